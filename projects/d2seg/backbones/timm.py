@@ -1,0 +1,75 @@
+"""Any convolutional or hierarchical model of timm (``timm.list_models()``) as a backbone."""
+
+import timm
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import Backbone
+from torch import Tensor
+
+STRIDE_OF_STAGE = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+
+
+class TimmBackbone(Backbone):
+    """A timm model's feature pyramid under ResNet's names of the stages."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        in_channels: int = 3,
+        pretrained: bool = False,
+        out_features: tuple[str, ...] = tuple(STRIDE_OF_STAGE),
+    ) -> None:
+        """
+        Raises:
+            ValueError: timm has no such model, the model cannot give a feature pyramid, or it has
+                no feature at the stride of one of ``out_features``.
+        """
+        super().__init__()
+        if not timm.is_model(name):
+            near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
+            raise ValueError(f"MODEL.TIMM.NAME: timm has no model '{name}'; near it: {near}")
+        try:
+            model = timm.create_model(
+                name, pretrained=pretrained, in_chans=in_channels, features_only=True
+            )
+        except (RuntimeError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"MODEL.TIMM.NAME: timm's '{name}' gives no feature pyramid ({error}); choose a "
+                "convolutional or hierarchical model"
+            ) from error
+        strides = model.feature_info.reduction()
+        channels = model.feature_info.channels()
+        # the last feature of a stride is the end of its stage
+        index_of_stride = {stride: i for i, stride in enumerate(strides)}
+        missing = [f for f in out_features if STRIDE_OF_STAGE.get(f) not in index_of_stride]
+        if missing:
+            raise ValueError(
+                f"MODEL.TIMM.OUT_FEATURES: '{name}' has features at strides {strides}, none for "
+                f"{missing}"
+            )
+        self.index = {f: index_of_stride[STRIDE_OF_STAGE[f]] for f in out_features}
+        self.model = model
+        self._out_features = list(out_features)
+        self._out_feature_strides = {f: STRIDE_OF_STAGE[f] for f in out_features}
+        self._out_feature_channels = {f: channels[i] for f, i in self.index.items()}
+
+    @property
+    def size_divisibility(self) -> int:
+        return 32  # some timm models crop a remainder
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W), H and W multiples of 32 -> {stage: (B, C, H / stride, W / stride)}."""
+        features = self.model(images)
+        return {name: features[i] for name, i in self.index.items()}
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
+    return TimmBackbone(
+        name=cfg.MODEL.TIMM.NAME,
+        in_channels=input_shape.channels,
+        pretrained=cfg.MODEL.TIMM.PRETRAINED,
+        out_features=tuple(cfg.MODEL.TIMM.OUT_FEATURES),
+    )

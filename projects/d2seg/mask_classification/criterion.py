@@ -1,0 +1,124 @@
+"""The mask-classification loss (Cheng et al. 2021, section 3.3): cross-entropy on the classes of
+all queries, a mask loss and a dice loss on the matched ones, at every decoder layer.
+
+L layers, B images, Q queries, K classes, (H, W) the padded image, (h, w) the predicted masks.
+"""
+
+import torch
+from detectron2.utils import comm
+from fvcore.nn.distributed import differentiable_all_reduce
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .losses import MASK_LOSSES, dice_loss
+from .matcher import HungarianMatcher, Match
+from .targets import MaskTargets
+
+
+class SetCriterion(nn.Module):
+    """Matches, then returns the weighted losses of every layer."""
+
+    class_weights: Tensor
+
+    def __init__(
+        self, *, num_classes: int, matcher: HungarianMatcher, no_object_weight: float
+    ) -> None:
+        """The matcher's weights and mask loss serve for the losses too (section 3.3)."""
+        super().__init__()
+        self.num_classes = num_classes
+        self.matcher = matcher
+        class_weights = torch.ones(num_classes + 1)
+        class_weights[-1] = no_object_weight
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(
+        self,
+        pred_logits: Tensor,
+        pred_masks: Tensor,
+        targets: list[MaskTargets],
+        padded_size: tuple[int, int],
+    ) -> dict[str, Tensor]:
+        """
+        Args:
+            pred_logits: (L, B, Q, K+1), the last layer last.
+            pred_masks: (L, B, Q, h, w) logits.
+            targets: one per image.
+            padded_size: (H, W) that the batch was padded to.
+
+        Returns:
+            Weighted scalars ``loss_ce``, ``loss_mask``, ``loss_dice`` of the last layer, and the
+            same with ``_0`` .. ``_{L-2}`` of the earlier ones. Both normalisers (number of masks,
+            summed class weights) are means over the processes, so that the averaged gradients of N
+            processes equal those of one process with the whole batch.
+        """
+        matches = self.matcher(pred_logits, pred_masks, targets, padded_size)
+        labels = self._labels(pred_logits, targets, matches)
+        num_masks, weight_sums = self._normalisers(labels, targets)
+        ce = self._class_losses(pred_logits, labels) / weight_sums
+
+        losses: dict[str, Tensor] = {}
+        last = len(pred_logits) - 1
+        for layer, layer_matches in enumerate(matches):
+            suffix = "" if layer == last else f"_{layer}"
+            mask, dice = self._mask_losses(pred_masks[layer], targets, layer_matches, padded_size)
+            losses[f"loss_ce{suffix}"] = self.matcher.class_weight * ce[layer]
+            losses[f"loss_mask{suffix}"] = self.matcher.mask_weight * mask / num_masks
+            losses[f"loss_dice{suffix}"] = self.matcher.dice_weight * dice / num_masks
+        return losses
+
+    def _labels(
+        self, pred_logits: Tensor, targets: list[MaskTargets], matches: list[list[Match]]
+    ) -> Tensor:
+        """(L, B, Q): the matched target's class, ``num_classes`` (no object) where unmatched."""
+        labels = torch.full(pred_logits.shape[:3], self.num_classes, device=pred_logits.device)
+        for layer, layer_matches in enumerate(matches):
+            for image, (queries, indices) in enumerate(layer_matches):
+                matched = targets[image].labels[indices.to(labels.device)]
+                labels[layer, image, queries.to(labels.device)] = matched
+        return labels
+
+    def _normalisers(self, labels: Tensor, targets: list[MaskTargets]) -> tuple[Tensor, Tensor]:
+        """Number of masks () and summed class weights (L,), both averaged over the processes."""
+        num_masks = labels.new_tensor([sum(map(len, targets))], dtype=torch.float32)
+        weight_sums = self.class_weights[labels].sum((1, 2))
+        totals = differentiable_all_reduce(torch.cat([num_masks, weight_sums]))
+        # clamped before the division: a single mask weighs the same on any number of processes
+        num_masks, weight_sums = totals[0].clamp(min=1.0), totals[1:]
+        return num_masks / comm.get_world_size(), weight_sums / comm.get_world_size()
+
+    def _class_losses(self, pred_logits: Tensor, labels: Tensor) -> Tensor:
+        """Weighted cross-entropy summed over images and queries, (L,)."""
+        ce = F.cross_entropy(
+            pred_logits.flatten(0, 2).float(),
+            labels.flatten(),
+            self.class_weights,
+            reduction="none",
+        )
+        return ce.view(len(labels), -1).sum(1)
+
+    def _mask_losses(
+        self,
+        pred_masks: Tensor,
+        targets: list[MaskTargets],
+        matches: list[Match],
+        padded_size: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """Sums of both losses over one layer's matched masks, at the image's resolution."""
+        mask_terms, dice_terms = [], []
+        for masks, target, (queries, indices) in zip(pred_masks, targets, matches, strict=True):
+            if not len(queries):
+                continue
+            height, width = target.masks.shape[-2:]
+            logits = F.interpolate(
+                masks[queries.to(masks.device)].float()[None],
+                size=padded_size,
+                mode="bilinear",
+                align_corners=False,
+            )[0, :, :height, :width].flatten(1)
+            truth = target.masks[indices.to(masks.device)].flatten(1).to(logits)
+            mask_terms.append(MASK_LOSSES[self.matcher.mask_loss](logits, truth).sum())
+            dice_terms.append(dice_loss(logits, truth).sum())
+        if not mask_terms:  # no target in the batch: every parameter still gets a gradient
+            zero = pred_masks.float().sum() * 0.0
+            return zero, zero
+        return torch.stack(mask_terms).sum(), torch.stack(dice_terms).sum()

@@ -1,0 +1,139 @@
+"""Bipartite matching of predictions and ground truth (Carion et al. 2020, section 3.1; Cheng et al.
+2021, section 3.3).
+
+L layers, B images, Q queries, K classes, T targets of an image, (h, w) the masks' resolution.
+"""
+
+import logging
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from .losses import PAIRWISE_MASK_LOSSES, mask_loss_named, pairwise_dice_loss
+from .targets import MaskTargets
+
+logger = logging.getLogger(__name__)
+
+Match = tuple[Tensor, Tensor]  # query and target indices, both (min(Q, T),) int64 on the CPU
+_UNMATCHABLE = 1e6  # stands for a non-finite cost; far above every real one
+
+
+class HungarianMatcher(nn.Module):
+    """Assigns each target to one query so that the summed cost is least."""
+
+    def __init__(
+        self, *, class_weight: float, mask_weight: float, dice_weight: float, mask_loss: str
+    ) -> None:
+        """``mask_loss``: "focal" or "bce"."""
+        super().__init__()
+        self.class_weight = class_weight
+        self.mask_weight = mask_weight
+        self.dice_weight = dice_weight
+        self.mask_loss = mask_loss_named(mask_loss)
+        self._surplus_reported = False
+
+    @torch.no_grad()
+    def forward(
+        self,
+        pred_logits: Tensor,
+        pred_masks: Tensor,
+        targets: list[MaskTargets],
+        padded_size: tuple[int, int],
+    ) -> list[list[Match]]:
+        """Match every layer's predictions in one pass with one copy to the host.
+
+        Args:
+            pred_logits: (L, B, Q, K+1).
+            pred_masks: (L, B, Q, h, w) logits over the padded image.
+            targets: one per image.
+            padded_size: (H, W) of the padded batch that (h, w) covers.
+
+        Returns:
+            For each layer and image the matched indices; with more targets than queries the
+            surplus targets stay unmatched, which is logged once.
+        """
+        num_layers, _, num_queries = pred_logits.shape[:3]
+        costs = [
+            self._cost(pred_logits[:, i], pred_masks[:, i], target, padded_size)
+            for i, target in enumerate(targets)
+        ]  # (L, Q, T) each
+        sizes = [len(target) for target in targets]
+        on_host = torch.cat(costs, dim=2).cpu()  # (L, Q, sum T)
+        if not torch.isfinite(on_host).all():
+            on_host = self._sanitise(on_host, targets, sizes)
+        if max(sizes, default=0) > num_queries and not self._surplus_reported:
+            self._surplus_reported = True
+            worst = max(targets, key=len)
+            logger.warning(
+                "%s has %d ground-truth masks but the model %d queries; the worst matches go "
+                "without a query. Raise MODEL.MASK_CLASSIFICATION.NUM_QUERIES. (Said once.)",
+                worst.name,
+                len(worst),
+                num_queries,
+            )
+        return [
+            [_assign(cost) for cost in on_host[layer].split(sizes, dim=1)]
+            for layer in range(num_layers)
+        ]
+
+    def _cost(
+        self,
+        pred_logits: Tensor,
+        pred_masks: Tensor,
+        target: MaskTargets,
+        padded_size: tuple[int, int],
+    ) -> Tensor:
+        """Cost of one image, (L, Q, T), in fp32. pred_logits: (L, Q, K+1), masks: (L, Q, h, w)."""
+        num_layers, num_queries = pred_logits.shape[:2]
+        target_masks = downsample_to(target.masks, pred_masks.shape[-2:], padded_size)
+        height, width = target_masks.shape[-2:]
+        logits = pred_masks[..., :height, :width].flatten(0, 1).flatten(1).float()  # (L*Q, P)
+        truth = target_masks.flatten(1).float()  # (T, P)
+        with torch.autocast(logits.device.type, enabled=False):
+            mask_cost = PAIRWISE_MASK_LOSSES[self.mask_loss](logits, truth)
+            dice_cost = pairwise_dice_loss(logits, truth)
+            cost = self.mask_weight * mask_cost + self.dice_weight * dice_cost
+            # the negative log-likelihood is approximated by -p, as in DETR
+            class_cost = -pred_logits.float().softmax(-1)[..., target.labels]  # (L, Q, T)
+            return cost.view(num_layers, num_queries, -1) + self.class_weight * class_cost
+
+    def _sanitise(self, costs: Tensor, targets: list[MaskTargets], sizes: list[int]) -> Tensor:
+        bad = ~torch.isfinite(costs)
+        names = [
+            target.name
+            for target, part in zip(targets, bad.split(sizes, dim=2), strict=True)
+            if part.any()
+        ]
+        logger.warning(
+            "%d of %d matching costs are not finite, in %s; they count as unmatchable",
+            int(bad.sum()),
+            bad.numel(),
+            ", ".join(names),
+        )
+        return costs.masked_fill(bad, _UNMATCHABLE)
+
+
+def downsample_to(masks: Tensor, size: tuple[int, int], padded_size: tuple[int, int]) -> Tensor:
+    """Nearest-neighbour sampling of unpadded masks on a grid laid over the padded image.
+
+    Args:
+        masks: (T, h, w), the top left part of the padded image.
+        size: (rows, columns) of the grid over the whole padded image.
+        padded_size: (H, W) of the padded image.
+
+    Returns:
+        (T, r, c), the part of the grid that lies inside (h, w); the same values as
+        ``F.interpolate(mode="nearest")`` of the zero-padded masks there.
+    """
+    rows, columns = (
+        torch.arange(cells, device=masks.device) * full // cells
+        for cells, full in zip(size, padded_size, strict=True)
+    )
+    rows, columns = rows[rows < masks.shape[-2]], columns[columns < masks.shape[-1]]
+    return masks[:, rows[:, None], columns]
+
+
+def _assign(cost: Tensor) -> Match:
+    queries, targets = linear_sum_assignment(cost.numpy())
+    return torch.from_numpy(queries), torch.from_numpy(targets)

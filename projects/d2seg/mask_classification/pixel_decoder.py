@@ -1,0 +1,98 @@
+"""FPN-style pixel decoder (Cheng et al. 2021, section 4.1), optionally with a transformer encoder
+on the coarsest feature, as DETR has it.
+
+Features run from res2 (stride 4) to res5 (stride 32); res5 is at the top of the pyramid.
+"""
+
+from dataclasses import dataclass
+
+import fvcore.nn.weight_init as weight_init
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..layers import TransformerEncoder, sine_position_encoding
+
+
+@dataclass(frozen=True)
+class PixelDecoderOutput:
+    mask_features: Tensor  # (B, mask_dim, H/4, W/4), the per-pixel embedding
+    memory: Tensor  # (B, C, H/32, W/32), what the transformer decoder attends to
+
+
+def conv_norm(
+    in_channels: int, channels: int, kernel_size: int, norm: str, activation: bool
+) -> Conv2d:
+    conv = Conv2d(
+        in_channels,
+        channels,
+        kernel_size=kernel_size,
+        padding=kernel_size // 2,
+        bias=norm == "",
+        norm=get_norm(norm, channels),
+        activation=F.relu if activation else None,
+    )
+    weight_init.c2_xavier_fill(conv)
+    return conv
+
+
+class FPNPixelDecoder(nn.Module):
+    """Top-down pathway with lateral connections, nearest upsampling, one 3x3 conv per level."""
+
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        conv_dim: int = 256,
+        mask_dim: int = 256,
+        norm: str = "GN",
+        encoder: TransformerEncoder | None = None,
+    ) -> None:
+        """
+        Args:
+            input_shape: channels and stride of the backbone's features, at least one.
+            conv_dim: channels inside the pyramid.
+            mask_dim: channels of ``mask_features``.
+            norm: any name that detectron2's ``get_norm`` takes; "" for none.
+            encoder: run on the projected top feature before the pyramid, of width ``conv_dim``.
+        """
+        super().__init__()
+        fine_to_coarse = sorted(input_shape, key=lambda name: input_shape[name].stride)
+        *self.lateral_features, self.top_feature = fine_to_coarse
+        channels = {name: input_shape[name].channels for name in fine_to_coarse}
+
+        self.lateral_convs = nn.ModuleDict(
+            {f: conv_norm(channels[f], conv_dim, 1, norm, False) for f in self.lateral_features}
+        )
+        top_channels = channels[self.top_feature] if encoder is None else conv_dim
+        self.output_convs = nn.ModuleDict(
+            {f: conv_norm(conv_dim, conv_dim, 3, norm, True) for f in self.lateral_features}
+        )
+        self.output_convs[self.top_feature] = conv_norm(top_channels, conv_dim, 3, norm, True)
+        self.mask_features = Conv2d(conv_dim, mask_dim, kernel_size=3, padding=1)
+        weight_init.c2_xavier_fill(self.mask_features)
+
+        self.encoder = encoder
+        if encoder is not None:
+            self.input_proj = Conv2d(channels[self.top_feature], conv_dim, kernel_size=1)
+            weight_init.c2_xavier_fill(self.input_proj)
+        self.memory_channels = top_channels
+
+    def forward(self, features: dict[str, Tensor]) -> PixelDecoderOutput:
+        memory = features[self.top_feature]
+        if self.encoder is not None:
+            memory = self._encode(self.input_proj(memory))
+        pyramid = self.output_convs[self.top_feature](memory)
+        for name in reversed(self.lateral_features):
+            lateral = self.lateral_convs[name](features[name])
+            pyramid = lateral + F.interpolate(pyramid, size=lateral.shape[-2:], mode="nearest")
+            pyramid = self.output_convs[name](pyramid)
+        return PixelDecoderOutput(self.mask_features(pyramid), memory)
+
+    def _encode(self, feature: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w) through the transformer encoder."""
+        _, channels, height, width = feature.shape
+        position = sine_position_encoding(height, width, channels, feature.device)
+        tokens = feature.flatten(2).transpose(1, 2)  # (B, h*w, C)
+        tokens = self.encoder(tokens, position.flatten(1).T[None])
+        return tokens.transpose(1, 2).unflatten(2, (height, width))

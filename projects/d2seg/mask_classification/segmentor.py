@@ -1,0 +1,180 @@
+"""The part of a mask-classification model that does not depend on its decoders: pictures in, losses
+or results out."""
+
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.modeling.backbone import Backbone
+from detectron2.modeling.postprocessing import sem_seg_postprocess
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+
+from .criterion import SetCriterion
+from .inference import MaskResizer, instance_inference, panoptic_inference, semantic_inference
+from .targets import targets_of
+
+TASKS = ("semantic", "instance", "panoptic")
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """What is made of the queries; see ``inference.py`` for the thresholds."""
+
+    tasks: tuple[str, ...]
+    thing_ids: frozenset[int]
+    object_mask_threshold: float
+    overlap_threshold: float
+    max_instances: int
+    score_threshold: float
+    intersect_panoptic: bool
+
+    def __post_init__(self) -> None:
+        if not self.tasks or set(self.tasks) - set(TASKS):
+            raise ValueError(f"TEST.TASKS is {list(self.tasks)}; name one or more of {list(TASKS)}")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, *, intersect_panoptic: bool) -> "InferenceSettings":
+        test = cfg.MODEL.MASK_CLASSIFICATION.TEST
+        return cls(
+            tasks=tuple(cfg.TEST.TASKS),
+            thing_ids=_thing_ids(cfg),
+            object_mask_threshold=test.OBJECT_MASK_THRESHOLD,
+            overlap_threshold=test.OVERLAP_THRESHOLD,
+            max_instances=test.MAX_INSTANCES,
+            score_threshold=test.SCORE_THRESHOLD,
+            intersect_panoptic=intersect_panoptic,
+        )
+
+
+def _thing_ids(cfg: CfgNode) -> frozenset[int]:
+    """Contiguous ids of the things of the data set that the model is for; where its metadata does
+    not say, every class is a thing, as in a set of plain instance annotations."""
+    names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN]
+    metadata = MetadataCatalog.get(names[0]) if names else None
+    mapping = getattr(metadata, "thing_dataset_id_to_contiguous_id", None)
+    if mapping is None:
+        return frozenset(range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
+    return frozenset(mapping.values())
+
+
+class MaskClassificationSegmentor(nn.Module):
+    """Backbone, pixel decoder and transformer decoder between mapped examples and results.
+
+    A method subclasses it, builds the parts in ``from_config`` and registers the class.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        pixel_decoder: nn.Module,
+        transformer_decoder: nn.Module,
+        criterion: SetCriterion,
+        inference: InferenceSettings,
+        size_divisibility: int,
+        pixel_mean: list[float],
+        pixel_std: list[float],
+    ) -> None:
+        """
+        Args:
+            pixel_decoder: {stage: feature} -> an object with ``mask_features`` and what the
+                transformer decoder reads besides.
+            transformer_decoder: that object -> ``pred_logits`` (L, B, Q, K+1) and ``pred_masks``
+                (L, B, Q, h, w), where L is 1 at inference.
+            size_divisibility: the batch is padded to a multiple of this and of what the backbone
+                asks for.
+            pixel_mean, pixel_std: per channel, on the 0..255 scale, in INPUT.FORMAT's order.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.pixel_decoder = pixel_decoder
+        self.transformer_decoder = transformer_decoder
+        self.criterion = criterion
+        self.inference_settings = inference
+        self.size_divisibility = max(size_divisibility, backbone.size_divisibility)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """
+        Args:
+            batched_inputs: mapped examples with ``image`` (3, h, w) uint8 or float on the 0..255
+                scale; in training ``instances``, and ``content_size`` where the mapper padded; at
+                inference optionally ``height`` and ``width`` of the result.
+
+        Returns:
+            In training the weighted losses; else per image a dict with ``sem_seg``,
+            ``panoptic_seg`` and ``instances`` as the tasks ask, in detectron2's formats.
+        """
+        images = ImageList.from_tensors(
+            [self._normalise(example["image"]) for example in batched_inputs],
+            self.size_divisibility,
+        )
+        features = self.backbone(images.tensor)
+        pred_logits, pred_masks = self.transformer_decoder(self.pixel_decoder(features))
+        padded_size = tuple(images.tensor.shape[-2:])
+        if self.training:
+            targets = [
+                targets_of(example, self.criterion.num_classes, self.device)
+                for example in batched_inputs
+            ]
+            return self.criterion(pred_logits, pred_masks, targets, padded_size)
+        return [
+            self._result(logits, masks, example, padded_size, content_size)
+            for logits, masks, example, content_size in zip(
+                pred_logits[-1], pred_masks[-1], batched_inputs, images.image_sizes, strict=True
+            )
+        ]
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        return (image.to(self.device) - self.pixel_mean) / self.pixel_std
+
+    def _result(
+        self,
+        pred_logits: Tensor,
+        pred_masks: Tensor,
+        example: dict,
+        padded_size: tuple[int, int],
+        content_size: tuple[int, int],
+    ) -> dict:
+        """Results of one image. pred_logits: (Q, K+1), pred_masks: (Q, h, w)."""
+        settings = self.inference_settings
+        height = example.get("height", content_size[0])
+        width = example.get("width", content_size[1])
+        resize = MaskResizer(padded_size, tuple(content_size), (height, width))
+        result: dict = {}
+        if "semantic" in settings.tasks:
+            # as published: scores are made at the size of the input, then resized
+            scores = semantic_inference(
+                pred_logits, pred_masks, MaskResizer(padded_size, tuple(content_size))
+            )
+            result["sem_seg"] = sem_seg_postprocess(scores, content_size, height, width)
+        if "panoptic" in settings.tasks:
+            result["panoptic_seg"] = panoptic_inference(
+                pred_logits,
+                pred_masks,
+                resize,
+                thing_ids=settings.thing_ids,
+                object_mask_threshold=settings.object_mask_threshold,
+                overlap_threshold=settings.overlap_threshold,
+                intersect=settings.intersect_panoptic,
+            )
+        if "instance" in settings.tasks:
+            result["instances"] = instance_inference(
+                pred_logits,
+                pred_masks,
+                resize,
+                thing_ids=settings.thing_ids,
+                max_instances=settings.max_instances,
+                score_threshold=settings.score_threshold,
+            )
+        return result

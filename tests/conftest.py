@@ -1,0 +1,27 @@
+"""Fixtures that every test may ask for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Data sets that tests make land in a folder of their own, never in a user's. The variable is read
+# when d2seg.data registers its data sets, hence before any test module imports it.
+_REPO = Path(__file__).resolve().parents[1]
+os.environ["DETECTRON2_DATASETS"] = os.environ.get(
+    "D2SEG_TEST_DATASETS", str(_REPO / "output" / "test_datasets")
+)
+
+
+@pytest.fixture(scope="session")
+def repo_dir() -> Path:
+    return _REPO
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder with the golden outputs and the pieces of real data; the test skips without it."""
+    folder = Path(os.environ.get("D2SEG_SHARED", _REPO.parent / "shared"))
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"no shared test data at {folder}")
+    return folder
