@@ -51,6 +51,8 @@ class TimmBackbone(Backbone):
             )
         self.index = {f: index_of_stride[STRIDE_OF_STAGE[f]] for f in out_features}
         self.model = model
+        # timm's Swin and its kin yield (B, h, w, C)
+        self.channels_last = getattr(model, "output_fmt", None) == "NHWC"
         self._out_features = list(out_features)
         self._out_feature_strides = {f: STRIDE_OF_STAGE[f] for f in out_features}
         self._out_feature_channels = {f: channels[i] for f, i in self.index.items()}
@@ -62,6 +64,8 @@ class TimmBackbone(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W), H and W multiples of 32 -> {stage: (B, C, H / stride, W / stride)}."""
         features = self.model(images)
+        if self.channels_last:
+            features = [feature.permute(0, 3, 1, 2) for feature in features]
         return {name: features[i] for name, i in self.index.items()}
 
 

@@ -40,12 +40,18 @@ class MaskResizer:
         return _bilinear(masks, self.final_size)
 
     def chunks(self, masks: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Resized masks in pieces of bounded memory, each with its slice of the first axis."""
+        """Resized masks in pieces of bounded memory, each with its slice of the first axis.
+
+        The caller may overwrite a piece: none shares memory with ``masks``.
+        """
         height, width = (max(a, b) for a, b in zip(self.padded_size, self.final_size, strict=True))
         step = max(1, CHUNK_ELEMENTS // (height * width))
         for start in range(0, len(masks), step):
             part = slice(start, min(start + step, len(masks)))
-            yield part, self(masks[part])
+            resized = self(masks[part])
+            if resized.untyped_storage().data_ptr() == masks.untyped_storage().data_ptr():
+                resized = resized.clone()
+            yield part, resized
 
 
 def _bilinear(masks: Tensor, size: tuple[int, int]) -> Tensor:

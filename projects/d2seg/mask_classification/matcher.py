@@ -96,7 +96,7 @@ class HungarianMatcher(nn.Module):
             cost = self.mask_weight * mask_cost + self.dice_weight * dice_cost
             # the negative log-likelihood is approximated by -p, as in DETR
             class_cost = -pred_logits.float().softmax(-1)[..., target.labels]  # (L, Q, T)
-            return cost.view(num_layers, num_queries, -1) + self.class_weight * class_cost
+            return cost.view(num_layers, num_queries, len(target)) + self.class_weight * class_cost
 
     def _sanitise(self, costs: Tensor, targets: list[MaskTargets], sizes: list[int]) -> Tensor:
         bad = ~torch.isfinite(costs)

@@ -1,0 +1,151 @@
+"""Checks that every mask-classification method passes; a method's test class gives its config."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Instances
+from torch import Tensor, nn
+
+NUM_CLASSES = 5
+THINGS = "d2seg_test_five_classes"
+MetadataCatalog.get(THINGS).thing_dataset_id_to_contiguous_id = {10: 0, 20: 1, 30: 2}
+
+
+def shrink(cfg: CfgNode) -> None:
+    """The published architecture with little of everything, for a two-core CPU."""
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.WEIGHTS = ""
+    cfg.MODEL.RESNETS.DEPTH = 18
+    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = NUM_CLASSES
+    cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 64  # GroupNorm needs two values per group
+    cfg.MODEL.MASK_CLASSIFICATION.SIZE_DIVISIBILITY = 32
+    cfg.MODEL.MASK_CLASSIFICATION.MASK_DIM = 32
+    cfg.MODEL.MASK_CLASSIFICATION.NUM_QUERIES = 7
+    cfg.DATASETS.TRAIN = (THINGS,)
+    cfg.DATASETS.TEST = (THINGS,)
+    cfg.TEST.TASKS = ["semantic", "instance", "panoptic"]
+
+
+def example(height: int, width: int, labels: list[int], seed: int = 0) -> dict:
+    """A mapped training example whose masks are random vertical bands."""
+    generator = torch.Generator().manual_seed(seed)
+    instances = Instances((height, width))
+    instances.gt_classes = torch.tensor(labels, dtype=torch.int64)
+    masks = torch.zeros(len(labels), height, width, dtype=torch.bool)
+    for i in range(len(labels)):
+        masks[i, :, i * width // len(labels) : (i + 1) * width // len(labels)] = True
+    instances.gt_masks = BitMasks(masks)
+    image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+    return {"image": image, "instances": instances, "file_name": f"{seed}.png"}
+
+
+class MaskClassificationChecks:
+    """Subclass it as ``Test...`` and override :meth:`config`."""
+
+    def config(self, repo_dir: Path) -> CfgNode:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def model(self, repo_dir: Path) -> nn.Module:
+        torch.manual_seed(0)
+        return build_model(self.config(repo_dir))
+
+    def train_step(self, model: nn.Module, batch: list[dict]) -> dict[str, Tensor]:
+        """Losses of a batch, after checking that each parameter has a finite gradient."""
+        model.train()
+        model.zero_grad()
+        losses = model(batch)
+        assert all(name.startswith("loss_") for name in losses)
+        sum(losses.values()).backward()
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None, name
+                assert torch.isfinite(parameter.grad).all(), name
+        return losses
+
+    def test_batch_of_two_sizes_trains(self, model: nn.Module) -> None:
+        losses = self.train_step(model, [example(64, 96, [0, 4]), example(50, 70, [3], seed=1)])
+        assert all(value > 0 for value in losses.values())
+
+    def test_odd_sizes_train(self, model: nn.Module) -> None:
+        model.size_divisibility = model.backbone.size_divisibility  # no more than it needs
+        self.train_step(model, [example(37, 51, [1, 2, 3])])
+
+    def test_image_without_target_among_others(self, model: nn.Module) -> None:
+        self.train_step(model, [example(64, 64, []), example(64, 64, [1], seed=1)])
+
+    def test_batch_without_any_target(self, model: nn.Module) -> None:
+        losses = self.train_step(model, [example(64, 64, []), example(64, 64, [], seed=1)])
+        assert losses["loss_mask"] == 0
+
+    def test_single_pixel_instance(self, model: nn.Module) -> None:
+        batch = [example(64, 64, [2])]
+        masks = torch.zeros(1, 64, 64, dtype=torch.bool)
+        masks[0, 33, 18] = True
+        batch[0]["instances"].gt_masks = BitMasks(masks)
+        self.train_step(model, batch)
+
+    def test_more_masks_than_queries(self, model: nn.Module) -> None:
+        self.train_step(model, [example(64, 64, [0, 1, 2, 3, 4] * 3)])
+
+    def test_padding_by_the_mapper_equals_padding_by_the_model(self, model: nn.Module) -> None:
+        """Black-mean padding in the mapper, declared by content_size, changes no loss."""
+        model.eval()  # no dropout
+        plain = example(50, 70, [0, 3])
+        padded = dict(plain)
+        padded["image"] = model.pixel_mean.expand(3, 64, 96).clone()
+        padded["image"][:, :50, :70] = plain["image"]
+        masks = torch.zeros(2, 64, 96, dtype=torch.bool)
+        masks[:, :50, :70] = plain["instances"].gt_masks.tensor
+        masks[:, 60:] = True  # whatever the padding holds
+        padded["instances"] = Instances((64, 96))
+        padded["instances"].gt_classes = plain["instances"].gt_classes
+        padded["instances"].gt_masks = BitMasks(masks)
+        padded["content_size"] = (50, 70)
+        model.training = True
+        for name, value in model([plain]).items():
+            torch.testing.assert_close(model([padded])[name], value)
+
+    @pytest.mark.parametrize("size", [(64, 96), (37, 51), (5, 3)])
+    def test_eval_shapes(self, model: nn.Module, size: tuple[int, int]) -> None:
+        model.eval()
+        image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+        with torch.no_grad():
+            (result,) = model([{"image": image, "height": 40, "width": 60}])
+        assert result["sem_seg"].shape == (NUM_CLASSES, 40, 60)
+        panoptic, segments = result["panoptic_seg"]
+        assert panoptic.shape == (40, 60)
+        assert {s["id"] for s in segments} >= set(panoptic.unique().tolist()) - {0}
+        instances = result["instances"]
+        assert instances.image_size == (40, 60)
+        assert instances.pred_masks.shape[1:] == (40, 60)
+        assert set(instances.pred_classes.tolist()) <= {0, 1, 2}  # things alone
+
+    def test_result_of_an_image_is_independent_of_its_batch(self, model: nn.Module) -> None:
+        model.eval()
+        first, second = example(64, 96, []), example(64, 96, [], seed=1)
+        with torch.no_grad():
+            alone = model([second])[0]["sem_seg"]
+            together = model([first, second])[1]["sem_seg"]
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+    def test_class_out_of_range_names_file_and_key(self, model: nn.Module) -> None:
+        model.train()
+        with pytest.raises(ValueError, match=r"0\.png: .* do not fit MODEL.SEM_SEG_HEAD.NUM_CLA"):
+            model([example(64, 64, [NUM_CLASSES])])
+
+    def test_missing_instances_name_the_mapper(self, model: nn.Module) -> None:
+        model.train()
+        batch = [example(64, 64, [1])]
+        del batch[0]["instances"]
+        with pytest.raises(ValueError, match=r"set INPUT\.MAPPER"):
+            model(batch)
+
+    def test_bf16_autocast_trains(self, model: nn.Module) -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            self.train_step(model, [example(64, 64, [0, 1])])

@@ -1,0 +1,247 @@
+"""Semantic, panoptic and instance inference on masks written by hand."""
+
+import pytest
+import torch
+from detectron2.modeling.postprocessing import sem_seg_postprocess
+from torch import Tensor
+from torch.nn import functional as F
+
+from d2seg.mask_classification import inference
+from d2seg.mask_classification.inference import (
+    MaskResizer,
+    instance_inference,
+    panoptic_inference,
+    semantic_inference,
+)
+
+THING, STUFF, OTHER_THING = 0, 1, 2  # three classes
+NO_OBJECT = 3
+AS_IS = MaskResizer((4, 4), (4, 4))
+
+
+def logits_of(*queries: tuple[int, float]) -> Tensor:
+    """(Q, 4) logits whose softmax gives each query's class the stated probability."""
+    probs = torch.zeros(len(queries), 4)
+    for row, (category, probability) in zip(probs, queries, strict=True):
+        row.fill_((1 - probability) / 3)
+        row[category] = probability
+    return probs.log()
+
+
+def masks_of(*drawings: str) -> Tensor:
+    """(Q, 4, 4) logits; a digit d of a drawing is a mask probability of d / 10."""
+    probs = [[[int(c) / 10 for c in row] for row in drawing.split()] for drawing in drawings]
+    return torch.logit(torch.tensor(probs), eps=1e-4)
+
+
+LEFT = "9900 9900 9900 9900"
+RIGHT = "0099 0099 0099 0099"
+TOP = "9999 9999 0000 0000"
+BOTTOM = "0000 0000 9999 9999"
+
+
+def panoptic(logits: Tensor, masks: Tensor, resize: MaskResizer = AS_IS, **changes):
+    settings = {
+        "thing_ids": frozenset({THING, OTHER_THING}),
+        "object_mask_threshold": 0.5,
+        "overlap_threshold": 0.8,
+        "intersect": False,
+    }
+    return panoptic_inference(logits, masks, resize, **(settings | changes))
+
+
+def categories(segments: list[dict]) -> list[int]:
+    return [segment["category_id"] for segment in segments]
+
+
+class TestPanoptic:
+    def test_two_things_side_by_side(self) -> None:
+        result, segments = panoptic(logits_of((THING, 0.9), (THING, 0.8)), masks_of(LEFT, RIGHT))
+        assert result.dtype == torch.int32
+        assert result.tolist() == [[1, 1, 2, 2]] * 4
+        assert [s["id"] for s in segments] == [1, 2]
+        assert [s["isthing"] for s in segments] == [True, True]
+        assert [s["score"] for s in segments] == pytest.approx([0.9, 0.8])
+
+    def test_nothing_confident_is_empty(self) -> None:
+        result, segments = panoptic(
+            logits_of((NO_OBJECT, 0.99), (THING, 0.4)), masks_of(LEFT, RIGHT)
+        )
+        assert not result.any()
+        assert segments == []
+
+    def test_stuff_queries_merge_into_one_segment(self) -> None:
+        result, segments = panoptic(logits_of((STUFF, 0.9), (STUFF, 0.7)), masks_of(LEFT, RIGHT))
+        assert result.unique().tolist() == [1]
+        assert categories(segments) == [STUFF]
+        assert segments[0]["score"] == pytest.approx(0.8)
+
+    def test_ids_stay_unique_after_a_merge(self) -> None:
+        """A thing that follows merged stuff gets an id of its own."""
+        result, segments = panoptic(
+            logits_of((STUFF, 0.9), (STUFF, 0.9), (THING, 0.9)),
+            masks_of("9000 9000 9000 9000", "0900 0900 0900 0900", RIGHT),
+        )
+        assert [s["id"] for s in segments] == [1, 2]
+        assert result.tolist() == [[1, 1, 2, 2]] * 4
+
+    def test_score_times_mask_decides_a_pixel(self) -> None:
+        # 0.9 x 0.6 < 0.7 x 0.9 although the first class score is higher
+        result, segments = panoptic(
+            logits_of((THING, 0.9), (OTHER_THING, 0.7)),
+            masks_of("6666 6666 6666 6666", LEFT),
+            overlap_threshold=0.4,
+        )
+        assert categories(segments) == [THING, OTHER_THING]
+        assert result.tolist() == [[2, 2, 1, 1]] * 4
+
+    def test_mostly_hidden_query_is_dropped(self) -> None:
+        """A query that keeps a quarter of its mask goes, and its pixels are void."""
+        logits = logits_of((THING, 0.9), (OTHER_THING, 0.6))
+        masks = masks_of("9990 9990 9990 9990", "9999 9999 9999 9999")
+        result, segments = panoptic(logits, masks)
+        assert categories(segments) == [THING]
+        assert result.tolist() == [[1, 1, 1, 0]] * 4
+
+    def test_thresholds_exactly_met(self) -> None:
+        """An overlap equal to the threshold stays; a class score equal to it goes."""
+        logits = logits_of((THING, 0.9), (OTHER_THING, 0.6))
+        masks = masks_of("9000 0000 0000 0000", "9999 9000 0000 0000")
+        # the second keeps 4 of 5 pixels
+        _, segments = panoptic(logits, masks, overlap_threshold=0.8)
+        assert categories(segments) == [THING, OTHER_THING]
+        score = logits.softmax(-1)[1].max().item()
+        _, segments = panoptic(logits, masks, object_mask_threshold=score)
+        assert categories(segments) == [THING]
+
+    def test_ties_go_to_the_first_query(self) -> None:
+        result, segments = panoptic(
+            logits_of((THING, 0.9), (OTHER_THING, 0.9)), masks_of(LEFT, LEFT)
+        )
+        assert categories(segments) == [THING]
+        # the right half is owned by the first query too: MaskFormer does not cut at 0.5
+        assert result.tolist() == [[1, 1, 1, 1]] * 4
+
+    def test_intersection_leaves_unsure_pixels_void(self) -> None:
+        logits = logits_of((THING, 0.9), (OTHER_THING, 0.8))
+        result, _ = panoptic(logits, masks_of(LEFT, "0009 0009 0009 0009"), intersect=True)
+        assert result.tolist() == [[1, 1, 0, 2]] * 4
+
+    def test_mask_below_one_half_everywhere_is_no_segment(self) -> None:
+        result, segments = panoptic(logits_of((THING, 0.9)), masks_of("4444 4444 4444 4444"))
+        assert segments == []
+        assert not result.any()
+
+    def test_more_queries_than_pixels(self) -> None:
+        torch.manual_seed(0)
+        logits, masks = torch.randn(50, 4) * 4, torch.randn(50, 2, 2) * 4
+        result, segments = panoptic(
+            logits, masks, MaskResizer((2, 2), (2, 2)), overlap_threshold=0.0
+        )
+        assert set(result.unique().tolist()) - {0} <= {s["id"] for s in segments}
+
+    @pytest.mark.parametrize("intersect", [False, True])
+    def test_chunks_do_not_change_the_result(
+        self, intersect: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        torch.manual_seed(1)
+        logits, masks = torch.randn(23, 4) * 4, torch.randn(23, 8, 8) * 3
+        resize = MaskResizer((32, 32), (30, 27), (45, 40))
+        settings = {
+            "intersect": intersect,
+            "overlap_threshold": 0.02,
+            "object_mask_threshold": 0.3,
+        }
+        whole, whole_segments = panoptic(logits, masks, resize, **settings)
+        monkeypatch.setattr(inference, "CHUNK_ELEMENTS", 45 * 40 * 3)
+        pieces, segments = panoptic(logits, masks, resize, **settings)
+        assert len(segments) > 2
+        assert torch.equal(whole, pieces)
+        assert whole_segments == segments
+
+
+class TestSemantic:
+    def test_scores_by_hand(self) -> None:
+        scores = semantic_inference(
+            logits_of((THING, 0.7), (STUFF, 0.4)), masks_of(LEFT, TOP), AS_IS
+        )
+        assert scores.shape == (3, 4, 4)
+        # top left: both queries at 0.9; the first gives 0.7 and 0.1, the second 0.2 and 0.4
+        assert scores[:, 0, 0].tolist() == pytest.approx([0.81, 0.45, 0.27], abs=1e-3)
+        assert scores[:, 3, 3].tolist() == pytest.approx([0.0, 0.0, 0.0], abs=1e-3)
+
+    def test_chunks_and_resizing_equal_the_plain_formula(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        torch.manual_seed(0)
+        logits, masks = torch.randn(11, 4), torch.randn(11, 8, 8)
+        full = F.interpolate(masks[None], size=(32, 32), mode="bilinear")[0, :, :30, :27]
+        plain = torch.einsum("qc,qhw->chw", logits.softmax(-1)[:, :-1], full.sigmoid())
+        monkeypatch.setattr(inference, "CHUNK_ELEMENTS", 32 * 32 * 2)
+        scores = semantic_inference(logits, masks, MaskResizer((32, 32), (30, 27)))
+        torch.testing.assert_close(scores, plain)
+
+    def test_resizer_equals_detectron2(self) -> None:
+        masks = torch.randn(5, 8, 8)
+        padded = F.interpolate(masks[None], size=(32, 32), mode="bilinear")[0]
+        expected = sem_seg_postprocess(padded, (30, 27), 45, 40)
+        torch.testing.assert_close(MaskResizer((32, 32), (30, 27), (45, 40))(masks), expected)
+
+    def test_inputs_are_left_alone(self) -> None:
+        logits, masks = logits_of((THING, 0.9)), masks_of(LEFT)
+        before = masks.clone()
+        semantic_inference(logits, masks, AS_IS)
+        panoptic(logits, masks)
+        instances(logits, masks)
+        assert torch.equal(masks, before)
+
+
+def instances(logits: Tensor, masks: Tensor, **changes):
+    settings = {
+        "thing_ids": frozenset({THING, OTHER_THING}),
+        "max_instances": 100,
+        "score_threshold": 0.0,
+    }
+    return instance_inference(logits, masks, AS_IS, **(settings | changes))
+
+
+class TestInstance:
+    def test_scores_masks_and_boxes(self) -> None:
+        result = instances(
+            logits_of((THING, 0.9), (OTHER_THING, 0.8)),
+            masks_of(LEFT, "0000 0060 0000 0000"),
+            max_instances=2,
+        )
+        assert result.pred_classes.tolist() == [THING, OTHER_THING]
+        # class probability times the mean probability inside the mask
+        assert result.scores.tolist() == pytest.approx([0.9 * 0.9, 0.8 * 0.6], abs=1e-4)
+        assert result.pred_masks.dtype == torch.bool
+        assert result.pred_masks[1].nonzero().tolist() == [[1, 2]]
+        assert result.pred_boxes.tensor.tolist() == [[0, 0, 2, 4], [2, 1, 3, 2]]
+
+    def test_stuff_is_no_instance(self) -> None:
+        result = instances(logits_of((STUFF, 0.97)), masks_of(LEFT), max_instances=1)
+        assert len(result) == 0
+        assert result.pred_masks.shape == (0, 4, 4)
+        assert result.pred_boxes.tensor.shape == (0, 4)
+
+    def test_top_k_is_bounded_by_queries_times_classes(self) -> None:
+        result = instances(logits_of((THING, 0.9)), masks_of(LEFT), max_instances=1000)
+        assert len(result) == 2  # one query, two thing classes
+
+    def test_threshold_applies_to_the_final_score(self) -> None:
+        logits, masks = logits_of((THING, 0.9), (OTHER_THING, 0.8)), masks_of(LEFT, "6666 " * 4)
+        kept = instances(logits, masks, score_threshold=0.5)
+        assert kept.pred_classes.tolist() == [THING]
+        assert len(instances(logits, masks, score_threshold=0.95)) == 0
+
+    def test_empty_mask_scores_zero(self) -> None:
+        result = instances(logits_of((THING, 0.9)), masks_of("0000 0000 0000 0000"))
+        assert result.scores.tolist() == [0.0, 0.0]
+        assert result.pred_boxes.tensor.tolist() == [[0, 0, 0, 0]] * 2
+
+    def test_one_query_under_two_classes_keeps_one_mask(self) -> None:
+        logits = torch.tensor([[0.5, 0.05, 0.4, 0.05]]).log()
+        result = instances(logits, masks_of(TOP))
+        assert result.pred_classes.tolist() == [THING, OTHER_THING]
+        assert torch.equal(result.pred_masks[0], result.pred_masks[1])

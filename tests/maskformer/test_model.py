@@ -1,0 +1,123 @@
+"""MaskFormer as a meta-architecture, and its per-pixel baselines."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from families.mask_classification import MaskClassificationChecks, example, shrink
+from torch.nn import functional as F
+
+from d2seg.configuration import load_config
+
+
+def small_config(repo_dir: Path, name: str = "ade20k_semantic_resnet50") -> CfgNode:
+    cfg = load_config(str(repo_dir / "configs" / "maskformer" / f"{name}.yaml"))
+    shrink(cfg)
+    cfg.MODEL.MASKFORMER.HIDDEN_DIM = 32
+    cfg.MODEL.MASKFORMER.NUM_HEADS = 4
+    cfg.MODEL.MASKFORMER.DIM_FEEDFORWARD = 64
+    return cfg
+
+
+class TestMaskFormer(MaskClassificationChecks):
+    def config(self, repo_dir: Path) -> CfgNode:
+        return small_config(repo_dir)
+
+    def test_losses_of_six_layers(self, model) -> None:
+        losses = self.train_step(model, [example(64, 64, [1])])
+        assert len(losses) == 18
+
+    def test_without_deep_supervision(self, repo_dir: Path) -> None:
+        cfg = self.config(repo_dir)
+        cfg.MODEL.MASK_CLASSIFICATION.DEEP_SUPERVISION = False
+        losses = self.train_step(build_model(cfg), [example(64, 64, [1])])
+        assert set(losses) == {"loss_ce", "loss_mask", "loss_dice"}
+
+    def test_missing_feature_is_named(self, repo_dir: Path) -> None:
+        cfg = self.config(repo_dir)
+        cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["res2", "p6"]
+        with pytest.raises(ValueError, match=r"IN_FEATURES asks for \['p6'\]"):
+            build_model(cfg)
+
+    def test_unknown_task_is_named(self, repo_dir: Path) -> None:
+        cfg = self.config(repo_dir)
+        cfg.TEST.TASKS = ["panoptical"]
+        with pytest.raises(ValueError, match=r"TEST\.TASKS is \['panoptical'\]"):
+            build_model(cfg)
+
+
+class TestMaskFormerWithTransformerEncoder(MaskClassificationChecks):
+    def config(self, repo_dir: Path) -> CfgNode:
+        cfg = small_config(repo_dir, "coco_panoptic_resnet50")
+        cfg.MODEL.MASKFORMER.NUM_PIXEL_ENCODER_LAYERS = 2
+        cfg.MODEL.MASKFORMER.PRE_NORM = True
+        return cfg
+
+
+class TestMaskFormerSwin(MaskClassificationChecks):
+    def config(self, repo_dir: Path) -> CfgNode:
+        cfg = small_config(repo_dir, "coco_panoptic_swin_tiny")
+        cfg.MODEL.SWIN.EMBED_DIM = 12
+        cfg.MODEL.SWIN.DEPTHS = [2, 1, 1, 1]
+        return cfg
+
+
+class TestMaskFormerTimm(MaskClassificationChecks):
+    def config(self, repo_dir: Path) -> CfgNode:
+        cfg = small_config(repo_dir)
+        cfg.MODEL.BACKBONE.NAME = "build_timm_backbone"
+        cfg.MODEL.TIMM.NAME = "convnext_atto"
+        return cfg
+
+
+@pytest.mark.parametrize("plus", [False, True])
+class TestPerPixelBaseline:
+    def model(self, repo_dir: Path, plus: bool):
+        torch.manual_seed(0)
+        name = f"ade20k_semantic_per_pixel{'_plus' if plus else ''}_resnet50"
+        cfg = small_config(repo_dir, name)
+        cfg.MODEL.MASK_CLASSIFICATION.NUM_QUERIES = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        cfg.TEST.TASKS = ["semantic"]
+        return build_model(cfg)
+
+    def batch(self, *label_maps: torch.Tensor) -> list[dict]:
+        return [
+            {"image": torch.randint(0, 256, (3, *labels.shape)), "sem_seg": labels}
+            for labels in label_maps
+        ]
+
+    def test_trains_on_two_sizes_and_ignored_images(self, repo_dir: Path, plus: bool) -> None:
+        model = self.model(repo_dir, plus).train()
+        ignored = torch.full((64, 96), 255)
+        losses = model(self.batch(torch.randint(0, 5, (64, 64)), ignored))
+        sum(losses.values()).backward()
+        assert len(losses) == (6 if plus else 1)
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
+        only_ignored = model(self.batch(ignored))
+        assert all(value == 0 for value in only_ignored.values())
+
+    def test_loss_is_cross_entropy_at_image_size(self, repo_dir: Path, plus: bool) -> None:
+        model = self.model(repo_dir, plus).eval()
+        batch = self.batch(torch.randint(0, 5, (64, 64)))
+        batch[0]["sem_seg"][:10] = 255
+        with torch.no_grad():
+            scores = model(batch)[0]["sem_seg"]
+            model.training = model.sem_seg_head.training = True
+            loss = model(batch)["loss_sem_seg"]
+        expected = F.cross_entropy(scores[None], batch[0]["sem_seg"][None], ignore_index=255)
+        torch.testing.assert_close(loss, expected)
+
+    def test_eval_shape(self, repo_dir: Path, plus: bool) -> None:
+        model = self.model(repo_dir, plus).eval()
+        inputs = {"image": torch.randint(0, 256, (3, 37, 51)), "height": 40, "width": 60}
+        with torch.no_grad():
+            assert model([inputs])[0]["sem_seg"].shape == (5, 40, 60)
+
+
+def test_plus_baseline_needs_a_query_per_class(repo_dir: Path) -> None:
+    cfg = small_config(repo_dir, "ade20k_semantic_per_pixel_plus_resnet50")
+    cfg.TEST.TASKS = ["semantic"]
+    with pytest.raises(ValueError, match=r"NUM_QUERIES is 7; .* one query per class, 5"):
+        build_model(cfg)
