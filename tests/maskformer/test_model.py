@@ -6,19 +6,9 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from families.mask_classification import MaskClassificationChecks, example, shrink
+from families.mask_classification import MaskClassificationChecks, example
+from families.maskformer_config import small_config
 from torch.nn import functional as F
-
-from d2seg.configuration import load_config
-
-
-def small_config(repo_dir: Path, name: str = "ade20k_semantic_resnet50") -> CfgNode:
-    cfg = load_config(str(repo_dir / "configs" / "maskformer" / f"{name}.yaml"))
-    shrink(cfg)
-    cfg.MODEL.MASKFORMER.HIDDEN_DIM = 32
-    cfg.MODEL.MASKFORMER.NUM_HEADS = 4
-    cfg.MODEL.MASKFORMER.DIM_FEEDFORWARD = 64
-    return cfg
 
 
 class TestMaskFormer(MaskClassificationChecks):
