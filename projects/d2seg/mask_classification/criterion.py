@@ -56,15 +56,18 @@ class SetCriterion(nn.Module):
         num_masks, weight_sums = self._normalisers(labels, targets)
         ce = self._class_losses(pred_logits, labels) / weight_sums
 
-        losses: dict[str, Tensor] = {}
-        last = len(pred_logits) - 1
-        for layer, layer_matches in enumerate(matches):
-            suffix = "" if layer == last else f"_{layer}"
-            mask, dice = self._mask_losses(pred_masks[layer], targets, layer_matches, padded_size)
-            losses[f"loss_ce{suffix}"] = self.matcher.class_weight * ce[layer]
-            losses[f"loss_mask{suffix}"] = self.matcher.mask_weight * mask / num_masks
-            losses[f"loss_dice{suffix}"] = self.matcher.dice_weight * dice / num_masks
-        return losses
+        mask, dice = self._mask_losses(pred_masks, targets, matches, padded_size)
+        terms = {
+            "loss_ce": self.matcher.class_weight * ce,
+            "loss_mask": self.matcher.mask_weight * mask / num_masks,
+            "loss_dice": self.matcher.dice_weight * dice / num_masks,
+        }
+        suffixes = [*(f"_{layer}" for layer in range(len(pred_logits) - 1)), ""]
+        return {
+            name + suffix: values[layer]
+            for layer, suffix in enumerate(suffixes)
+            for name, values in terms.items()
+        }
 
     def _labels(
         self, pred_logits: Tensor, targets: list[MaskTargets], matches: list[list[Match]]
@@ -100,25 +103,32 @@ class SetCriterion(nn.Module):
         self,
         pred_masks: Tensor,
         targets: list[MaskTargets],
-        matches: list[Match],
+        matches: list[list[Match]],
         padded_size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
-        """Sums of both losses over one layer's matched masks, at the image's resolution."""
+        """Sums of both losses over each layer's matched masks, at the image's resolution, (L,)."""
+        num_layers, device = len(pred_masks), pred_masks.device
         mask_terms, dice_terms = [], []
-        for masks, target, (queries, indices) in zip(pred_masks, targets, matches, strict=True):
-            if not len(queries):
+        for image, target in enumerate(targets):
+            if not len(target):
                 continue
+            pairs = [layer_matches[image] for layer_matches in matches]
+            queries = torch.stack([queries for queries, _ in pairs]).to(device)  # (L, T)
+            indices = torch.stack([indices for _, indices in pairs]).to(device)  # (L, T)
+            layers = torch.arange(num_layers, device=device)[:, None]
             height, width = target.masks.shape[-2:]
             logits = F.interpolate(
-                masks[queries.to(masks.device)].float()[None],
+                pred_masks[layers, image, queries].float(),  # (L, T, h, w)
                 size=padded_size,
                 mode="bilinear",
                 align_corners=False,
-            )[0, :, :height, :width].flatten(1)
-            truth = target.masks[indices.to(masks.device)].flatten(1).to(logits)
-            mask_terms.append(MASK_LOSSES[self.matcher.mask_loss](logits, truth).sum())
-            dice_terms.append(dice_loss(logits, truth).sum())
+            )[..., :height, :width].flatten(0, 1)
+            logits = logits.flatten(1)  # (L * T, P)
+            truth = target.masks.flatten(1).to(logits)[indices.flatten()]
+            mask = MASK_LOSSES[self.matcher.mask_loss](logits, truth)
+            mask_terms.append(mask.view(num_layers, -1).sum(1))
+            dice_terms.append(dice_loss(logits, truth).view(num_layers, -1).sum(1))
         if not mask_terms:  # no target in the batch: every parameter still gets a gradient
-            zero = pred_masks.float().sum() * 0.0
+            zero = pred_masks.float().sum((1, 2, 3, 4)) * 0.0
             return zero, zero
-        return torch.stack(mask_terms).sum(), torch.stack(dice_terms).sum()
+        return torch.stack(mask_terms).sum(0), torch.stack(dice_terms).sum(0)
