@@ -1,0 +1,140 @@
+"""The choice of evaluators for a data set and the tasks of a model."""
+
+import difflib
+import importlib.util
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import (
+    CityscapesInstanceEvaluator,
+    CityscapesSemSegEvaluator,
+    DatasetEvaluator,
+    DatasetEvaluators,
+    LVISEvaluator,
+    PascalVOCDetectionEvaluator,
+)
+
+from .instance import InstanceEvaluator
+from .panoptic_evaluation import PanopticEvaluator
+from .semantic import MissingGroundTruthError, SemanticEvaluator
+
+logger = logging.getLogger(__name__)
+
+
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_dir: str | None, tasks: Sequence[str]
+) -> DatasetEvaluator:
+    """The evaluators of ``tasks`` on a registered data set, as one.
+
+    ====================  ======================================================================
+    task                  compared with
+    ====================  ======================================================================
+    panoptic              metadata ``panoptic_json`` and ``panoptic_root``: PQ
+    instance              metadata ``json_file``, or ``annotations`` in the dicts: box and mask AP
+    semantic              ``sem_seg_file_name`` in the dicts: mIoU
+    ====================  ======================================================================
+
+    An ``evaluator_type`` of Cityscapes, LVIS or Pascal VOC brings detectron2's evaluator for that
+    data set. On a panoptic data set, semantic labels that are missing or count their classes
+    differently from the model are skipped with a log line, as long as another task remains.
+
+    Args:
+        cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES`` and ``TEST.KEYPOINT_OKS_SIGMAS`` are read.
+        output_dir: where the evaluators save predictions; None saves nothing.
+        tasks: of "panoptic", "instance", "semantic".
+
+    Raises:
+        ValueError: no or an unknown task, an unknown data set, or no ground truth for a task.
+        ImportError: the data set's own evaluation code is not installed.
+    """
+    builders = {
+        "panoptic": lambda: _build_panoptic(dataset_name, output_dir),
+        "instance": lambda: _build_instance(dataset_name, output_dir, cfg.TEST.KEYPOINT_OKS_SIGMAS),
+        "semantic": lambda: _build_semantic(
+            dataset_name, output_dir, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        ),
+    }
+    unknown = [task for task in tasks if task not in builders]
+    if unknown or not tasks:
+        raise ValueError(f"TEST.TASKS is {list(tasks)}; choose from {list(builders)}")
+    if dataset_name not in DatasetCatalog.list():
+        near = difflib.get_close_matches(dataset_name, DatasetCatalog.list())
+        raise ValueError(f"DATASETS.TEST: no data set {dataset_name!r} is registered; near: {near}")
+    evaluators = []
+    for task in builders:
+        if task not in tasks:
+            continue
+        try:
+            evaluators.append(builders[task]())
+        except MissingGroundTruthError as error:
+            panoptic = _metadata_value(dataset_name, "panoptic_json") is not None
+            if task != "semantic" or not panoptic or not evaluators:
+                raise
+            logger.info("mIoU is skipped: %s", error)
+    return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
+
+
+def _build_panoptic(name: str, output_dir: str | None) -> DatasetEvaluator:
+    missing = [x for x in ("panoptic_json", "panoptic_root") if _metadata_value(name, x) is None]
+    if missing:
+        raise _missing(name, "panoptic", f"its metadata lack {' and '.join(missing)}")
+    return PanopticEvaluator(name, output_dir)
+
+
+def _build_instance(
+    name: str, output_dir: str | None, kpt_oks_sigmas: Sequence[float]
+) -> DatasetEvaluator:
+    kind = _metadata_value(name, "evaluator_type")
+    if kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):
+        _require("cityscapesscripts", name)
+        return CityscapesInstanceEvaluator(name)
+    if kind == "lvis":
+        _require("lvis", name)
+        return LVISEvaluator(name, output_dir=output_dir)
+    if kind == "pascal_voc":
+        return PascalVOCDetectionEvaluator(name)
+    if _metadata_value(name, "json_file") is None:
+        if not any(record.get("annotations") for record in DatasetCatalog.get(name)):
+            reason = "its metadata lack json_file and its dicts 'annotations'"
+            raise _missing(name, "instance", reason)
+        if output_dir is None:
+            raise ValueError(
+                f"{name}: the annotations are converted to a COCO JSON for the task 'instance', "
+                "which needs an output_dir"
+            )
+    return InstanceEvaluator(name, output_dir, kpt_oks_sigmas=kpt_oks_sigmas)
+
+
+def _build_semantic(name: str, output_dir: str | None, num_classes: int) -> DatasetEvaluator:
+    kind = _metadata_value(name, "evaluator_type")
+    if kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):
+        _require("cityscapesscripts", name)
+        return CityscapesSemSegEvaluator(name)
+    evaluator = SemanticEvaluator(name, output_dir)
+    num_labels = len(MetadataCatalog.get(name).stuff_classes)
+    if num_classes != num_labels:
+        raise MissingGroundTruthError(
+            f"the semantic labels of {name} have {num_labels} classes, "
+            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes}: make them agree, "
+            "or take 'semantic' out of TEST.TASKS"
+        )
+    return evaluator
+
+
+def _metadata_value(name: str, key: str) -> Any:
+    return MetadataCatalog.get(name).get(key)
+
+
+def _missing(name: str, task: str, reason: str) -> MissingGroundTruthError:
+    return MissingGroundTruthError(
+        f"{name} has no ground truth for the task {task!r}: {reason}. "
+        f"Add it to the data set, or take {task!r} out of TEST.TASKS"
+    )
+
+
+def _require(package: str, name: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ImportError(f"{name} is evaluated with {package}: `pip install {package}` brings it")

@@ -1,0 +1,142 @@
+"""The instance evaluator: detectron2's ``COCOEvaluator`` with a fast AP that needs no compiler."""
+
+import functools
+import itertools
+import json
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.evaluation import COCOEvaluator, coco_evaluation
+from detectron2.utils.file_io import PathManager
+from pycocotools.cocoeval import COCOeval
+
+logger = logging.getLogger(__name__)
+
+
+@functools.lru_cache(maxsize=1)  # chosen, and logged, once
+def coco_eval_class() -> type:
+    """The fastest COCO AP at hand; all give the same numbers and have pycocotools' interface.
+
+    In this order: detectron2's compiled one, faster-coco-eval, pycocotools.
+    """
+    if coco_evaluation.COCOeval_opt is not COCOeval:
+        return coco_evaluation.COCOeval_opt
+    try:
+        from faster_coco_eval import COCOeval_faster
+    except ImportError as error:
+        logger.info(
+            "faster-coco-eval cannot be imported (%s): AP is computed with pycocotools, which is "
+            "slower and gives the same numbers. `pip install faster-coco-eval` brings it.",
+            error,
+        )
+        return COCOeval
+    return COCOeval_faster
+
+
+class InstanceEvaluator(COCOEvaluator):
+    """Box and mask AP of ``output["instances"]`` against a COCO instances JSON.
+
+    Different from detectron2's evaluator: the implementation of AP is :func:`coco_eval_class`'s;
+    the thing classes may lie anywhere in the model's label space, as they do in a panoptic data
+    set; the categories of metadata and JSON are compared before anything is computed.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | None = None,
+        *,
+        kpt_oks_sigmas: Sequence[float] = (),
+    ) -> None:
+        """
+        Args:
+            dataset_name: its metadata has ``json_file``; or its dicts have ``annotations``, which
+                are converted to a JSON in ``output_dir``.
+            output_dir: where the predictions and a converted ground truth go; None writes nothing.
+            kpt_oks_sigmas: see ``COCOEvaluator``.
+
+        Raises:
+            ValueError: the thing classes of the metadata are not the categories of the JSON.
+        """
+        super().__init__(
+            dataset_name,
+            output_dir=output_dir,
+            # What this flag chooses from is chosen by coco_eval_class.
+            use_fast_impl=False,
+            kpt_oks_sigmas=kpt_oks_sigmas,
+            # A JSON left by an earlier run may be of another state of the data set.
+            allow_cached_coco=False,
+        )
+        self._dataset_name = dataset_name
+        self._check_categories()
+
+    def _eval_predictions(self, predictions: list[dict], img_ids: list | None = None) -> None:
+        """Fill ``self._results`` with the metrics of every task."""
+        results = list(itertools.chain.from_iterable(x["instances"] for x in predictions))
+        self._to_dataset_ids(results)
+        if self._output_dir:
+            path = os.path.join(self._output_dir, "coco_instances_results.json")
+            logger.info("Saving instance predictions to %s", path)
+            with PathManager.open(path, "w") as file:
+                json.dump(results, file)
+        if not self._do_evaluation:
+            logger.info("%s has no instance annotations to compare with.", self._dataset_name)
+            return
+        categories = self._coco_api.loadCats(sorted(self._coco_api.getCatIds()))
+        class_names = [category["name"] for category in categories]
+        for task in self._tasks_with_ground_truth(results):
+            evaluation = self._evaluate_task(results, task, img_ids) if results else None
+            self._results[task] = self._derive_coco_results(evaluation, task, class_names)
+
+    def _tasks_with_ground_truth(self, results: list[dict]) -> list[str]:
+        tasks = sorted(self._tasks_from_predictions(results))
+        truth = self._coco_api.anns.values()
+        if "segm" in tasks and truth and not any("segmentation" in x for x in truth):
+            logger.info("%s has boxes and no masks: mask AP is skipped.", self._dataset_name)
+            tasks.remove("segm")
+        return tasks
+
+    def _evaluate_task(self, results: list[dict], task: str, img_ids: list | None) -> COCOeval:
+        # Key points are rare here and not covered by the tests of equality.
+        eval_class = COCOeval if task == "keypoints" else coco_eval_class()
+        logger.info("Evaluating %s with %s", task, eval_class.__module__)
+        return coco_evaluation._evaluate_predictions_on_coco(
+            self._coco_api,
+            results,
+            task,
+            kpt_oks_sigmas=self._kpt_oks_sigmas,
+            cocoeval_fn=eval_class,
+            img_ids=img_ids,
+            max_dets_per_image=self._max_dets_per_image,
+        )
+
+    def _to_dataset_ids(self, results: list[dict[str, Any]]) -> None:
+        """Replace the model's class of every result by the data set's category id, in place."""
+        mapping = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        if mapping is None:
+            return
+        dataset_ids = {contiguous: dataset for dataset, contiguous in mapping.items()}
+        for result in results:
+            predicted = result["category_id"]
+            if predicted not in dataset_ids:
+                raise ValueError(
+                    f"{self._dataset_name}: the model predicts an instance of class {predicted} "
+                    f"for image {result['image_id']}, which is not one of the data set's "
+                    f"{len(dataset_ids)} thing classes; compare the model's number of classes"
+                )
+            result["category_id"] = dataset_ids[predicted]
+
+    def _check_categories(self) -> None:
+        mapping = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        if mapping is None:  # a JSON file is read, and the mapping set, with the data set
+            return
+        in_json, in_metadata = set(self._coco_api.getCatIds()), set(mapping)
+        if in_json != in_metadata:
+            raise ValueError(
+                f"{self._dataset_name}: the categories of {self._metadata.json_file} are not the "
+                f"thing classes of the metadata; only in the JSON: "
+                f"{sorted(in_json - in_metadata)[:10]}, only in the metadata: "
+                f"{sorted(in_metadata - in_json)[:10]}"
+            )

@@ -1,0 +1,114 @@
+"""The semantic evaluator: detectron2's ``SemSegEvaluator``, ready for numpy 2 and wide labels."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import SemSegEvaluator
+
+from .id_maps import read_label_map
+
+
+class MissingGroundTruthError(ValueError):
+    """The data set does not carry what a task is compared with."""
+
+
+class SemanticEvaluator(SemSegEvaluator):
+    """mIoU and its kin of ``output["sem_seg"]`` against the label images of a data set.
+
+    The confusion matrix and the metrics are detectron2's. Different from its evaluator: labels are
+    checked; 16-bit labels and any ``ignore_label`` work; predictions of thing classes can be saved
+    for data sets whose metadata keep things and stuff apart; masks are encoded only when they are
+    saved. Boundary IoU is left out: detectron2 erodes the label map as if it were one mask, so the
+    "class" of a boundary pixel is a difference of two labels.
+    """
+
+    def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
+        """
+        Args:
+            dataset_name: its dicts have ``sem_seg_file_name``, its metadata ``stuff_classes`` (all
+                classes, in the model's order) and ``ignore_label``.
+            output_dir: where ``sem_seg_predictions.json`` and ``sem_seg_evaluation.pth`` go; None
+                writes nothing.
+
+        Raises:
+            MissingGroundTruthError: dicts without label image, or metadata without those entries.
+        """
+        metadata = MetadataCatalog.get(dataset_name)
+        try:
+            super().__init__(
+                dataset_name, output_dir=output_dir, sem_seg_loading_fn=self._load_labels
+            )
+        except KeyError as error:
+            if error.args != ("sem_seg_file_name",):
+                raise
+            raise MissingGroundTruthError(
+                f"{dataset_name} has no semantic ground truth: its dicts lack 'sem_seg_file_name'; "
+                "add it to the data set, or take 'semantic' out of TEST.TASKS"
+            ) from error
+        except AttributeError as error:
+            missing = [x for x in ("stuff_classes", "ignore_label") if metadata.get(x) is None]
+            if not missing:
+                raise
+            raise MissingGroundTruthError(
+                f"{dataset_name}: the metadata lack {' and '.join(missing)}; "
+                f"set this with MetadataCatalog.get({dataset_name!r}).set(...)"
+            ) from error
+        self._compute_boundary_iou = False
+        if self._contiguous_id_to_dataset_id is not None:
+            things = metadata.get("thing_dataset_id_to_contiguous_id", {})
+            for dataset_id, contiguous_id in things.items():
+                self._contiguous_id_to_dataset_id.setdefault(contiguous_id, dataset_id)
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        """Count a batch.
+
+        Args:
+            inputs: dicts with ``file_name``.
+            outputs: dicts with ``sem_seg``, (K, H, W) scores.
+
+        Raises:
+            ValueError: the model gave no or another number of classes, the label image has another
+                size or holds labels that are neither a class nor ``ignore_label``.
+        """
+        for image, output in zip(inputs, outputs, strict=True):
+            self._check_scores(output)
+            # max gives the same indices as argmax, and is much faster over the channels.
+            pred = output["sem_seg"].max(dim=0)[1].cpu().numpy()  # (H, W)
+            gt_file = self.input_file_to_gt_file[image["file_name"]]
+            gt = self.sem_seg_loading_fn(gt_file, dtype=int)
+            if pred.shape != gt.shape:
+                raise ValueError(
+                    f"{gt_file}: the label image is {gt.shape} (height, width), "
+                    f"the prediction for {image['file_name']} is {pred.shape}"
+                )
+            gt[gt == self._ignore_label] = self._num_classes
+            self._conf_matrix += np.bincount(
+                ((self._num_classes + 1) * pred + gt).ravel(), minlength=self._conf_matrix.size
+            ).reshape(self._conf_matrix.shape)
+            if self._output_dir is not None:
+                self._predictions.extend(self.encode_json_sem_seg(pred, image["file_name"]))
+
+    def _check_scores(self, output: Mapping) -> None:
+        if "sem_seg" not in output:
+            raise ValueError(
+                f"{self._dataset_name}: the model gives no 'sem_seg' but {sorted(output)}; "
+                "take 'semantic' out of TEST.TASKS or use a model that has this output"
+            )
+        num_scores = output["sem_seg"].shape[0]
+        if num_scores != self._num_classes:
+            raise ValueError(
+                f"{self._dataset_name} has {self._num_classes} classes, the model scores "
+                f"{num_scores}: set MODEL.SEM_SEG_HEAD.NUM_CLASSES to the data set's number"
+            )
+
+    def _load_labels(self, path: str, dtype: type = int) -> np.ndarray:
+        labels = read_label_map(path, dtype)
+        bad = labels[(labels >= self._num_classes) & (labels != self._ignore_label)]
+        if bad.size:
+            raise ValueError(
+                f"{path}: label {bad[0]} ({bad.size} pixels outside the range) is neither one of "
+                f"the {self._num_classes} classes of {self._dataset_name} nor its ignore_label "
+                f"{self._ignore_label}"
+            )
+        return labels
