@@ -1,0 +1,14 @@
+"""Pictures of results, and reading and writing of pictures and videos."""
+
+from .drawing import ColorTracker, SegmentVisualizer, draw_prediction
+from .segments import Segment, instance_segments, panoptic_segments, semantic_segments
+
+__all__ = [
+    "ColorTracker",
+    "Segment",
+    "SegmentVisualizer",
+    "draw_prediction",
+    "instance_segments",
+    "panoptic_segments",
+    "semantic_segments",
+]

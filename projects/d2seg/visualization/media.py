@@ -1,0 +1,248 @@
+"""Pictures and videos in and out for the demo, always RGB uint8 (H, W, 3) within the program.
+
+Whatever is written appears under its name only when it is complete.
+"""
+
+import glob
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from detectron2.data.detection_utils import read_image
+from PIL import Image
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".wmv"})
+# These containers store the number of frames; for others OpenCV estimates it from the duration.
+_EXACT_COUNT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi"})
+_ESTIMATE_SLACK = 0.05
+_MAX_MISSES_IN_A_ROW = 100  # of a video that has no more to give
+_DEFAULT_FPS = 25.0  # where a camera or a file does not say
+
+
+class UnreadableError(OSError):
+    """A picture or video that cannot be decoded."""
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_inputs(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """
+    Args:
+        patterns: files; folders, which stand for the pictures and videos directly in them; or glob
+            patterns ("**" for any depth), which stand for what they match, as if named.
+
+    Returns:
+        The files in the order named, each once; and the patterns that stand for nothing.
+    """
+    found: dict[Path, None] = {}
+    missing = []
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        matches = (
+            [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
+        )
+        files = [file for match in matches for file in _files_of(match)]
+        if not files:
+            missing.append(pattern)
+        found.update(dict.fromkeys(files))
+    return list(found), missing
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    return sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in known)
+
+
+def plan_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:
+    """A distinct path in ``folder`` for each input: .png for pictures, .mp4 for videos; of inputs
+    with one stem, the later ones get a number.
+
+    Raises:
+        ValueError: ``folder`` is a file, or holds one of the inputs.
+    """
+    if folder.is_file() or folder.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        raise ValueError(f"--output '{folder}' names a file; give a folder")
+    for path in inputs:
+        if path.resolve().parent == folder.resolve():
+            raise ValueError(
+                f"--output '{folder}' is the folder of the input {path.name}; give another one"
+            )
+    planned: dict[Path, None] = {}
+    for path in inputs:
+        suffix = ".mp4" if is_video(path) else ".png"
+        output, number = folder / f"{path.stem}{suffix}", 2
+        while output in planned:
+            output, number = folder / f"{path.stem}_{number}{suffix}", number + 1
+        planned[output] = None
+    return list(planned)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """(H, W, 3), turned as its EXIF orientation says.
+
+    Raises:
+        UnreadableError: the file cannot be decoded.
+    """
+    try:
+        return np.ascontiguousarray(read_image(str(path), format="RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        # Pillow raises any of these for a broken file
+        raise UnreadableError(f"{path}: cannot be read: {_one_line(error)}") from error
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        Image.fromarray(picture).save(temporary, format="PNG")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class VideoReader:
+    """Iterates once over the frames of a file or a camera; what cannot be decoded is left
+    out and counted."""
+
+    def __init__(self, source: Path | int) -> None:
+        """
+        Args:
+            source: a file, or the number of a camera.
+
+        Raises:
+            UnreadableError: it cannot be opened.
+        """
+        self._source = source
+        self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+        if not self._capture.isOpened():
+            kind = "camera" if isinstance(source, int) else "video"
+            raise UnreadableError(f"{source}: cannot be opened as a {kind}")
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if np.isfinite(fps) and fps > 0 else _DEFAULT_FPS
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        # OpenCV answers with a negative number where it does not know
+        self.num_frames = int(count) if np.isfinite(count) and count > 0 else 0
+        self.num_broken = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """(H, W, 3) each. ``num_broken`` is final at the end."""
+        num_good = misses = 0
+        while misses < _MAX_MISSES_IN_A_ROW:
+            is_good, frame = self._capture.read()
+            if is_good:
+                self.num_broken += misses
+                misses = 0
+                num_good += 1
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                continue
+            misses += 1
+            if num_good + self.num_broken + misses > self.num_frames:
+                break  # the end
+        self._capture.release()
+        missing = self.num_frames - num_good - self.num_broken
+        if missing > self._count_slack():
+            self.num_broken += missing
+
+    def _count_slack(self) -> float:
+        if isinstance(self._source, Path) and self._source.suffix.lower() in _EXACT_COUNT_SUFFIXES:
+            return 0
+        return max(1, _ESTIMATE_SLACK * self.num_frames)
+
+
+class VideoWriter:
+    """An MPEG-4 file that gets its name when the ``with`` block ends without an exception."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+        self._fps = fps
+        self._writer: cv2.VideoWriter | None = None
+        self._num_frames = 0
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def write(self, frame: np.ndarray) -> None:
+        """All frames of the first one's size; the codec drops the last row or column of an odd one.
+
+        Raises:
+            OSError: this OpenCV cannot write MPEG-4 here.
+        """
+        if self._writer is None:
+            height, width = frame.shape[:2]
+            codec = cv2.VideoWriter_fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._temporary), codec, self._fps, (width, height))
+            if not self._writer.isOpened():
+                raise OSError(f"{self._path}: OpenCV cannot write an MPEG-4 video there")
+        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._num_frames += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.release()
+                if kind is None:
+                    self._check_complete()
+                    os.replace(self._temporary, self._path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def _check_complete(self) -> None:
+        # OpenCV says nothing of a full disk
+        written = _count_frames(self._temporary)
+        if written != self._num_frames:
+            raise OSError(
+                f"{self._path}: only {written} of {self._num_frames} frames could be written; is "
+                "the disk full?"
+            )
+
+
+class Window:
+    """A window on the screen. Escape or q in it asks to stop."""
+
+    def __init__(self, title: str) -> None:
+        """
+        Raises:
+            ValueError: no window can be opened here.
+        """
+        # without a display, OpenCV's window toolkit ends the whole process
+        on_linux = sys.platform.startswith("linux")
+        if on_linux and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise ValueError("there is no display to open a window on; give --output FOLDER")
+        self._title = title
+        try:
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL)
+        except cv2.error as error:
+            raise ValueError(
+                "this OpenCV is built without windows (opencv-python-headless); give --output "
+                "FOLDER"
+            ) from error
+
+    def show(self, picture: np.ndarray, wait_ms: int) -> bool:
+        """Wait so long for a key (0: forever); return whether it asked to stop."""
+        cv2.imshow(self._title, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        return cv2.waitKey(wait_ms) & 0xFF in (27, ord("q"))
+
+
+def _count_frames(path: Path) -> int:
+    capture = cv2.VideoCapture(str(path))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return count
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

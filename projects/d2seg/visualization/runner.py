@@ -1,0 +1,116 @@
+"""The loop of the demo: each input through the predictor and into a picture or video."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import Metadata
+from tqdm import tqdm
+
+from .drawing import ColorTracker, draw_prediction
+from .media import (
+    UnreadableError,
+    VideoReader,
+    VideoWriter,
+    Window,
+    is_video,
+    read_picture,
+    write_picture,
+)
+
+# Smaller pictures are enlarged, so that labels are legible and contours fine; videos are not.
+_PICTURE_SIDE, _MAX_SCALE = 1024, 4
+
+
+class Runner:
+    """Goes on after an input that cannot be read, and counts."""
+
+    def __init__(
+        self,
+        predict: Callable[[np.ndarray], dict],
+        metadata: Metadata,
+        window: Window | None = None,
+    ) -> None:
+        """
+        Args:
+            predict: from a (H, W, 3) uint8 RGB image to what ``draw_prediction`` takes.
+            metadata: names and colours of the classes.
+            window: shows each result and may stop the run.
+        """
+        self.num_drawn = 0
+        self.num_failed = 0
+        self._predict = predict
+        self._metadata = metadata
+        self._window = window
+        self._is_stopped = False
+
+    def run_files(self, files: Sequence[Path], outputs: Sequence[Path | None]) -> None:
+        """Draw each file into its output; a file that cannot be read is reported on stderr.
+
+        Raises:
+            OSError: an output cannot be written.
+        """
+        with tqdm(total=len(files), unit="file") as progress:
+            for path, output in zip(files, outputs, strict=True):
+                try:
+                    run = self._run_video if is_video(path) else self._run_picture
+                    run(path, output)
+                except UnreadableError as error:
+                    self.report(str(error))
+                progress.update()
+                if self._is_stopped:
+                    return
+
+    def run_camera(self, number: int, output: Path | None) -> None:
+        """Draw what a camera sees until the window or Ctrl-C stops it.
+
+        Raises:
+            UnreadableError: there is no such camera, or it gives no picture.
+        """
+        self._run_video(number, output)
+
+    def report(self, message: str) -> None:
+        """Count an input as unreadable."""
+        self.num_failed += 1
+        tqdm.write(message, file=sys.stderr)
+
+    def _run_picture(self, path: Path, output: Path | None) -> None:
+        image = read_picture(path)
+        scale = min(max(1.0, _PICTURE_SIDE / max(image.shape[:2])), _MAX_SCALE)
+        picture = draw_prediction(image, self._predict(image), self._metadata, scale=scale)
+        if output is not None:
+            write_picture(output, picture)
+        if self._window is not None:
+            self._is_stopped = self._window.show(picture, wait_ms=0)
+        self.num_drawn += 1
+
+    def _run_video(self, source: Path | int, output: Path | None) -> None:
+        reader = VideoReader(source)
+        num_frames = 0
+        with nullcontext() if output is None else VideoWriter(output, reader.fps) as writer:
+            try:
+                for picture in self._draw_frames(reader, str(source)):
+                    num_frames += 1
+                    if writer is not None:
+                        writer.write(picture)
+                    if self._window is not None and self._window.show(picture, wait_ms=1):
+                        self._is_stopped = True
+                        break
+            except KeyboardInterrupt:
+                if isinstance(source, Path):  # a camera ends just so; half a video must not stay
+                    raise
+        self.num_drawn += num_frames > 0
+        if not num_frames:
+            raise UnreadableError(f"{source}: none of its frames can be read")
+        if reader.num_broken:
+            raise UnreadableError(
+                f"{source}: {reader.num_broken} of {reader.num_frames} frames cannot be read and "
+                "are left out"
+            )
+
+    def _draw_frames(self, reader: VideoReader, name: str) -> Iterator[np.ndarray]:
+        tracker = ColorTracker(self._metadata)
+        for image in tqdm(reader, name, reader.num_frames or None, leave=False, unit="frame"):
+            yield draw_prediction(image, self._predict(image), self._metadata, tracker=tracker)

@@ -1,0 +1,171 @@
+"""The pixels of pictures."""
+
+import numpy as np
+import pytest
+import torch
+from d2seg.visualization import ColorTracker, Segment, SegmentVisualizer, draw_prediction
+from detectron2.data import Metadata
+from detectron2.structures import Boxes, Instances
+
+METADATA = Metadata(
+    thing_classes=["cat"],
+    thing_colors=[(255, 0, 0)],
+    stuff_classes=["cat", "sky"],
+    stuff_colors=[(255, 0, 0), (0, 0, 255)],
+)
+GRAY = np.full((120, 160, 3), 100, np.uint8)
+
+
+def square(top: int, left: int, size: int) -> np.ndarray:
+    mask = np.zeros(GRAY.shape[:2], bool)
+    mask[top : top + size, left : left + size] = True
+    return mask
+
+
+def blend(color: tuple[int, int, int]) -> np.ndarray:
+    return (np.full(3, 100) + np.array(color)) / 2
+
+
+def panoptic() -> dict:
+    ids = torch.zeros(GRAY.shape[:2], dtype=torch.int32)
+    ids[square(10, 10, 60)] = 1
+    ids[60:, 100:] = 2
+    info = [
+        {"id": 1, "isthing": True, "category_id": 0, "score": 0.9},
+        {"id": 2, "isthing": False, "category_id": 1, "score": 0.9},
+    ]
+    return {"panoptic_seg": (ids, info)}
+
+
+def test_a_panoptic_picture_has_the_classes_colours_and_leaves_the_rest():
+    picture = draw_prediction(GRAY, panoptic(), METADATA)
+    assert picture.shape == GRAY.shape
+    assert picture.dtype == np.uint8
+    assert picture[20, 20] == pytest.approx(blend((255, 0, 0)), abs=2)
+    assert picture[110, 155] == pytest.approx(blend((0, 0, 255)), abs=2)
+    assert (picture[90, 50] == 100).all()
+    assert (picture[10, 20:60].astype(int).min(1) > 130).all()  # the white contour
+
+
+def test_scale_enlarges_the_picture():
+    picture = draw_prediction(GRAY, panoptic(), METADATA, scale=2.5)
+    assert picture.shape == (300, 400, 3)
+    assert picture[50, 50] == pytest.approx(blend((255, 0, 0)), abs=2)
+
+
+def test_pictures_are_the_same_in_every_run():
+    first = draw_prediction(GRAY, panoptic(), METADATA)
+    assert np.array_equal(first, draw_prediction(GRAY, panoptic(), METADATA))
+
+
+def test_a_semantic_picture():
+    labels = torch.full(GRAY.shape[:2], -1)
+    labels[60:] = 1
+    picture = draw_prediction(GRAY, {"sem_seg": labels}, METADATA)
+    assert picture[115, 5] == pytest.approx(blend((0, 0, 255)), abs=2)
+    assert (picture[5:50] == 100).all()
+
+
+def test_a_hole_stays_open():
+    mask = square(10, 10, 100)
+    mask[40:80, 40:80] = False
+    found = Instances(GRAY.shape[:2], pred_masks=torch.from_numpy(mask)[None])
+    found.scores, found.pred_classes = torch.ones(1), torch.zeros(1, dtype=torch.int64)
+    picture = draw_prediction(GRAY, {"instances": found}, METADATA)
+    assert (picture[45:75, 45:75] == 100).all()
+    assert not (picture[20:30, 20:100] == 100).all(-1).any()
+
+
+def test_of_overlapping_masks_the_smaller_is_on_top():
+    small, large = square(40, 40, 20), square(10, 10, 90)
+    for order in ((small, large), (large, small)):
+        segments = [
+            Segment(mask, (0.0, 1.0, 0.0) if mask is small else (1.0, 0.0, 0.0), "", 0, True)
+            for mask in order
+        ]
+        visualizer = SegmentVisualizer(GRAY, METADATA)
+        visualizer.draw_segments(segments)
+        red, green, _ = visualizer.output.get_image()[50, 50]
+        assert green > red
+
+
+def test_labels_are_written_and_tiny_segments_have_none():
+    def dark_pixels(size: int) -> int:
+        segments = [Segment(square(50, 50, size), (1.0, 0.0, 0.0), "cat", 0, True)]
+        visualizer = SegmentVisualizer(GRAY, METADATA)
+        visualizer.draw_segments(segments)
+        return int((visualizer.output.get_image().max(2) < 60).sum())
+
+    assert dark_pixels(40) > 50
+    assert dark_pixels(2) == 0
+
+
+def test_instances_without_masks_have_boxes():
+    found = Instances(
+        GRAY.shape[:2],
+        pred_boxes=Boxes(torch.tensor([[20.0, 30.0, 120.0, 100.0]])),
+        scores=torch.tensor([0.9]),
+        pred_classes=torch.tensor([0]),
+    )
+    picture = draw_prediction(GRAY, {"instances": found}, METADATA)
+    assert not (picture[60, 18:23] == 100).all()
+    assert (picture[60, 40:100] == 100).all()
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_nothing_detected_leaves_the_image(masked):
+    found = Instances(GRAY.shape[:2], pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0))
+    found.pred_classes = torch.zeros(0, dtype=torch.int64)
+    if masked:
+        found.pred_masks = torch.zeros(0, *GRAY.shape[:2], dtype=torch.bool)
+    for tracker in (None, ColorTracker(METADATA)):
+        picture = draw_prediction(GRAY, {"instances": found}, METADATA, tracker=tracker)
+        assert np.array_equal(picture, GRAY)
+
+
+def thing(mask: np.ndarray, category: int = 0) -> Segment:
+    return Segment(mask, (0.0, 0.0, 0.0), "", category, True)
+
+
+def test_objects_of_a_video_keep_their_colours():
+    tracker = ColorTracker(METADATA)
+    first = tracker.recolor([thing(square(10, 10, 30)), thing(square(60, 80, 30))])
+    assert first[0].color != first[1].color
+    # both moved a little, and in another order
+    second = tracker.recolor([thing(square(63, 80, 30)), thing(square(10, 14, 30))])
+    assert [s.color for s in second] == [first[1].color, first[0].color]
+    # one is unseen for a while
+    for _ in range(3):
+        (only,) = tracker.recolor([thing(square(63, 80, 30))])
+        assert only.color == first[1].color
+    back = tracker.recolor([thing(square(10, 14, 30)), thing(square(63, 80, 30))])
+    assert [s.color for s in back] == [first[0].color, first[1].color]
+
+
+def test_an_object_of_another_class_gets_another_colour():
+    tracker = ColorTracker(METADATA)
+    (first,) = tracker.recolor([thing(square(10, 10, 30), category=0)])
+    (second,) = tracker.recolor([thing(square(10, 10, 30), category=1)])
+    assert first.color != second.color
+
+
+def test_stuff_in_a_video_keeps_the_classes_colour():
+    sky = Segment(square(0, 0, 50), (0.0, 0.0, 1.0), "sky", 1, False)
+    tracked = ColorTracker(METADATA).recolor([sky, thing(square(60, 60, 20))])
+    assert tracked[0] == sky
+    assert tracked[1].color != (0.0, 0.0, 0.0)
+
+
+def test_boxes_of_a_video_keep_their_colours():
+    def found(boxes: list[list[float]]) -> Instances:
+        return Instances(
+            GRAY.shape[:2],
+            pred_boxes=Boxes(torch.tensor(boxes)),
+            scores=torch.ones(len(boxes)),
+            pred_classes=torch.zeros(len(boxes), dtype=torch.int64),
+        )
+
+    tracker = ColorTracker(METADATA)
+    left, right = [10.0, 10, 50, 50], [90.0, 10, 130, 50]
+    first = tracker.box_colors(found([left, right]))
+    assert tracker.box_colors(found([right, left])) == first[::-1]
