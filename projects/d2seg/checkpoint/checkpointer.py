@@ -1,0 +1,159 @@
+"""detectron2's checkpointer, for checkpoints of any known layout and files that may be damaged."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+
+from .compatibility import LoadResult, check
+from .conversion import place_backbone, to_d2seg
+from .files import TEMPORARY, CheckpointFileError, find_file, read_checkpoint, write_atomically
+
+
+class Checkpointer(DetectionCheckpointer):
+    """Loads d2seg's own, detectron2's and foreign checkpoints; saves so that nothing is lost.
+
+    Foreign layouts are recognised by their parameter names, see ``layouts``. Nothing that a file
+    contains is run. A checkpoint is written beside its place and moved there when it is complete;
+    resuming falls back to the newest checkpoint that can be read.
+    """
+
+    _require_complete = False
+    _source = ""
+
+    def load(
+        self,
+        path: str,
+        checkpointables: list[str] | None = None,
+        *,
+        require_complete: bool = False,
+    ) -> dict[str, Any]:
+        """Load weights, and what else the checkpoint holds, into the model.
+
+        Args:
+            path: a file, a folder of transformers, or a URL that detectron2 resolves; may be empty
+                where the model may keep its initial weights.
+            checkpointables: what to load besides the model; ``None`` for all that is there.
+            require_complete: every tensor of the model must be given, as for an evaluation.
+
+        Returns:
+            What is left of the checkpoint.
+
+        Raises:
+            ValueError: the file is missing, damaged or unsafe; it is of another architecture; or
+                the model would keep random weights in spite of ``require_complete``.
+        """
+        if not path:
+            if require_complete:
+                raise ValueError(
+                    "MODEL.WEIGHTS is empty, so the model would compute with random weights; set "
+                    "it to a checkpoint, for example OUTPUT_DIR/model_final.pth"
+                )
+            return super().load(path)
+        url = urlparse(path)
+        local = find_file(url._replace(query="").geturl())
+        self._require_complete, self._source = require_complete, path
+        try:
+            return super().load(urlparse(local)._replace(query=url.query).geturl(), checkpointables)
+        finally:
+            self._parsed_url_during_load = None  # detectron2 leaves it set when loading fails
+
+    def resume_or_load(
+        self, path: str, *, resume: bool = True, require_complete: bool = False
+    ) -> dict[str, Any]:
+        """Resume from the newest readable checkpoint of ``save_dir`` if there is one and ``resume``
+        is set, else load the model alone from ``path``.
+
+        Raises:
+            ValueError: as :meth:`load`; or there are checkpoints, but none can be read.
+        """
+        if resume and self.has_checkpoint():
+            return self._resume()
+        return self.load(path, checkpointables=[], require_complete=require_complete)
+
+    def _resume(self) -> dict[str, Any]:
+        last = self.get_checkpoint_file()
+        others = sorted(
+            (str(path) for path in Path(self.save_dir).glob("model_*.pth") if str(path) != last),
+            key=os.path.getmtime,
+            reverse=True,
+        )
+        for path in [last, *others]:
+            try:
+                if path != last and not self.checkpointables.keys() <= read_checkpoint(path).keys():
+                    continue  # weights alone, as the best ones
+                return self.load(path, require_complete=True)
+            except CheckpointFileError as error:
+                self.logger.warning("Cannot resume from this checkpoint: %s", error)
+        raise ValueError(
+            f"none of the {len(others) + 1} checkpoints in {self.save_dir} can be resumed from; "
+            "train anew without --resume, into another OUTPUT_DIR"
+        )
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write the model, the checkpointables and ``kwargs`` to ``save_dir/name.pth``.
+
+        Raises:
+            OSError: it could not be written, for example for want of space; earlier checkpoints
+                are untouched.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        for stale in Path(self.save_dir).glob(f"*.pth{TEMPORARY}"):  # of a run that was killed
+            stale.unlink(missing_ok=True)
+        data = {"model": self.model.state_dict()}
+        data |= {
+            key: checkpointable.state_dict() for key, checkpointable in self.checkpointables.items()
+        }
+        data |= kwargs
+        file_name = f"{name}.pth"
+        path = os.path.join(self.save_dir, file_name)
+        self.logger.info("Saving checkpoint to %s", path)
+        try:
+            write_atomically(path, partial(torch.save, data))
+        except OSError as error:
+            raise OSError(
+                f"{error}. Earlier checkpoints are intact; make room and continue with --resume"
+            ) from error
+        self.tag_last_checkpoint(file_name)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Name the file from which to resume."""
+        write_atomically(
+            os.path.join(self.save_dir, "last_checkpoint"),
+            lambda path: Path(path).write_text(last_filename_basename),
+        )
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        checkpoint = read_checkpoint(filename)
+        queries = parse_qs(self._parsed_url_during_load.query)
+        if queries.pop("matching_heuristics", ["False"]) == ["True"]:
+            checkpoint["matching_heuristics"] = True
+        if queries:
+            raise ValueError(f"{self._source}: detectron2 knows no such options as {list(queries)}")
+        original = checkpoint["model"]
+        checkpoint["model"], layout = to_d2seg(original)
+        if layout is not None:
+            self.logger.info("Its %d tensors are those of %s", len(original), layout.name)
+            checkpoint["matching_heuristics"] = False
+        if not checkpoint.get("matching_heuristics") and (layout is None or layout.backbone_only):
+            names = self.model.state_dict().keys()
+            checkpoint["model"] = place_backbone(checkpoint["model"], original, names)
+        return checkpoint
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        incompatible = super()._load_model(checkpoint)
+        result = LoadResult.of(self.model, *incompatible)
+        check(result, self._source, self._require_complete)
+        # fvcore logs what is returned; what `check` has logged is left out
+        announced = result.class_mismatch.names if result.class_mismatch else []
+        untouched = tuple(f"{part}." for part in result.untouched_parts)
+        return incompatible._replace(
+            missing_keys=[name for name in result.missing if not name.startswith(untouched)],
+            unexpected_keys=result.unexpected,
+            incorrect_shapes=[m for m in result.mismatched if m[0] not in announced],
+        )

@@ -1,0 +1,72 @@
+"""From foreign parameter names to d2seg's and back."""
+
+import re
+from collections.abc import Set
+
+from .layouts import LAYOUTS, Layout, find_layout
+from .naming import StateDict
+
+
+def to_d2seg(state: StateDict) -> tuple[StateDict, Layout | None]:
+    """Rename the weights of a recognised layout.
+
+    Returns:
+        The weights under d2seg's names and their layout; ``state`` itself and ``None`` where the
+        names are of no foreign layout.
+
+    Raises:
+        ValueError: the layout is recognised, but tensors that belong together are missing.
+    """
+    bare = state
+    if all(name.startswith("module.") for name in state):  # of DistributedDataParallel
+        bare = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    layout = find_layout(bare.keys())
+    return (state, None) if layout is None else (layout.convert(bare), layout)
+
+
+def to_flavour(state: StateDict, flavour: str) -> StateDict:
+    """Rename weights under d2seg's names to those of a publisher, for example "official".
+
+    Raises:
+        ValueError: no layout of that flavour can hold the model.
+    """
+    exports = [layout.export for layout in LAYOUTS if layout.export is not None]
+    exports = [export for export in exports if export.flavour == flavour]
+    for export in exports:
+        if export.matches(state.keys()):
+            return export.convert(state)
+    holds = "; ".join(export.holds for export in exports) or "nothing"
+    raise ValueError(
+        f"no '{flavour}' layout holds this model (first names: {sorted(state)[:3]}); it holds: "
+        f"{holds}"
+    )
+
+
+def flavours() -> list[str]:
+    """What :func:`to_flavour` can be asked for."""
+    return sorted({layout.export.flavour for layout in LAYOUTS if layout.export is not None})
+
+
+def place_backbone(converted: StateDict, original: StateDict, model_names: Set[str]) -> StateDict:
+    """Give an ImageNet model's weights the names under which ``model_names`` has them.
+
+    Args:
+        converted: the weights under the names that a layout gives them, ``backbone.*``.
+        original: the same under the names in the file.
+        model_names: of the model that they are for.
+    """
+
+    def renamed(state: StateDict, pattern: str, replacement: str) -> StateDict:
+        return {re.sub(pattern, replacement, name): tensor for name, tensor in state.items()}
+
+    in_timm = renamed(original, "^", "backbone.model.")
+    candidates = [
+        converted,
+        renamed(converted, r"^backbone\.", "backbone.bottom_up."),  # inside detectron2's FPN
+        renamed(converted, r"^backbone\.", ""),  # the backbone by itself
+        renamed(original, "^", "backbone."),  # saved from a backbone by itself
+        in_timm,  # d2seg's TimmBackbone
+        # where timm flattens the first level: stages.0.blocks -> stages_0.blocks
+        renamed(in_timm, r"^(backbone\.model\.[a-z]+)\.([0-9]+)\.", r"\1_\2."),
+    ]
+    return max(candidates, key=lambda state: len(state.keys() & model_names))

@@ -1,0 +1,190 @@
+"""Finding, reading and writing checkpoint files."""
+
+import difflib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.utils.file_io import PathManager
+from safetensors.torch import load_file as load_safetensors
+
+from .naming import StateDict
+from .pickles import UnsafePickleError, load_pickle, load_torch
+
+# what transformers writes into a model's folder, the better format first
+IN_FOLDER = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+WEIGHTS_ENTRIES = ("model", "state_dict", "model_state")
+TEMPORARY = ".tmp"
+
+
+class CheckpointFileError(ValueError):
+    """A checkpoint that is missing, damaged, unsafe or without weights."""
+
+
+def find_file(path: str) -> str:
+    """The local file of a path or URL; for a folder of transformers, of the weights in it.
+
+    Raises:
+        CheckpointFileError: there is none; says where it was looked for.
+    """
+    try:
+        local = PathManager.get_local_path(path)
+    except (OSError, RuntimeError) as error:  # of the network, or of detectron2's model catalog
+        raise CheckpointFileError(
+            f"cannot fetch the checkpoint {path}: {error}; download it by hand and give its path"
+        ) from error
+    if os.path.isdir(local):
+        found = [name for name in IN_FOLDER if os.path.isfile(os.path.join(local, name))]
+        if not found:
+            raise CheckpointFileError(
+                f"the folder {os.path.abspath(local)} has none of {', '.join(IN_FOLDER)}; give "
+                "the path of a checkpoint file"
+            )
+        return os.path.join(local, found[0])
+    if not os.path.isfile(local):
+        raise CheckpointFileError(f"no checkpoint at {os.path.abspath(local)}{_near(local)}")
+    return local
+
+
+def _near(path: str) -> str:
+    """A hint at what the missing file may have been meant to be."""
+    folder, name = os.path.split(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        return f"; there is no folder {folder}"
+    near = difflib.get_close_matches(name, os.listdir(folder), cutoff=0.5)
+    return f"; near it: {', '.join(near)}" if near else ""
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Read a local checkpoint of any known format: .safetensors, transformers' index of shards,
+    detectron2's and Caffe2's .pkl, and what ``torch.save`` wrote under any other name.
+
+    Returns:
+        ``model``: {name: tensor on the CPU}; besides, what else the file holds, and for Caffe2's
+        and pycls' files the entries with which detectron2 marks them for its matching heuristics.
+
+    Raises:
+        CheckpointFileError: the file is damaged, would run code when read, or has no weights.
+    """
+    try:
+        return _normalise(_read(path), path)
+    except UnsafePickleError as error:
+        raise CheckpointFileError(
+            f"{path} holds more than weights: reading its '{error}' could run code, so it is "
+            "refused. If you trust the file, load it with torch.load(..., weights_only=False) and "
+            "save the weights alone, torch.save({'model': state_dict}, ...)"
+        ) from error
+    except CheckpointFileError:
+        raise
+    except OSError as error:
+        raise CheckpointFileError(f"cannot read the checkpoint {path}: {error}") from error
+    except Exception as error:  # a damaged file can raise anything
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise CheckpointFileError(
+            f"{path} is truncated or not a checkpoint ({_look(path)}; {reason})"
+        ) from error
+
+
+def _look(path: str) -> str:
+    """A few words on a file that could not be read."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if head.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer; fetch the file itself, git lfs pull"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "a web page, so the download went wrong"
+    return f"{os.path.getsize(path)} bytes"
+
+
+def _read(path: str) -> Any:
+    if path.endswith(".safetensors"):
+        return load_safetensors(path)
+    if path.endswith(".index.json"):
+        return _read_shards(Path(path))
+    with open(path, "rb") as file:
+        is_zip = file.read(2) == b"PK"  # torch.save, also where a .pkl was asked for
+        if path.endswith(".pkl") and not is_zip:
+            file.seek(0)
+            return load_pickle(file)
+    return load_torch(path)
+
+
+def _read_shards(index: Path) -> StateDict:
+    shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    missing = [shard for shard in shards if not (index.parent / shard).is_file()]
+    if missing:
+        raise CheckpointFileError(
+            f"{index} lists {len(shards)} files, of which {len(missing)} are missing: "
+            f"{', '.join(missing[:3])}"
+        )
+    state: StateDict = {}
+    for shard in shards:
+        state |= read_checkpoint(str(index.parent / shard))["model"]
+    return state
+
+
+def _normalise(loaded: Any, path: str) -> dict[str, Any]:
+    """Bring the entries of any format into detectron2's: the weights under "model"."""
+    if not isinstance(loaded, dict):
+        raise CheckpointFileError(f"{path} holds a {type(loaded).__name__}, not named weights")
+    entries = list(loaded)
+    entry = next((e for e in WEIGHTS_ENTRIES if isinstance(loaded.get(e), dict)), None)
+    if entry is not None:
+        checkpoint = {key: value for key, value in loaded.items() if key != entry}
+        state = loaded[entry]
+    else:
+        checkpoint = {}
+        state = loaded.get("blobs", loaded)  # of Caffe2
+    if entry == "model_state":
+        checkpoint |= {"__author__": "pycls", "matching_heuristics": True}
+    elif entry is None and path.endswith(".pkl"):
+        checkpoint |= {"__author__": "Caffe2", "matching_heuristics": True}
+    # in place, because torch's state dicts carry the versions of their modules as an attribute
+    for name in list(state):
+        if str(name).endswith("_momentum"):  # of Caffe2's optimizer
+            del state[name]
+        elif isinstance(state[name], np.ndarray | np.generic):
+            state[name] = torch.from_numpy(np.array(state[name]))
+        elif not isinstance(state[name], torch.Tensor):
+            del state[name]
+    if not state:
+        raise CheckpointFileError(f"{path} holds no weights; its entries are {entries[:8]}")
+    return checkpoint | {"model": state}
+
+
+def write_atomically(path: str, write: Callable[[str], None]) -> None:
+    """Have ``write`` write a file beside ``path``, and put it there once it is whole on the disk.
+
+    Raises:
+        OSError: it could not be written; a file that was at ``path`` is untouched.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    temporary = path + TEMPORARY
+    try:
+        write(temporary)
+        _flush_to_disk(temporary)
+        os.replace(temporary, path)
+        _flush_to_disk(folder)
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
+        free = shutil.disk_usage(folder).free / 1e6
+        raise OSError(f"cannot write {path}: {error}; {free:.0f} MB are free there") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

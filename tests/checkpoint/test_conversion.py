@@ -1,0 +1,70 @@
+"""From foreign names to d2seg's, and the place of an ImageNet model inside a model."""
+
+import pytest
+import torch
+
+from d2seg.checkpoint.conversion import flavours, place_backbone, to_d2seg, to_flavour
+
+TORCHVISION = {
+    "conv1.weight": torch.ones(1),
+    "layer1.0.conv1.weight": torch.ones(2),
+    "fc.weight": torch.ones(3),
+}
+
+
+def test_recognised_names_are_converted() -> None:
+    state, layout = to_d2seg(TORCHVISION)
+    assert layout.name.startswith("ImageNet ResNet")
+    assert set(state) == {"backbone.stem.conv1.weight", "backbone.res2.0.conv1.weight"}
+
+
+def test_the_prefix_of_parallel_training_is_taken_off() -> None:
+    state, layout = to_d2seg({f"module.{name}": t for name, t in TORCHVISION.items()})
+    assert layout is not None
+    assert "backbone.stem.conv1.weight" in state
+
+
+def test_other_names_come_back_as_they_are() -> None:
+    state = {"module.backbone.weight": torch.ones(1)}
+    assert to_d2seg(state) == (state, None)
+
+
+def test_unknown_models_cannot_be_written() -> None:
+    assert flavours() == ["huggingface", "official"]
+    with pytest.raises(ValueError, match=r"no 'official' layout .* \['x'\]\); it holds: MaskForm"):
+        to_flavour({"x": torch.ones(1)}, "official")
+
+
+@pytest.mark.parametrize(
+    ("original", "in_model"),
+    [
+        ("conv1.weight", "backbone.stem.conv1.weight"),  # detectron2's ResNet
+        ("conv1.weight", "backbone.bottom_up.stem.conv1.weight"),  # inside its FPN
+        ("conv1.weight", "stem.conv1.weight"),  # by itself
+        ("conv1.weight", "backbone.model.conv1.weight"),  # timm's ResNet
+    ],
+)
+def test_place_of_a_resnet(original: str, in_model: str) -> None:
+    converted, _ = to_d2seg(TORCHVISION)
+    placed = place_backbone(converted, TORCHVISION, {in_model, "head.weight"})
+    assert placed[in_model] is TORCHVISION[original]
+
+
+@pytest.mark.parametrize(
+    ("original", "in_model"),
+    [
+        ("stages.0.blocks.1.norm.weight", "backbone.model.stages_0.blocks.1.norm.weight"),
+        ("stages.0.blocks.1.norm.weight", "backbone.model.stages.0.blocks.1.norm.weight"),
+        ("res2.0.conv1.weight", "backbone.res2.0.conv1.weight"),
+        ("backbone.res2.0.conv1.weight", "backbone.bottom_up.res2.0.conv1.weight"),
+        ("backbone.res2.0.conv1.weight", "backbone.res2.0.conv1.weight"),
+    ],
+)
+def test_place_of_unrecognised_names(original: str, in_model: str) -> None:
+    state = {original: torch.ones(1)}
+    assert set(place_backbone(state, state, {in_model})) == {in_model}
+
+
+def test_names_that_fit_nowhere_stay() -> None:
+    state = {"a": torch.ones(1)}
+    assert place_backbone(state, state, {"b"}) is state
