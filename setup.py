@@ -1,0 +1,56 @@
+"""Installs the package `d2seg` from `projects/`: `pip install -e .` in an environment of your own.
+
+The ranges are what the code accepts; `make` installs within the narrower `constraints.txt`.
+detectron2 is not listed, because its maintainers publish no package: `make` brings it into `.venv`
+(`requirements-detectron2.txt`), elsewhere install it first.
+"""
+
+from setuptools import find_packages, setup
+
+INSTALL_REQUIRES = [
+    "torch>=2.6,<3",  # from 2.6 on, torch.load reads no pickled code unless told to
+    "torchvision>=0.21,<1",  # the one of torch 2.6; pip pairs later ones by itself
+    "numpy>=1.26,<3",  # 1.26 is the first for Python 3.12; both 1.x and 2.x work
+    "scipy>=1.11.3,<2",  # Hungarian matching; 1.11.3 is the first for numpy 1.26
+    "timm>=1.0.9,<2",  # backbones by name; 1.x keeps the feature extraction interface
+    "opencv-python-headless>=4.8,<5",  # video and text; needs no X libraries; 5 is untried
+    "safetensors>=0.4,<1",  # checkpoints of Hugging Face; before 1.0 the interface may change
+    "tqdm>=4.60,<5",  # progress bars
+    # Needs of detectron2, which is installed without dependencies (and mostly needs of d2seg too)
+    "setuptools>=70.1,<81",  # its model zoo imports pkg_resources, gone from 81 on
+    "fvcore>=0.1.5,<0.2",
+    "iopath>=0.1.9,<0.2",
+    "omegaconf>=2.1,<2.4",  # the range detectron2 states
+    "yacs>=0.1.8,<0.2",
+    "pycocotools>=2.0.7,<3",  # 2.0.7 is the first for Python 3.12
+    "pillow>=10,<14",  # 14 is untried
+    "matplotlib>=3.8,<4",  # 3.8 is the first for Python 3.12
+    "tensorboard>=2.15,<3",
+    "cloudpickle>=2.2,<4",
+    "tabulate>=0.9,<1",
+    "termcolor>=2,<4",
+]
+
+EXTRAS_REQUIRE = {
+    "dev": [
+        "pytest>=8,<10",
+        "hypothesis>=6.100,<7",
+        "ruff>=0.17,<0.18",  # one minor version: the next one may format differently
+        "transformers>=4.50,<6",  # the reference that models are compared with
+        "h5py>=3.10,<4",  # MATLAB files of the HDF5 kind (COCO-Stuff 10k)
+        "faster-coco-eval>=1.6,<2",  # a compiled COCO AP, compared with pycocotools
+    ],
+}
+
+setup(
+    name="d2seg",
+    version="0.1.0",
+    description="Segmentation methods of the transformer era as detectron2 meta-architectures",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    package_dir={"": "projects"},
+    packages=find_packages("projects"),
+    package_data={"": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml"]},
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS_REQUIRE,
+)
