@@ -17,6 +17,8 @@ def add_d2seg_config(cfg: CN) -> None:
     add_deeplab_config(
         cfg
     )  # stem and dilation keys of the R101c backbone, poly schedule, crop area
+    # files that declare data sets of one's own, see docs/own_data.md
+    cfg.DATASETS.DECLARATIONS = ()
     _add_input_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)

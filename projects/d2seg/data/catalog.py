@@ -1,0 +1,196 @@
+"""Questions to detectron2's catalogs, and whether a config and its data sets agree."""
+
+import difflib
+import logging
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+from detectron2.utils.file_io import PathManager
+
+logger = logging.getLogger(__name__)
+
+_SEMANTIC_TYPES = {"sem_seg", "cityscapes_sem_seg"}
+_INSTANCE_TYPES = {"coco", "lvis", "cityscapes_instance", "pascal_voc"}
+# The keys that hold numbers of classes in detectron2's own meta-architectures, and the task whose
+# classes they count. All others count the classes of the data set's task in the key below.
+_CLASS_KEYS = {
+    "GeneralizedRCNN": {"MODEL.ROI_HEADS.NUM_CLASSES": "instance"},
+    "RetinaNet": {"MODEL.RETINANET.NUM_CLASSES": "instance"},
+    "ProposalNetwork": {},
+    "SemanticSegmentor": {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": "semantic"},
+    "PanopticFPN": {
+        "MODEL.ROI_HEADS.NUM_CLASSES": "instance",
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": "semantic",
+    },
+}
+_SEM_SEG_KEY = "MODEL.SEM_SEG_HEAD.NUM_CLASSES"
+
+
+def metadata_of(name: str) -> Metadata:
+    """Metadata of a registered data set.
+
+    Raises:
+        ValueError: there is none of this name; the message has the nearest ones.
+    """
+    if name in DatasetCatalog:
+        return MetadataCatalog.get(name)
+    near = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ValueError(
+        f"there is no data set {name!r}{hint} (your own ones are declared in files that "
+        "DATASETS.DECLARATIONS lists, see docs/own_data.md)"
+    )
+
+
+def kind_of(metadata: Metadata) -> str | None:
+    """What is annotated: "semantic", "instance", "panoptic", "referring"; None: nothing says so."""
+    evaluator = metadata.get("evaluator_type")
+    if evaluator == "referring":
+        return "referring"
+    if metadata.get("panoptic_json") is not None:
+        return "panoptic"
+    if evaluator in _SEMANTIC_TYPES:
+        return "semantic"
+    if evaluator in _INSTANCE_TYPES:
+        return "instance"
+    kinds = {
+        (True, True): "panoptic",
+        (True, False): "instance",
+        (False, True): "semantic",
+        (False, False): None,
+    }
+    has_things = metadata.get("thing_classes") is not None
+    return kinds[has_things, metadata.get("stuff_classes") is not None]
+
+
+def num_classes_of(metadata: Metadata, task: str) -> int:
+    """How many classes a model for ``task`` distinguishes on this data set, less no-object.
+
+    On a panoptic data set things and stuff share one label space, for every task; where each has
+    its own (detectron2's ``_separated`` ones) "instance" counts the things and "semantic" the
+    stuff.
+
+    Args:
+        task: "semantic", "instance" or "panoptic"
+
+    Raises:
+        ValueError: the metadata does not hold the classes of this task.
+    """
+    if task == "semantic":
+        return len(_classes(metadata, "stuff_classes", task))
+    if task == "instance" and (kind_of(metadata) != "panoptic" or not _is_joint(metadata)):
+        return len(_classes(metadata, "thing_classes", task))
+    if not _is_joint(metadata):
+        raise ValueError(
+            f"data set {metadata.name!r} numbers things and stuff separately; task {task} needs "
+            "one numbering (detectron2's data sets without _separated have it)"
+        )
+    ids = set(_ids(metadata, "thing").values()) | set(_ids(metadata, "stuff").values())
+    if not ids:  # registered without maps: the lists say it
+        return len(_classes(metadata, "stuff_classes", task))
+    return max(ids) + 1
+
+
+def thing_ids_of(metadata: Metadata) -> set[int]:
+    """Contiguous ids of the things; all classes of an instance data set, none of a semantic one."""
+    if kind_of(metadata) == "semantic":
+        return set()
+    ids = set(_ids(metadata, "thing").values())
+    return ids or set(range(len(_classes(metadata, "thing_classes", "instance"))))
+
+
+def check_classes(cfg: CfgNode) -> None:
+    """Compare the class counts and the ignore value of ``cfg`` with its data sets' metadata.
+
+    Of DATASETS.TRAIN and TEST. Data sets whose metadata says nothing are left out, with a warning.
+
+    Raises:
+        ValueError: they differ; the message has key, value, data set and remedy.
+    """
+    for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        metadata = metadata_of(name)
+        kind = _known_kind(name, metadata)
+        if kind == "referring":  # has no classes
+            continue
+        if kind is None:
+            logger.warning("data set %s does not say its classes; they are not checked", name)
+            continue
+        keys = _CLASS_KEYS.get(cfg.MODEL.META_ARCHITECTURE, {_SEM_SEG_KEY: kind})
+        for key, task in keys.items():
+            _compare(cfg, key, num_classes_of(metadata, task), name, "classes")
+        if _SEM_SEG_KEY in keys and kind != "instance" and metadata.get("ignore_label") is not None:
+            key = "MODEL.SEM_SEG_HEAD.IGNORE_VALUE"
+            _compare(cfg, key, metadata.ignore_label, name, "as ignore label")
+
+
+def check_files(names: Sequence[str]) -> None:
+    """See that the folders and annotation files of the data sets are there.
+
+    The files of "shapes" are made if they are not.
+
+    Raises:
+        ValueError: one is missing; the message has the path and the command that prepares it.
+    """
+    for name in names:
+        metadata = metadata_of(name)
+        if name.startswith("shapes_"):  # loading it makes the files, and sets their paths
+            DatasetCatalog.get(name)
+        keys = ["image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root"]
+        # the instances of a panoptic data set serve only mask AP
+        keys.append("panoptic_json" if kind_of(metadata) == "panoptic" else "json_file")
+        for key in keys:
+            path = metadata.get(key)
+            if path and not PathManager.exists(str(path)):
+                raise ValueError(f"data set {name!r}: there is no {path}; {_remedy(metadata)}")
+
+
+def _remedy(metadata: Metadata) -> str:
+    if metadata.get("declared_in") is not None:
+        return f"correct {metadata.declared_in}, or put it there"
+    prepare = metadata.get("prepare")
+    return (
+        f"{f'prepare it with: python {prepare}' if prepare else 'put it there'}, or set "
+        "DETECTRON2_DATASETS to the folder that holds the data sets (see docs/datasets.md)"
+    )
+
+
+def _classes(metadata: Metadata, key: str, task: str) -> list[str]:
+    classes = metadata.get(key)
+    if classes is None:
+        raise ValueError(f"data set {metadata.name!r} has no {key}, which task {task} needs")
+    return classes
+
+
+def _ids(metadata: Metadata, kind: str) -> dict[int, int]:
+    return metadata.get(f"{kind}_dataset_id_to_contiguous_id") or {}
+
+
+def _is_joint(metadata: Metadata) -> bool:
+    """Whether no contiguous id stands for two categories, one a thing and one stuff."""
+    things = {contiguous: raw for raw, contiguous in _ids(metadata, "thing").items()}
+    stuff = {contiguous: raw for raw, contiguous in _ids(metadata, "stuff").items()}
+    return all(things[i] == stuff[i] for i in things.keys() & stuff.keys())
+
+
+def _known_kind(name: str, metadata: Metadata) -> str | None:
+    """As :func:`kind_of`; reads the data set where its classes are in its files only."""
+    kind = kind_of(metadata)
+    if kind == "referring":
+        return kind
+    key = "thing_classes" if kind == "instance" else "stuff_classes"
+    if kind is None or metadata.get(key) is None:
+        DatasetCatalog.get(name)  # detectron2's COCO loader completes the metadata
+        kind = kind_of(metadata)
+    return kind
+
+
+def _compare(cfg: CfgNode, key: str, expected: int, name: str, what: str) -> None:
+    value: CfgNode | int = cfg
+    for part in key.split("."):
+        value = value[part]
+    if value != expected:
+        raise ValueError(
+            f"{key} is {value}, but data set {name!r} has {expected} {what}; "
+            f"set {key} {expected}, or choose another data set"
+        )

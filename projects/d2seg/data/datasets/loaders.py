@@ -1,0 +1,183 @@
+"""From files on disk to dataset dicts in detectron2's format, without opening any image."""
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from detectron2.data.datasets import load_coco_json
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless ones
+
+
+def pair_files(
+    image_root: str | Path, label_root: str | Path, label_suffix: str = ""
+) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """Match images and label maps by their path below the root, without extension.
+
+    The label map of ``a/b.jpg`` is ``a/b<label_suffix>.png`` (or .tif, .bmp). Hidden files are
+    left out.
+
+    Returns:
+        the pairs (image, label map) in the order of their names; images without a label map;
+        label maps without an image
+
+    Raises:
+        ValueError: a folder is missing, or two files of one folder differ only in the extension.
+    """
+    labels = _by_stem(_files(label_root, LABEL_SUFFIXES), label_root, label_suffix)
+    taken = set(labels.values())  # images and label maps may lie in one folder
+    images = _by_stem(
+        (file for file in _files(image_root, IMAGE_SUFFIXES) if file not in taken), image_root, ""
+    )
+    pairs = [(images[stem], labels[stem]) for stem in sorted(images.keys() & labels.keys())]
+    return (
+        pairs,
+        [images[stem] for stem in sorted(images.keys() - labels.keys())],
+        [labels[stem] for stem in sorted(labels.keys() - images.keys())],
+    )
+
+
+def _files(root: str | Path, suffixes: tuple[str, ...]) -> Iterable[str]:
+    if not os.path.isdir(root):
+        raise ValueError(f"there is no folder {root}")
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        for name in names:
+            if name.lower().endswith(suffixes) and not name.startswith("."):
+                yield os.path.join(folder, name)
+
+
+def _by_stem(files: Iterable[str], root: str | Path, suffix: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file in files:
+        stem = os.path.splitext(os.path.relpath(file, root))[0]
+        if not stem.endswith(suffix):
+            continue
+        stem = stem[: len(stem) - len(suffix)]
+        if stem in found:
+            raise ValueError(f"{found[stem]} and {file} differ only in the extension; keep one")
+        found[stem] = file
+    return found
+
+
+def load_semantic(
+    image_root: str | Path, label_root: str | Path, label_suffix: str = ""
+) -> list[dict[str, Any]]:
+    """Dicts with ``file_name``, ``image_id`` and ``sem_seg_file_name``; see :func:`pair_files`.
+
+    Raises:
+        ValueError: as :func:`pair_files`, or when no image has a label map.
+    """
+    pairs, no_label, no_image = pair_files(image_root, label_root, label_suffix)
+    if not pairs:
+        raise ValueError(
+            f"no image of {image_root} has a label map in {label_root}: the name of a label map is "
+            f"that of its image{f' with {label_suffix} behind it' if label_suffix else ''}, "
+            f"with the extension {' or '.join(LABEL_SUFFIXES)}"
+        )
+    for kind, files in (("images without a label map", no_label), ("unused label maps", no_image)):
+        if files:
+            logger.warning("%d %s are left out, as %s", len(files), kind, files[0])
+    return [
+        {
+            "file_name": image,
+            "image_id": os.path.splitext(os.path.relpath(image, image_root))[0],
+            "sem_seg_file_name": label,
+        }
+        for image, label in pairs
+    ]
+
+
+def load_instances(
+    json_file: str | Path, image_root: str | Path, metadata: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """detectron2's ``load_coco_json`` with the category ids of ``metadata``.
+
+    Raises:
+        ValueError: an annotation has a category id that is not in
+            ``thing_dataset_id_to_contiguous_id``.
+    """
+    ids = metadata["thing_dataset_id_to_contiguous_id"]
+    dicts = load_coco_json(str(json_file), str(image_root))
+    for entry in dicts:
+        for annotation in entry["annotations"]:
+            category = annotation["category_id"]
+            if category not in ids:
+                raise ValueError(_unknown_category(json_file, entry["image_id"], category))
+            annotation["category_id"] = ids[category]
+    return dicts
+
+
+def load_panoptic(
+    json_file: str | Path,
+    image_root: str | Path,
+    panoptic_root: str | Path,
+    metadata: dict[str, Any],
+    *,
+    sem_seg_root: str | Path | None = None,
+    image_suffix: str | None = None,
+) -> list[dict[str, Any]]:
+    """Dicts of a data set in COCO's panoptic format, with contiguous category ids.
+
+    Args:
+        metadata: holds both ``*_dataset_id_to_contiguous_id``
+        sem_seg_root: folder of label maps named as the panoptic PNGs; ``sem_seg_file_name`` is
+            there only if this is
+        image_suffix: an image is named as its panoptic PNG, with this extension; None: as the
+            list of images in the JSON says
+
+    Raises:
+        ValueError: a segment's category id is in neither map, or an annotation's image is not
+            listed.
+    """
+    content = json.loads(Path(json_file).read_text(encoding="utf-8"))
+    images = {image["id"]: image for image in content["images"]}
+    dicts = []
+    for annotation in content["annotations"]:
+        image_id, png = annotation["image_id"], annotation["file_name"]
+        if image_id not in images:
+            raise ValueError(f"{json_file}: the image of annotation {image_id!r} is not listed")
+        name = images[image_id]["file_name"]
+        if image_suffix is not None:
+            name = os.path.splitext(png)[0] + image_suffix
+        entry = {
+            "file_name": os.path.join(image_root, name),
+            "image_id": image_id,
+            "height": images[image_id]["height"],
+            "width": images[image_id]["width"],
+            "pan_seg_file_name": os.path.join(panoptic_root, png),
+            "segments_info": [
+                _contiguous_segment(segment, metadata, json_file, image_id)
+                for segment in annotation["segments_info"]
+            ],
+        }
+        if sem_seg_root is not None:
+            entry["sem_seg_file_name"] = os.path.join(sem_seg_root, png)
+        dicts.append(entry)
+    return dicts
+
+
+def _contiguous_segment(
+    segment: dict[str, Any], metadata: dict[str, Any], json_file: str | Path, image_id: Any
+) -> dict[str, Any]:
+    category = segment["category_id"]
+    things = metadata["thing_dataset_id_to_contiguous_id"]
+    stuff = metadata["stuff_dataset_id_to_contiguous_id"]
+    if category not in things and category not in stuff:
+        raise ValueError(_unknown_category(json_file, image_id, category))
+    is_thing = category in things
+    contiguous = things[category] if is_thing else stuff[category]
+    return {**segment, "category_id": contiguous, "isthing": is_thing}
+
+
+def _unknown_category(json_file: str | Path, image_id: Any, category: Any) -> str:
+    return (
+        f"{json_file}: an annotation of image {image_id!r} has the category id {category!r}, "
+        "which is not among the categories of the data set"
+    )

@@ -1,0 +1,122 @@
+"""Registers one split of a data set in detectron2's catalogs: dataset dicts and metadata."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from . import categories as tables
+from .categories import Category
+from .loaders import load_instances, load_panoptic, load_semantic
+
+# the paths of a split, by task, and where the metadata holds them
+PATH_KEYS = {
+    "semantic": {"images": "image_root", "labels": "sem_seg_root"},
+    "instance": {"images": "image_root", "annotations": "json_file"},
+    "panoptic": {
+        "images": "image_root",
+        "annotations": "panoptic_json",
+        "panoptic": "panoptic_root",
+        "labels": "sem_seg_root",
+        "instances": "json_file",
+    },
+}
+_OPTIONAL = {"panoptic": {"labels", "instances"}}
+_EVALUATOR_TYPES = {"semantic": "sem_seg", "instance": "coco", "panoptic": "coco_panoptic_seg"}
+
+
+def register_dataset(
+    name: str,
+    task: str,
+    paths: Mapping[str, str | Path],
+    categories: list[Category],
+    *,
+    ignore_label: int = 255,
+    label_suffix: str = "",
+    image_suffix: str | None = None,
+    prepare: str = "",
+) -> None:
+    """Register the data set ``name``; files are only read when its dicts are asked for.
+
+    Args:
+        task: "semantic", "instance" or "panoptic"
+        paths: of "images" (a folder) and, by task,
+            semantic: "labels", a folder of label maps with contiguous ids;
+            instance: "annotations", a JSON file in COCO's format;
+            panoptic: "annotations", a JSON file in COCO's panoptic format, "panoptic", its folder
+            of PNGs, and optionally "labels", a folder of label maps with the PNGs' names, and
+            "instances", the JSON file that mask AP is computed with.
+        categories: in the order of the model's classes; an instance data set takes the things of
+            them only
+        ignore_label: value of label-map pixels that belong to no class
+        label_suffix: what a label map's name has behind its image's, as in ``a_mask.png``
+        image_suffix: extension of the images of a panoptic data set whose JSON does not name them
+        prepare: the script that makes the files, for the message where they are missing
+
+    Raises:
+        ValueError: an unknown task, a path that the task needs or does not know, a name that is
+            taken, or an ignore label that is a class.
+    """
+    check_paths(name, task, paths)
+    if name in DatasetCatalog:
+        raise ValueError(f"a data set named {name!r} is already registered; choose another name")
+    if 0 <= ignore_label < len(categories):
+        raise ValueError(
+            f"data set {name!r}: the ignore label {ignore_label} is one of its "
+            f"{len(categories)} classes"
+        )
+    files = {key: str(path) for key, path in paths.items()}
+    make = {
+        "semantic": tables.semantic_metadata,
+        "instance": tables.instance_metadata,
+        "panoptic": tables.panoptic_metadata,
+    }
+    metadata = make[task](categories)
+    DatasetCatalog.register(name, _loader(task, files, metadata, label_suffix, image_suffix))
+    metadata.update({PATH_KEYS[task][key]: path for key, path in files.items()})
+    if task != "instance":
+        metadata["ignore_label"] = ignore_label
+    if task == "panoptic":
+        metadata["label_divisor"] = 1000
+    if task == "semantic":
+        metadata["label_suffix"] = label_suffix
+    if prepare:
+        metadata["prepare"] = prepare
+    MetadataCatalog.get(name).set(evaluator_type=_EVALUATOR_TYPES[task], **metadata)
+
+
+def check_paths(name: str, task: str, paths: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` unless ``paths`` has the keys that ``task`` needs, and no others."""
+    if task not in PATH_KEYS:
+        tasks = ", ".join(PATH_KEYS)
+        raise ValueError(f"data set {name!r}: task is {task!r}; it is one of {tasks}")
+    for key in PATH_KEYS[task].keys() - _OPTIONAL.get(task, set()) - paths.keys():
+        raise ValueError(f"data set {name!r}: task {task} needs the path of '{key}'")
+    for key in paths.keys() - PATH_KEYS[task].keys():
+        known = ", ".join(PATH_KEYS[task])
+        raise ValueError(f"data set {name!r}: unknown path '{key}'; task {task} has {known}")
+
+
+def _loader(
+    task: str,
+    files: dict[str, str],
+    metadata: dict[str, Any],
+    label_suffix: str,
+    image_suffix: str | None,
+) -> Callable[[], list[dict[str, Any]]]:
+    if task == "semantic":
+        return partial(load_semantic, files["images"], files["labels"], label_suffix)
+    ids = {key: value for key, value in metadata.items() if key.endswith("_to_contiguous_id")}
+    if task == "instance":
+        return partial(load_instances, files["annotations"], files["images"], ids)
+    return partial(
+        load_panoptic,
+        files["annotations"],
+        files["images"],
+        files["panoptic"],
+        ids,
+        sem_seg_root=files.get("labels"),
+        image_suffix=image_suffix,
+    )

@@ -1,0 +1,236 @@
+"""One's own data set, declared in a YAML or JSON file; the format is in docs/own_data.md.
+
+DATASETS.DECLARATIONS lists such files; ``register_declarations`` registers what they declare.
+"""
+
+import difflib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2.data import MetadataCatalog
+
+from .datasets.builtin import split_name
+from .datasets.categories import Category, distinct_colors
+from .datasets.registration import check_paths, register_dataset
+
+logger = logging.getLogger(__name__)
+
+_KEYS = ("name", "task", "classes", "colors", "ignore_label", "label_suffix", "root", "splits")
+_registered: dict[Path, "Declaration"] = {}
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What one file declares; all paths are absolute."""
+
+    name: str
+    task: str
+    categories: tuple[Category, ...]
+    splits: Mapping[str, Mapping[str, Path]]
+    ignore_label: int
+    label_suffix: str
+
+    @property
+    def dataset_names(self) -> list[str]:
+        return [split_name(self.name, split) for split in self.splits]
+
+
+def register_declarations(files: Sequence[str | Path]) -> list[str]:
+    """Register all splits of all files, and return the names of the data sets.
+
+    A file that was registered before, unchanged, is not registered again.
+
+    Raises:
+        ValueError: as :func:`read_declaration`, or a name is taken.
+    """
+    names = []
+    for file in files:
+        path = Path(file).expanduser().resolve()
+        declaration = read_declaration(path)
+        names += declaration.dataset_names
+        if _registered.get(path) == declaration:
+            continue
+        for split, paths in declaration.splits.items():
+            name = split_name(declaration.name, split)
+            register_dataset(
+                name,
+                declaration.task,
+                paths,
+                list(declaration.categories),
+                ignore_label=declaration.ignore_label,
+                label_suffix=declaration.label_suffix,
+            )
+            MetadataCatalog.get(name).declared_in = str(path)
+        _registered[path] = declaration
+        logger.info("%s: %s", file, _summary(declaration))
+    return names
+
+
+def read_declaration(file: str | Path) -> Declaration:
+    """Read and check one file. Of the files it names, only those that hold categories are opened.
+
+    So pictures can be segmented where the data set is not; ``catalog.check_files`` asks for the
+    rest.
+
+    Raises:
+        ValueError: the file is missing or not YAML, a key is missing, unknown or of a wrong type,
+            or the splits have different categories.
+    """
+    content = _read(Path(file))
+    for key in ("name", "task", "splits"):
+        if not content.get(key):
+            raise ValueError(f"{file}: '{key}' is missing")
+    name, task = str(content["name"]), content["task"]
+    splits = _splits(file, name, task, content)
+    if task == "semantic":
+        categories = _declared_categories(file, content)
+    else:
+        categories = _json_categories(file, task, content, splits)
+    return Declaration(
+        name,
+        task,
+        categories,
+        splits,
+        _ignore_label(file, content, len(categories)),
+        str(content.get("label_suffix", "")),
+    )
+
+
+def read_classes(file: str | Path) -> tuple[tuple[Category, ...], int]:
+    """The classes of a semantic data set's declaration, with their colours, and its ignore label.
+
+    Raises:
+        ValueError: the file is missing or not YAML, or does not say all of it.
+    """
+    content = _read(Path(file))
+    if not content.get("colors"):
+        raise ValueError(f"{file}: 'colors' is missing")
+    categories = _declared_categories(file, content)
+    return categories, _ignore_label(file, content, len(categories))
+
+
+def _ignore_label(file: str | Path, content: dict[str, Any], num_classes: int) -> int:
+    ignore_label = content.get("ignore_label", 255 if num_classes <= 255 else 65535)
+    if not isinstance(ignore_label, int) or 0 <= ignore_label < num_classes:
+        raise ValueError(
+            f"{file}: ignore_label is {ignore_label!r}; it is a number that is none of the "
+            f"{num_classes} classes"
+        )
+    return ignore_label
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise ValueError(f"there is no declaration {file} of a data set")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: a declaration is a list of 'key: value'")
+    for key in content.keys() - set(_KEYS):
+        near = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"{file}: unknown key '{key}'; the nearest is '{near}'")
+    return content
+
+
+def _splits(
+    file: str | Path, name: str, task: str, content: dict[str, Any]
+) -> dict[str, dict[str, Path]]:
+    splits = content["splits"]
+    if not isinstance(splits, dict) or not all(isinstance(s, dict) for s in splits.values()):
+        raise ValueError(f"{file}: 'splits' has lines like 'train: {{images: ..., labels: ...}}'")
+    root = Path(file).resolve().parent / _expand(content.get("root", "."))
+    found: dict[str, dict[str, Path]] = {}
+    for split, paths in splits.items():
+        try:
+            check_paths(split_name(name, str(split)), task, paths)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        found[str(split)] = {key: root / _expand(path) for key, path in paths.items()}
+    return found
+
+
+def _expand(path: Any) -> str:
+    return os.path.expandvars(os.path.expanduser(str(path)))
+
+
+def _declared_categories(file: str | Path, content: dict[str, Any]) -> tuple[Category, ...]:
+    classes = content.get("classes")
+    if not isinstance(classes, list) or not classes:
+        raise ValueError(
+            f"{file}: 'classes' is the list of class names; the first is label value 0"
+        )
+    names = [str(name) for name in classes]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{file}: the class {name!r} is listed twice")
+    colors = content.get("colors") or distinct_colors(len(names))
+    if len(colors) != len(names) or not all(_is_color(color) for color in colors):
+        raise ValueError(f"{file}: 'colors' has one [red, green, blue] for each of the classes")
+    return tuple(
+        Category(i, name, False, tuple(color))
+        for i, (name, color) in enumerate(zip(names, colors, strict=True))
+    )
+
+
+def _is_color(color: Any) -> bool:
+    if not isinstance(color, (list, tuple)) or len(color) != 3:
+        return False
+    return all(isinstance(level, int) and 0 <= level <= 255 for level in color)
+
+
+def _json_categories(
+    file: str | Path, task: str, content: dict[str, Any], splits: dict[str, dict[str, Path]]
+) -> tuple[Category, ...]:
+    """The categories that all splits' annotation files agree on, in the order of their ids."""
+    if content.get("classes") or content.get("colors"):
+        raise ValueError(
+            f"{file}: 'classes' and 'colors' are for task semantic; "
+            f"those of task {task} are in the annotation files"
+        )
+    first, expected = "", None
+    for split, paths in splits.items():
+        found = _read_categories(paths["annotations"], task)
+        if expected is not None and found != expected:
+            raise ValueError(f"{file}: the categories of '{split}' differ from those of '{first}'")
+        first, expected = split, found
+    colors = distinct_colors(len(expected or ()))
+    return tuple(
+        Category(number, name, is_thing, color)
+        for (number, name, is_thing), color in zip(expected or (), colors, strict=True)
+    )
+
+
+def _read_categories(annotations: Path, task: str) -> list[tuple[int, str, bool]]:
+    """(id, name, whether a thing) of the categories of a JSON file, in the order of their ids."""
+    try:
+        entries = json.loads(annotations.read_text(encoding="utf-8")).get("categories")
+    except OSError as error:
+        raise ValueError(f"the categories cannot be read: {error}") from error
+    except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{annotations}: not a JSON file in COCO's format: {error}") from error
+    needed = {"id", "name", "isthing"} if task == "panoptic" else {"id", "name"}
+    if not entries or any(needed - entry.keys() for entry in entries):
+        raise ValueError(f"{annotations}: 'categories' needs entries with {sorted(needed)}")
+    categories = [(e["id"], str(e["name"]), bool(e.get("isthing", True))) for e in entries]
+    if task == "instance":
+        categories = [(number, name, True) for number, name, _ in categories]
+    return sorted(categories)
+
+
+def _summary(declaration: Declaration) -> str:
+    """What a config has to say for this data set."""
+    names = ", ".join(declaration.dataset_names)
+    text = (
+        f"{names}: {declaration.task}, MODEL.SEM_SEG_HEAD.NUM_CLASSES {len(declaration.categories)}"
+    )
+    if declaration.task == "semantic":
+        text += f", MODEL.SEM_SEG_HEAD.IGNORE_VALUE {declaration.ignore_label}"
+    return text

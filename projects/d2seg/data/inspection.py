@@ -1,0 +1,271 @@
+"""Goes through a whole data set, counts what is annotated and lists what is wrong with it.
+
+``inspect_entry`` looks at one dataset dict, ``inspect_dataset`` at all of them. A *source* is one
+kind of annotation of a dict: "semantic" (label map), "panoptic" (PNG with segments), "instance".
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as mask_util
+from detectron2.data import DatasetCatalog, Metadata
+from detectron2.data import detection_utils as utils
+from detectron2.structures import BoxMode
+from PIL import Image
+
+from .catalog import kind_of, metadata_of, num_classes_of
+from .checks import out_of_range, read_labels
+from .datasets.loaders import pair_files
+from .hints import value_hints
+from .report import Counts, Report
+
+SOURCES = ("semantic", "panoptic", "instance")
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Number of classes by source (where the data set can have it), and the ignore label."""
+
+    num_classes: dict[str, int]
+    ignore_label: int
+
+    @classmethod
+    def of(cls, metadata: Metadata) -> "LabelSpace":
+        found = {}
+        for source in SOURCES:
+            try:
+                found[source] = num_classes_of(metadata, source)
+            except ValueError:  # no such classes in this data set
+                continue
+        return cls(found, metadata.get("ignore_label", 255))
+
+
+def inspect_dataset(
+    name: str,
+    *,
+    workers: int = 1,
+    progress: Callable[[Iterable[Report], int], Iterable[Report]] = lambda reports, total: reports,
+) -> Report:
+    """Look at every image and annotation of a registered data set.
+
+    Args:
+        progress: wraps the iteration over the entries; gets it and their number
+
+    Raises:
+        ValueError: there is no such data set, or it cannot be loaded at all.
+    """
+    metadata = metadata_of(name)
+    entries = DatasetCatalog.get(name)
+    space = LabelSpace.of(metadata)
+    report = Report()
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        reports = pool.map(lambda entry: inspect_entry(entry, space), entries)
+        for one in progress(reports, len(entries)):
+            report.add(one)
+    _check_duplicates(entries, report)
+    _check_files_left_out(entries, metadata, report)
+    if "semantic" in report.counts:
+        report.hints += value_hints(
+            report.values, space.num_classes["semantic"], space.ignore_label
+        )
+    return report
+
+
+def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
+    """Look at one dataset dict in detectron2's format."""
+    report = Report(num_images=1)
+    size = _image_size(entry, report)
+    if "sem_seg_file_name" in entry and "semantic" in space.num_classes:
+        _inspect_labels(entry["sem_seg_file_name"], size, space, report)
+    if "pan_seg_file_name" in entry and "panoptic" in space.num_classes:
+        _inspect_panoptic(entry, size, space.num_classes["panoptic"], report)
+    if "annotations" in entry and "instance" in space.num_classes:
+        _inspect_annotations(entry, size, space.num_classes["instance"], report)
+    return report
+
+
+def _image_size(entry: dict[str, Any], report: Report) -> tuple[int, int] | None:
+    """(height, width) of the image, turned as its EXIF data says; None if it cannot be read."""
+    file = entry["file_name"]
+    declared = (entry.get("height"), entry.get("width"))
+    try:
+        height, width = utils.read_image(file, "RGB").shape[:2]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        report.problem("unreadable image", file, str(error))
+        return None if None in declared else declared
+    if declared not in ((None, None), (height, width)):
+        report.problem(
+            "wrong image size",
+            file,
+            f"the image is {height}x{width} (height x width), its entry says "
+            f"{declared[0]}x{declared[1]}",
+        )
+    return height, width
+
+
+def _check_size(
+    shape: tuple[int, ...], size: tuple[int, int] | None, file: str, report: Report
+) -> None:
+    if size is not None and shape[:2] != size:
+        report.problem(
+            "annotation and image differ in size",
+            file,
+            f"{shape[0]}x{shape[1]}, the image is {size[0]}x{size[1]} (height x width)",
+        )
+
+
+def _inspect_labels(
+    file: str, size: tuple[int, int] | None, space: LabelSpace, report: Report
+) -> None:
+    try:
+        labels = read_labels(file)
+    except ValueError as error:
+        report.problem("unreadable label map", file, str(error))
+        return
+    _check_size(labels.shape, size, file, report)
+    num_classes = space.num_classes["semantic"]
+    found = _value_counts(labels)
+    report.values.update(found)
+    counts = report.counts.setdefault("semantic", Counts())
+    counts.pixels.update({v: n for v, n in found.items() if 0 <= v < num_classes})
+    counts.images.update(counts.pixels.keys())
+    for value, count in out_of_range(labels, num_classes, space.ignore_label).items():
+        report.problem("label out of range", file, f"value {value} in {count} pixels")
+    if not counts.pixels:
+        report.problem("nothing annotated", file, "no pixel belongs to a class")
+
+
+def _value_counts(labels: np.ndarray) -> dict[int, int]:
+    if labels.dtype == np.uint8:  # a table is much faster than sorting
+        pixels = np.bincount(labels.ravel())
+        values = np.flatnonzero(pixels)
+        return dict(zip(values.tolist(), pixels[values].tolist(), strict=True))
+    values, pixels = np.unique(labels, return_counts=True)
+    return dict(zip(values.tolist(), pixels.tolist(), strict=True))
+
+
+def _inspect_panoptic(
+    entry: dict[str, Any], size: tuple[int, int] | None, num_classes: int, report: Report
+) -> None:
+    file = entry["pan_seg_file_name"]
+    try:
+        colors = utils.read_image(file, "RGB").astype(np.int64)
+    except (OSError, SyntaxError, ValueError) as error:
+        report.problem("unreadable label map", file, str(error))
+        return
+    _check_size(colors.shape, size, file, report)
+    areas = _value_counts(colors @ np.array([1, 256, 256**2]))
+    counts = report.counts.setdefault("panoptic", Counts())
+    seen = Counter(segment["id"] for segment in entry["segments_info"])
+    for number in (i for i, times in seen.items() if times > 1):
+        report.problem("segment listed twice", file, f"id {number}")
+    for number in areas.keys() - seen.keys() - {0}:
+        report.problem("segment not listed", file, f"id {number}, {areas[number]} pixels")
+    for segment in entry["segments_info"]:
+        category, area = segment["category_id"], areas.get(segment["id"], 0)
+        if not 0 <= category < num_classes:
+            report.problem("category out of range", file, f"{category} of segment {segment['id']}")
+        elif not area:
+            report.problem("empty mask", file, f"segment {segment['id']} has no pixel")
+        else:
+            counts.pixels[category] += area
+            counts.instances[category] += 1
+    counts.images.update(counts.pixels.keys())
+
+
+def _inspect_annotations(
+    entry: dict[str, Any], size: tuple[int, int] | None, num_classes: int, report: Report
+) -> None:
+    file = entry["file_name"]
+    counts = report.counts.setdefault("instance", Counts())
+    for number, annotation in enumerate(entry["annotations"]):
+        category = annotation["category_id"]
+        if not 0 <= category < num_classes:
+            report.problem("category out of range", file, f"{category} of annotation {number}")
+            continue
+        area = _mask_area(annotation, number, file, size, report)
+        if area == 0:
+            report.problem("empty mask", file, f"annotation {number}")
+        counts.pixels[category] += area or 0
+        counts.instances[category] += 1
+        _check_box(annotation, number, file, report)
+    counts.images.update(counts.instances.keys())
+
+
+def _mask_area(
+    annotation: dict[str, Any],
+    number: int,
+    file: str,
+    size: tuple[int, int] | None,
+    report: Report,
+) -> int | None:
+    """Pixels of the mask; None where there is no usable one. Counts its format."""
+    mask = annotation.get("segmentation")
+    if mask is None:
+        report.formats["none"] += 1
+        report.problem("no mask", file, f"annotation {number} has no segmentation")
+        return None
+    if size is None:
+        return None
+    try:
+        if isinstance(mask, list):
+            report.formats["polygon"] += 1
+            if max(max(polygon) for polygon in mask) <= 1:
+                raise ValueError("all coordinates are below 1; they are counted in pixels")
+            return int(mask_util.area(mask_util.merge(mask_util.frPyObjects(mask, *size))))
+        if isinstance(mask, dict):
+            report.formats["RLE"] += 1
+            if isinstance(mask["counts"], list):
+                mask = mask_util.frPyObjects(mask, *mask["size"])
+            _check_size(tuple(mask["size"]), size, f"{file}, annotation {number}", report)
+            return int(mask_util.area(mask))
+        report.formats["bitmap"] += 1
+        _check_size(np.asarray(mask).shape, size, f"{file}, annotation {number}", report)
+        return int(np.count_nonzero(mask))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        report.problem("unusable mask", file, f"annotation {number}: {error}")
+        return None
+
+
+def _check_box(annotation: dict[str, Any], number: int, file: str, report: Report) -> None:
+    if "bbox" in annotation:
+        box = BoxMode.convert(list(annotation["bbox"]), annotation["bbox_mode"], BoxMode.XYWH_ABS)
+        if min(box[2:]) <= 0:
+            report.problem("empty box", file, f"annotation {number}: {annotation['bbox']}")
+
+
+def _check_duplicates(entries: list[dict[str, Any]], report: Report) -> None:
+    files = Counter(entry["file_name"] for entry in entries)
+    for file, times in files.items():
+        if times > 1:
+            report.problem("image listed twice", file, f"{times} entries")
+
+
+def _check_files_left_out(
+    entries: list[dict[str, Any]], metadata: Metadata, report: Report
+) -> None:
+    """What the loaders leave out with no more than a warning."""
+    kind, json_file = kind_of(metadata), metadata.get("json_file")
+    if kind == "semantic" and metadata.get("label_suffix") is not None:
+        _, no_label, no_image = pair_files(
+            metadata.image_root, metadata.sem_seg_root, metadata.label_suffix
+        )
+        for file in no_label:
+            report.problem("image without label map", file)
+        for file in no_image:
+            report.problem("label map without image", file)
+    if kind == "instance" and json_file and Path(json_file).is_file():
+        annotated = json.loads(Path(json_file).read_text(encoding="utf-8")).get("annotations", [])
+        missing = len(annotated) - sum(len(entry["annotations"]) for entry in entries)
+        if missing > 0:
+            report.problem(
+                "unusable mask",
+                json_file,
+                f"{missing} annotations are left out: fewer than 3 points, or an unlisted image",
+            )

@@ -1,0 +1,50 @@
+"""What an inspection finds: counts by class and a list of problems."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: what kind of thing, in which file, and the particulars."""
+
+    kind: str
+    file: str
+    detail: str
+
+
+@dataclass
+class Counts:
+    """By contiguous class id: images that show it, instances (or segments) and pixels."""
+
+    images: Counter = field(default_factory=Counter)
+    instances: Counter = field(default_factory=Counter)
+    pixels: Counter = field(default_factory=Counter)
+
+    def add(self, other: "Counts") -> None:
+        self.images.update(other.images)
+        self.instances.update(other.instances)
+        self.pixels.update(other.pixels)
+
+
+@dataclass
+class Report:
+    """What was found in a data set, or in one entry of it."""
+
+    num_images: int = 0
+    counts: dict[str, Counts] = field(default_factory=dict)  # by source
+    formats: Counter = field(default_factory=Counter)  # of instance masks
+    values: Counter = field(default_factory=Counter)  # of label maps, with their pixels
+    problems: list[Problem] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+
+    def add(self, other: "Report") -> None:
+        self.num_images += other.num_images
+        for source, counts in other.counts.items():
+            self.counts.setdefault(source, Counts()).add(counts)
+        self.formats.update(other.formats)
+        self.values.update(other.values)
+        self.problems += other.problems
+
+    def problem(self, kind: str, file: str, detail: str = "") -> None:
+        self.problems.append(Problem(kind, file, detail))

@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+from dataset_files import (
+    annotation,
+    coco_json,
+    label_map,
+    semantic_declaration,
+    square_rle,
+    unique_name,
+    write_image,
+    write_json,
+    write_png,
+    write_semantic,
+)
+
+
+@pytest.fixture
+def tool(load_tool):
+    return load_tool("check_dataset")
+
+
+def test_a_sound_data_set_ends_with_0_and_a_table(tool, tmp_path, capsys):
+    write_semantic(tmp_path)
+    classes = ["floor", "wall", "furniture, piece", "never"]
+    file = semantic_declaration(tmp_path / "toy.yaml", unique_name(), classes=classes)
+    assert tool.main([str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "2 images" in out
+    assert "no problems found" in out
+    assert "1 of 4 classes never appear: never" in out
+    pixels = 2 * int((label_map() == 0).sum())
+    row = next(line.split() for line in out.splitlines() if "floor" in line)
+    assert row == ["0", "floor", "2", str(pixels), f"{100 * pixels / (2 * 11 * 16):.2f}"]
+
+
+def test_problems_end_with_1_and_are_listed_with_file_and_count(tool, tmp_path, capsys):
+    write_semantic(tmp_path, count=9)
+    for number in range(8):
+        write_png(tmp_path / f"labels/train/{number:03d}.png", label_map() + (label_map() < 9))
+    file = semantic_declaration(tmp_path / "toy.yaml", unique_name())
+    assert tool.main([str(file), "--workers", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "label out of range" in out
+    assert "000.png: value 3 in 55 pixels" in out
+    assert "label out of range: and 3 more" in out
+    assert "one more than there are classes" in out
+
+
+def test_mistakes_end_with_2(tool, tmp_path, capsys):
+    assert tool.main(["camvid_semseg"]) == 2
+    assert "there is no data set 'camvid_semseg'" in capsys.readouterr().err
+    assert tool.main(["ade20k_full_sem_seg_train"]) == 2
+    assert "prepare_ade20k_full_sem_seg.py" in capsys.readouterr().err
+    assert tool.main([str(tmp_path / "none.yaml")]) == 2
+    with pytest.raises(SystemExit) as exit_code:
+        tool.main([])
+    assert exit_code.value.code == 2
+
+
+def test_a_data_set_that_cannot_be_loaded_ends_with_1(tool, tmp_path, capsys):
+    write_semantic(tmp_path)
+    write_image(tmp_path / "images/train/000.png")
+    assert tool.main([str(semantic_declaration(tmp_path / "toy.yaml", unique_name()))]) == 1
+    assert "cannot be loaded" in capsys.readouterr().out
+
+
+def config(tmp_path, name: str, keys: str) -> str:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"DATASETS: {{DECLARATIONS: ['{tmp_path}/toy.yaml'], TRAIN: ['{name}_train'], TEST: []}}\n{keys}"
+    )
+    return str(file)
+
+
+def test_a_config_is_checked_with_its_data_sets(tool, tmp_path, capsys):
+    write_semantic(tmp_path)
+    name = unique_name()
+    semantic_declaration(tmp_path / "toy.yaml", name)
+    right = "MODEL: {META_ARCHITECTURE: MaskFormer, SEM_SEG_HEAD: {NUM_CLASSES: 3}}"
+    file = config(tmp_path, name, right)
+    assert tool.main(["--config-file", file]) == 0
+    assert f"{name}_train: 2 images" in capsys.readouterr().out
+    wrong = ["--opts", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "4"]
+    assert tool.main(["--config-file", file, *wrong]) == 1
+    assert "wrong class count: MODEL.SEM_SEG_HEAD.NUM_CLASSES is 4" in capsys.readouterr().out
+
+
+def test_mixed_masks_are_a_problem_where_the_mapper_takes_polygons_only(tool, tmp_path, capsys):
+    write_image(tmp_path / "images/000.jpg")
+    content = coco_json([annotation(), annotation(segmentation=square_rle())])
+    write_json(tmp_path / "a.json", content)
+    name = unique_name()
+    splits = {"train": {"images": "images", "annotations": "a.json"}}
+    write_json(tmp_path / "toy.yaml", {"name": name, "task": "instance", "splits": splits})
+    assert tool.main([str(tmp_path / "toy.yaml")]) == 0
+    assert "mixed formats of the masks: 1 polygon, 1 RLE" in capsys.readouterr().out
+    stock = "MODEL: {ROI_HEADS: {NUM_CLASSES: 2}}"
+    file = config(tmp_path, name, stock)
+    assert tool.main(["--config-file", file]) == 1
+    assert "set INPUT.MASK_FORMAT bitmask" in capsys.readouterr().out
+    assert tool.main(["--config-file", file, "--opts", "INPUT.MASK_FORMAT", "bitmask"]) == 0
+
+
+def test_real_camvid_is_sound(tool, tmp_path, shared_dir, capsys):
+    root = str(shared_dir / "data" / "CamVid")
+    file = semantic_declaration(
+        tmp_path / "camvid.yaml",
+        unique_name("camvid"),
+        root=root,
+        classes=[str(i) for i in range(11)],
+        ignore_label=11,
+        splits={"val": {"images": "val", "labels": "valannot"}},
+    )
+    assert tool.main([str(file)]) == 0
+    semantic_declaration(
+        file,
+        unique_name("camvid"),
+        root=root,
+        classes=[str(i) for i in range(11)],
+        splits={"val": {"images": "val", "labels": "valannot"}},
+    )
+    assert tool.main([str(file)]) == 1  # with 255 as the ignore label, 11 is no class
+    assert "value 11 in" in capsys.readouterr().out
+
+
+def test_real_coco_has_panoptic_and_instance_counts(tool, tmp_path, shared_dir, capsys):
+    coco = shared_dir / "data" / "coco"
+    names = {}
+    for task, annotations in (("panoptic", "panoptic"), ("instance", "instances")):
+        paths = {"images": "val2017", "annotations": f"annotations/{annotations}_val2017.json"}
+        if task == "panoptic":
+            paths["panoptic"] = "panoptic_val2017"
+        names[task] = unique_name("coco")
+        content = {"name": names[task], "task": task, "root": str(coco), "splits": {"val": paths}}
+        write_json(tmp_path / f"{task}.yaml", content)
+        assert tool.main([str(tmp_path / f"{task}.yaml")]) == 0
+    reports = {task: tool.inspect_dataset(f"{name}_val") for task, name in names.items()}
+    assert sum(reports["panoptic"].counts["panoptic"].instances.values()) == 179
+    assert sum(reports["instance"].counts["instance"].instances.values()) == 96
+    assert np.all([r.num_images == 20 for r in reports.values()])
+    assert "segments" in capsys.readouterr().out

@@ -1,0 +1,111 @@
+"""The worked example of docs/own_data.md, run as it is written there."""
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+from d2seg.configuration import load_config
+from d2seg.data.catalog import check_classes, check_files
+from d2seg.data.datasets.registration import PATH_KEYS
+from d2seg.data.declaration import _KEYS
+from dataset_files import label_map, write_image, write_png
+
+
+@pytest.fixture
+def guide(repo_dir) -> str:
+    return (repo_dir / "docs" / "own_data.md").read_text()
+
+
+@pytest.fixture
+def rooms(guide, repo_dir, tmp_path, monkeypatch):
+    """A working folder with the files of the guide, images included."""
+    for split, numbers in (("train", (1, 2)), ("val", (101,))):
+        for number in numbers:
+            write_image(tmp_path / f"rooms/images/{split}/{number:03d}.jpg")
+            write_png(tmp_path / f"rooms/labels/{split}/{number:03d}.png", label_map())
+    declaration, config = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "rooms.yaml").write_text(declaration)
+    (tmp_path / "rooms_config.yaml").write_text(config)
+    (tmp_path / "configs").symlink_to(repo_dir / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def commands(guide: str, script: str) -> list[list[str]]:
+    """The arguments of every command line of the guide that calls this script."""
+    lines = re.findall(rf"^python {re.escape(script)} (.*)$", guide, re.MULTILINE)
+    return [shlex.split(line) for line in lines]
+
+
+def test_the_example_is_checked_drawn_and_fits_its_config(guide, rooms, load_tool, capsys):
+    (check,) = commands(guide, "tools/check_dataset.py")
+    assert load_tool("check_dataset").main(check) == 0
+    out = capsys.readouterr().out
+    assert "rooms_train: 2 images" in out
+    assert "rooms_val: 1 images" in out
+    drawings = commands(guide, "tools/visualize_data.py")
+    assert len(drawings) == 2
+    for drawing in drawings:
+        assert load_tool("visualize_data").main(drawing) == 0
+    assert len(list((rooms / "pictures").glob("rooms_*/*.png"))) == 3
+    assert len(list((rooms / "samples").glob("rooms_train/*.png"))) == 2
+    (train,) = commands(guide, "train_net.py")
+    cfg = load_config(train[train.index("--config-file") + 1])
+    check_classes(cfg)
+    check_files((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 4
+    with pytest.raises(ValueError, match="'rooms_train' has 3 classes"):
+        check_classes(cfg)
+
+
+def test_the_conversions_run(guide, rooms, load_tool):
+    declaration = rooms / "rooms.yaml"
+    declaration.write_text(declaration.read_text() + "colors: [[0, 0, 1], [0, 0, 2], [0, 0, 3]]\n")
+    found = commands(guide, "tools/prepare_own_labels.py")
+    assert len(found) == 3
+    for command in found:
+        colored = "--colors-of" in command
+        values = np.zeros((4, 4, 3), np.uint8) if colored else np.ones((4, 4), np.uint8)
+        write_png(rooms / "raw_labels" / "1.png", values)
+        load_tool("prepare_own_labels").main(command)
+        (rooms / "labels" / "1.png").unlink()
+
+
+def test_the_tables_name_every_key(guide):
+    for key in (*_KEYS, *(key for keys in PATH_KEYS.values() for key in keys)):
+        assert f"`{key}`" in guide, key
+
+
+def test_every_data_set_and_script_of_the_list_is_there(repo_dir):
+    from d2seg.data.catalog import kind_of, metadata_of, num_classes_of, thing_ids_of
+
+    guide = (repo_dir / "docs" / "datasets.md").read_text()
+    for script in set(re.findall(r"`(prepare_\w+\.py)`", guide)):
+        assert (repo_dir / "tools" / script).is_file()
+    rows = re.findall(r"^\| `([^`]+)`[^|]*\| ([^|]+)\|[^|]*\| (\d*) ?\|", guide, re.MULTILINE)
+    assert len(rows) == 12
+    for pattern, classes, ignore_label in rows:
+        for name in expand(pattern):
+            metadata = metadata_of(name)
+            kind = kind_of(metadata)
+            counts = [int(n) for n in re.findall(r"\d+", classes)]
+            if kind in ("semantic", "panoptic") and counts:
+                assert num_classes_of(metadata, kind) == counts[0], name
+                assert metadata.ignore_label == int(ignore_label), name
+            if kind == "panoptic" and len(counts) > 1:
+                assert len(thing_ids_of(metadata)) == counts[1], name
+            if kind == "instance":
+                assert num_classes_of(metadata, kind) == counts[-1], name
+
+
+def expand(pattern: str) -> list[str]:
+    """All names of ``a_{b,c}_{d,e}``."""
+    braces = re.search(r"\{([^}]*)\}", pattern)
+    if braces is None:
+        return [pattern]
+    return [
+        name
+        for choice in braces.group(1).split(",")
+        for name in expand(pattern.replace(braces.group(0), choice, 1))
+    ]

@@ -1,0 +1,147 @@
+#!/usr/bin/env python
+"""Draws the ground truth of data sets into PNG files.
+
+    python tools/visualize_data.py camvid_sem_seg_train --output pictures
+    python tools/visualize_data.py my_data.yaml --output pictures
+    python tools/visualize_data.py --mapper --config-file configs/... --output pictures
+
+With --mapper, what the config's training mapper makes of it: augmented, cropped and padded.
+"""
+
+import argparse
+import copy
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from d2seg.configuration import load_config
+from d2seg.data.catalog import check_files, kind_of, metadata_of
+from d2seg.data.checks import read_labels
+from d2seg.data.declaration import register_declarations
+from d2seg.data.mappers import build_mapper
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, Metadata
+from detectron2.data import detection_utils as utils
+from detectron2.utils.visualizer import ColorMode, Visualizer
+from PIL import Image
+from tqdm import tqdm
+
+Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    names: list[str] = []
+    cfg = None
+    try:
+        for target in args.targets:
+            is_file = target.endswith((".yaml", ".yml", ".json"))
+            names += register_declarations([target]) if is_file else [target]
+        if args.config_file is not None:
+            cfg = load_config(args.config_file, args.opts)
+            register_declarations(cfg.DATASETS.DECLARATIONS)
+            names = names or list(cfg.DATASETS.TRAIN)
+        check_files(names)
+        draw = mapper_drawing(cfg) if args.mapper else draw_ground_truth
+        failed = sum(draw_dataset(name, draw, args.output, args.num_images) for name in names)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return int(failed > 0)
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("targets", nargs="*", help="names of data sets, or declaration files")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--num-images", type=int, default=20, help="of each data set; default: 20")
+    parser.add_argument("--config-file", help="a config of this project or of the model zoo")
+    parser.add_argument("--mapper", action="store_true", help="draw the config's training samples")
+    parser.add_argument("--opts", nargs="*", default=[], help="KEY VALUE ... for the config")
+    args = parser.parse_args(argv)
+    if not args.targets and args.config_file is None:
+        parser.error("name a data set, a declaration file or --config-file")
+    if args.mapper and args.config_file is None:
+        parser.error("--mapper needs --config-file")
+    return args
+
+
+def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
+    """Draw images evenly spread over a data set; return how many could not be drawn."""
+    metadata, entries = metadata_of(name), DatasetCatalog.get(name)
+    folder = output / name
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = np.unique(np.linspace(0, len(entries) - 1, num_images).astype(int))
+    failed = 0
+    for number in tqdm(chosen, desc=name, unit="image"):
+        entry = entries[number]
+        try:
+            picture = draw(copy.deepcopy(entry), metadata)
+        except (OSError, ValueError) as error:
+            tqdm.write(f"{entry['file_name']}: {error}")
+            failed += 1
+            continue
+        stem = Path(entry["file_name"]).stem
+        Image.fromarray(picture).save(folder / f"{number:06d}_{stem}.png")
+    print(f"{name}: {len(chosen) - failed} pictures in {folder}")
+    return failed
+
+
+def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: segments if there are any, else instances, else the label map."""
+    image = utils.read_image(entry["file_name"], "RGB")
+    visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
+    if "pan_seg_file_name" in entry:
+        colors = utils.read_image(entry["pan_seg_file_name"], "RGB").astype(np.int64)
+        ids = torch.from_numpy(colors @ np.array([1, 256, 256**2]))
+        visualizer.draw_panoptic_seg(ids, entry["segments_info"], area_threshold=0, alpha=0.5)
+    elif "annotations" in entry:
+        entry.pop("sem_seg_file_name", None)
+        visualizer.draw_dataset_dict(entry)
+    elif "sem_seg_file_name" in entry:
+        labels = read_labels(entry["sem_seg_file_name"])
+        visualizer.draw_sem_seg(labels.astype(np.int64), area_threshold=0, alpha=0.6)
+    return visualizer.output.get_image()
+
+
+def mapper_drawing(cfg: CfgNode) -> Draw:
+    mapper = build_mapper(cfg, is_train=True)
+
+    def draw(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
+        sample = mapper(entry)
+        if sample is None:
+            raise ValueError("the mapper leaves this image out")
+        return draw_sample(sample, metadata, cfg.INPUT.FORMAT)
+
+    return draw
+
+
+def draw_sample(sample: dict[str, Any], metadata: Metadata, image_format: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a mapper's training sample: the label map, or else the masks."""
+    image = utils.convert_image_to_rgb(sample["image"].permute(1, 2, 0), image_format)
+    visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
+    if "sem_seg" in sample:
+        visualizer.draw_sem_seg(sample["sem_seg"], area_threshold=0, alpha=0.6)
+    if "instances" in sample and kind_of(metadata) != "semantic":
+        instances = sample["instances"]
+        classes = instances.gt_classes.tolist()
+        names, colors = metadata.get("thing_classes"), metadata.get("thing_colors")
+        has_masks = instances.has("gt_masks")
+        visualizer.overlay_instances(
+            masks=instances.gt_masks if has_masks and classes else None,
+            boxes=None if has_masks and kind_of(metadata) == "panoptic" else instances.gt_boxes,
+            labels=[names[c] for c in classes] if names else None,
+            assigned_colors=[np.array(colors[c]) / 255 for c in classes] if colors else None,
+        )
+    return visualizer.output.get_image()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    sys.exit(main())
