@@ -1,0 +1,174 @@
+"""Training augmentations that a config names, made of detectron2's own wherever it has them.
+
+All of them draw from numpy's global generator, as detectron2's do.
+"""
+
+from functools import partial
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+
+_HSV_CODES = {
+    "RGB": (cv2.COLOR_RGB2HSV_FULL, cv2.COLOR_HSV2RGB_FULL),
+    "BGR": (cv2.COLOR_BGR2HSV_FULL, cv2.COLOR_HSV2BGR_FULL),
+}
+_PAD_VALUE = 128  # of an image's padding, near the mean of natural images
+
+
+class SSDColorAugmentation(T.Augmentation):
+    """Random brightness, contrast, saturation and hue, each applied at even odds.
+
+    The photometric distortion of SSD (Liu et al. 2016, section 2.2, after Howard 2013): brightness
+    first; contrast either before or after saturation and hue, at even odds. It takes and returns a
+    uint8 (H, W, 3) image in ``image_format``; every step rounds and clips to 0..255. Hue is kept in
+    256 steps of a turn.
+
+    Args:
+        image_format: "RGB" or "BGR"
+        max_brightness: largest number added to or taken off all channels
+        contrast: range of the factor that multiplies all channels
+        saturation: range of the factor that multiplies the saturation
+        max_hue: largest rotation of the hue, in degrees either way (18 of OpenCV's 180 steps)
+
+    Raises:
+        ValueError: for another image format.
+    """
+
+    def __init__(
+        self,
+        image_format: str,
+        max_brightness: float = 32.0,
+        contrast: tuple[float, float] = (0.5, 1.5),
+        saturation: tuple[float, float] = (0.5, 1.5),
+        max_hue: float = 36.0,
+    ) -> None:
+        if image_format not in _HSV_CODES:
+            raise ValueError(
+                f"INPUT.COLOR_AUG_SSD needs INPUT.FORMAT RGB or BGR, not {image_format!r}"
+            )
+        super().__init__()
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        brightness, contrast, saturation, hue, contrast_last = np.random.rand(5) < 0.5
+        distort = partial(
+            distort_colors,
+            image_format=self.image_format,
+            brightness=brightness * self._rand_range(-self.max_brightness, self.max_brightness),
+            contrast=self._rand_range(*self.contrast) if contrast else 1.0,
+            saturation=self._rand_range(*self.saturation) if saturation else 1.0,
+            hue=hue * self._rand_range(-self.max_hue, self.max_hue),
+            contrast_last=bool(contrast_last),
+        )
+        return T.ColorTransform(distort)
+
+
+def distort_colors(
+    image: np.ndarray,
+    *,
+    image_format: str,
+    brightness: float = 0.0,
+    contrast: float = 1.0,
+    saturation: float = 1.0,
+    hue: float = 0.0,
+    contrast_last: bool = False,
+) -> np.ndarray:
+    """Apply the steps that :class:`SSDColorAugmentation` draws, as tables of 256 entries.
+
+    Args:
+        image: uint8 (H, W, 3) in ``image_format``
+        brightness: added to every channel
+        contrast: multiplies every channel
+        saturation: multiplies the saturation of HSV
+        hue: degrees by which the hue of HSV turns
+        contrast_last: multiply by ``contrast`` after the steps in HSV instead of before
+    """
+    levels = np.arange(256)
+    table = _to_uint8(levels + brightness)
+    if not contrast_last:
+        table = _to_uint8(table * contrast)
+    image = cv2.LUT(np.ascontiguousarray(image), table)
+    if saturation != 1.0 or hue != 0.0:
+        to_hsv, from_hsv = _HSV_CODES[image_format]
+        tables = np.empty((1, 256, 3), np.uint8)
+        tables[0, :, 0] = (levels + round(hue * 256 / 360)) % 256
+        tables[0, :, 1] = _to_uint8(levels * saturation)
+        tables[0, :, 2] = levels
+        image = cv2.cvtColor(cv2.LUT(cv2.cvtColor(image, to_hsv), tables), from_hsv)
+    if contrast_last and contrast != 1.0:
+        image = cv2.LUT(image, _to_uint8(levels * contrast))
+    return image
+
+
+def _to_uint8(levels: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+
+
+def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """Return what ``INPUT`` asks for, in order; right and bottom padding, if any, comes last.
+
+    In training: the geometry of ``INPUT.AUGMENTATION``, then colour, flip and padding. At test time
+    only the resizing to ``MIN_SIZE_TEST`` and ``MAX_SIZE_TEST``.
+
+    Raises:
+        ValueError: for an unknown ``INPUT.AUGMENTATION``.
+    """
+    resize, *flip = utils.build_augmentation(cfg, is_train)
+    if not is_train:
+        return [resize]
+    name, pad_size = cfg.INPUT.AUGMENTATION, cfg.INPUT.PAD_SIZE
+    if name == "resize_crop":
+        augmentations = [resize, *_crop(cfg)]
+    elif name == "detr":
+        augmentations = [*_detr_crop(cfg), resize]
+    elif name == "lsj":
+        lsj = cfg.INPUT.LSJ
+        size = (lsj.IMAGE_SIZE, lsj.IMAGE_SIZE)
+        augmentations = [
+            T.ResizeScale(lsj.MIN_SCALE, lsj.MAX_SCALE, *size),
+            T.FixedSizeCrop(size, pad=False),
+        ]
+        pad_size = pad_size or size
+    else:
+        raise ValueError(
+            f"INPUT.AUGMENTATION is {name!r}; it must be one of resize_crop, lsj, detr"
+        )
+    if cfg.INPUT.COLOR_AUG_SSD:
+        augmentations.append(SSDColorAugmentation(cfg.INPUT.FORMAT))
+    augmentations.extend(flip)
+    if pad_size:
+        augmentations.append(T.FixedSizeCrop(tuple(pad_size), pad_value=_PAD_VALUE))
+    return augmentations
+
+
+def _crop(cfg: CfgNode) -> list[T.Augmentation]:
+    crop = cfg.INPUT.CROP
+    if not crop.ENABLED:
+        return []
+    if crop.SINGLE_CATEGORY_MAX_AREA >= 1.0:
+        return [T.RandomCrop(crop.TYPE, crop.SIZE)]
+    if cfg.INPUT.MAPPER == "instance":
+        raise ValueError(
+            f"INPUT.CROP.SINGLE_CATEGORY_MAX_AREA is {crop.SINGLE_CATEGORY_MAX_AREA}, but "
+            "INPUT.MAPPER instance has no label map to measure categories on; set it to 1.0"
+        )
+    return [
+        T.RandomCrop_CategoryAreaConstraint(
+            crop.TYPE,
+            crop.SIZE,
+            crop.SINGLE_CATEGORY_MAX_AREA,
+            cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        )
+    ]
+
+
+def _detr_crop(cfg: CfgNode) -> list[T.Augmentation]:
+    """The crop of DETR (Carion et al. 2020, section 4): at even odds, on a resized image."""
+    crop = cfg.INPUT.CROP
+    if not crop.ENABLED:
+        return []
+    resize = T.ResizeShortestEdge([400, 500, 600], sample_style="choice")
+    return [T.RandomApply(T.AugmentationList([resize, T.RandomCrop(crop.TYPE, crop.SIZE)]))]

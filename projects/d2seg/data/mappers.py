@@ -1,0 +1,256 @@
+"""Dataset mappers: from a dataset dict in detectron2's format to one sample for a model.
+
+One mapper with two hooks per task. Semantic and panoptic ground truth is a map of codes that goes
+through the augmentations once, however many masks it holds; instances are a list of masks.
+
+Shapes: H, W are the size after augmentation and padding; N is the number of target masks.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import DatasetMapper
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from PIL import Image
+
+from .augmentation import build_augmentations
+from .checks import check_labels, read_labels
+from .masks import CodedImage, draw_annotation, segment_codes, to_instances
+
+# What the mappers read and models do not: left out of the sample.
+_GROUND_TRUTH = ("annotations", "sem_seg_file_name", "pan_seg_file_name", "segments_info")
+
+
+class MaskMapper(DatasetMapper, ABC):
+    """Reads an image and, in training, its ground truth as masks; base of the tasks' mappers.
+
+    Calling it on a dataset dict returns the dict without its ground-truth entries, and with
+
+    - ``image``: uint8 (C, H, W) tensor in ``image_format``;
+    - ``height``, ``width``: size of the file, before augmentation;
+
+    in training also
+
+    - ``content_size``: (h, w) of the image without its right and bottom padding;
+    - ``instances``: ``gt_classes`` (N,) int64 contiguous ids, ``gt_masks`` BitMasks (N, H, W) of
+      which none is empty, ``gt_boxes`` (N, 4) tight XYXY around them, in pixels of ``image``;
+    - ``sem_seg``: int64 (H, W), for the semantic task only.
+
+    N is 0 where nothing is annotated or the crop left nothing over.
+
+    Args:
+        augmentations: as :func:`build_augmentations` makes them; padding, if any, is last
+        image_format: as of detectron2's ``read_image``
+        num_classes: classes are 0 .. ``num_classes`` - 1
+        ignore_value: label of pixels that belong to no class
+
+    Raises:
+        ValueError: an entry of the dict is missing, an image cannot be decoded, its size
+            contradicts the annotation, or a label is out of range. The message names the file.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool = True,
+        *,
+        augmentations: list[T.Augmentation],
+        image_format: str,
+        num_classes: int,
+        ignore_value: int,
+    ) -> None:
+        super().__init__(is_train, augmentations=augmentations, image_format=image_format)
+        self.num_classes = num_classes
+        self.ignore_value = ignore_value
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        return {
+            "is_train": is_train,
+            "augmentations": build_augmentations(cfg, is_train),
+            "image_format": cfg.INPUT.FORMAT,
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        }
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        dataset_dict = dict(dataset_dict)
+        image = _read_image(dataset_dict["file_name"], self.image_format)
+        utils.check_image_size(dataset_dict, image)  # adds height and width where there are none
+        inputs = self._inputs(dataset_dict, image) if self.is_train else T.AugInput(image)
+        transforms = self.augmentations(inputs)
+        sample = {k: v for k, v in dataset_dict.items() if k not in _GROUND_TRUTH}
+        sample["image"] = torch.from_numpy(inputs.image.transpose(2, 0, 1).copy())
+        if self.is_train:
+            sample["content_size"] = _content_size(inputs.image, transforms)
+            sample.update(self._targets(dataset_dict, inputs, transforms))
+        return sample
+
+    @abstractmethod
+    def _inputs(self, dataset_dict: dict[str, Any], image: np.ndarray) -> CodedImage | T.AugInput:
+        """What goes through the augmentations, made of the image as it is in the file."""
+
+    @abstractmethod
+    def _targets(
+        self,
+        dataset_dict: dict[str, Any],
+        inputs: CodedImage | T.AugInput,
+        transforms: T.TransformList,
+    ) -> dict[str, Any]:
+        """What a training sample has beyond the image; ``inputs`` have gone through."""
+
+    def _classes_of(self, entries: list[dict[str, Any]], file_name: str) -> np.ndarray:
+        """Return the classes of annotations or segments, int64, after a look at their range."""
+        classes = np.array([entry["category_id"] for entry in entries], dtype=np.int64)
+        wrong = classes[(classes < 0) | (classes >= self.num_classes)]
+        if len(wrong):
+            raise ValueError(
+                f"{file_name}: {len(wrong)} of {len(classes)} annotations have a category_id "
+                f"outside of 0..{self.num_classes - 1}, the first {wrong[0]}; see "
+                "MODEL.SEM_SEG_HEAD.NUM_CLASSES and the data set's contiguous ids"
+            )
+        return classes
+
+
+class SemanticMapper(MaskMapper):
+    """Targets are the classes present in a label image of one channel, of 8 bits or more."""
+
+    def _inputs(self, dataset_dict: dict[str, Any], image: np.ndarray) -> CodedImage:
+        file_name = _entry(dataset_dict, "sem_seg_file_name", "semantic")
+        labels = read_labels(file_name)
+        _check_size(labels, image, file_name)
+        check_labels(labels, self.num_classes, self.ignore_value, file_name)
+        dtype = np.uint8 if max(self.num_classes, self.ignore_value) < 256 else np.uint16
+        classes = np.full(np.iinfo(dtype).max + 1, self.ignore_value, dtype)
+        classes[: self.num_classes] = np.arange(self.num_classes)
+        return CodedImage(image, labels.astype(dtype, copy=False), classes)
+
+    def _targets(
+        self, dataset_dict: dict[str, Any], inputs: CodedImage, transforms: T.TransformList
+    ) -> dict[str, Any]:
+        return {
+            "instances": inputs.instances(self.ignore_value),
+            "sem_seg": torch.from_numpy(inputs.sem_seg.astype(np.int64)),
+        }
+
+
+class PanopticMapper(MaskMapper):
+    """Targets are the segments of a COCO panoptic PNG that are not crowd.
+
+    A pixel's segment id is R + 256 G + 256^2 B (Kirillov et al. 2019; COCO's panoptic format). Id 0
+    is void, and crowd segments become void; any other id must be listed in ``segments_info``.
+    """
+
+    def _inputs(self, dataset_dict: dict[str, Any], image: np.ndarray) -> CodedImage:
+        file_name = _entry(dataset_dict, "pan_seg_file_name", "panoptic")
+        colors = _read_image(file_name, "RGB")
+        _check_size(colors[..., 0], image, file_name)
+        ids = colors @ np.array([1, 256, 256**2], dtype=np.int32)
+        segments = _entry(dataset_dict, "segments_info", "panoptic")
+        crowd = np.array([s.get("iscrowd", 0) for s in segments], dtype=bool)
+        dtype = np.uint8 if len(segments) < 255 else np.uint16
+        table = np.full(np.iinfo(dtype).max + 1, self.ignore_value, np.uint16)
+        table[1 : len(segments) + 1] = np.where(
+            crowd, self.ignore_value, self._classes_of(segments, file_name)
+        )
+        codes = segment_codes(ids, [s["id"] for s in segments], dtype, file_name)
+        return CodedImage(image, codes, table)
+
+    def _targets(
+        self, dataset_dict: dict[str, Any], inputs: CodedImage, transforms: T.TransformList
+    ) -> dict[str, Any]:
+        return {"instances": inputs.instances(self.ignore_value)}
+
+
+class InstanceMapper(MaskMapper):
+    """Targets are the ``annotations`` that are not crowd.
+
+    Polygons, compressed and uncompressed RLE, and (height, width) arrays may stand side by side.
+    Polygons are drawn at the size of the sample, the others resized with it.
+    """
+
+    def _inputs(self, dataset_dict: dict[str, Any], image: np.ndarray) -> T.AugInput:
+        return T.AugInput(image)
+
+    def _targets(
+        self, dataset_dict: dict[str, Any], inputs: T.AugInput, transforms: T.TransformList
+    ) -> dict[str, Any]:
+        annotations = enumerate(_entry(dataset_dict, "annotations", "instance"))
+        targets = [(i, a) for i, a in annotations if not a.get("iscrowd", 0)]
+        classes = self._classes_of([a for _, a in targets], dataset_dict["file_name"])
+        image_size = dataset_dict["height"], dataset_dict["width"]
+        masks = np.zeros((len(targets), *inputs.image.shape[:2]), dtype=bool)
+        h, w = _content_size(inputs.image, transforms)
+        for mask, (i, annotation) in zip(masks, targets, strict=True):
+            try:
+                draw_annotation(annotation["segmentation"], image_size, transforms, mask[:h, :w])
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{dataset_dict['file_name']}: 'segmentation' of annotation {i} is neither a "
+                    f"list of polygons, an RLE nor a mask: {error!r}"
+                ) from error
+        return {"instances": to_instances(masks, classes)}
+
+
+MAPPERS: dict[str, type[DatasetMapper]] = {
+    "detectron2": DatasetMapper,
+    "semantic": SemanticMapper,
+    "panoptic": PanopticMapper,
+    "instance": InstanceMapper,
+}
+
+
+def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the mapper that ``INPUT.MAPPER`` names.
+
+    Raises:
+        ValueError: for an unknown name, or an ignore value that is a class.
+    """
+    name, head = cfg.INPUT.MAPPER, cfg.MODEL.SEM_SEG_HEAD
+    if name not in MAPPERS:
+        raise ValueError(f"INPUT.MAPPER is {name!r}; it must be one of {', '.join(MAPPERS)}")
+    if name in ("semantic", "panoptic") and head.IGNORE_VALUE < head.NUM_CLASSES:
+        raise ValueError(
+            f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {head.IGNORE_VALUE} is one of the classes "
+            f"0..{head.NUM_CLASSES - 1}, which would never be learnt; set it above them"
+        )
+    return MAPPERS[name](cfg, is_train)
+
+
+def _read_image(file_name: str, image_format: str) -> np.ndarray:
+    """detectron2's ``read_image``, with the file's name in every error."""
+    try:
+        return utils.read_image(file_name, image_format)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot read the image {file_name}: {error}") from error
+
+
+def _entry(dataset_dict: dict[str, Any], key: str, mapper: str) -> Any:
+    if key not in dataset_dict:
+        raise ValueError(
+            f"{dataset_dict['file_name']}: INPUT.MAPPER {mapper} needs '{key}' in the dataset "
+            "dict; choose another mapper or another data set"
+        )
+    return dataset_dict[key]
+
+
+def _check_size(labels: np.ndarray, image: np.ndarray, file_name: str) -> None:
+    if labels.shape != image.shape[:2]:
+        raise ValueError(
+            f"{file_name} has shape {labels.shape}, but its image is {image.shape[:2]} "
+            "(height, width); a label image has the same size and one channel"
+        )
+
+
+def _content_size(image: np.ndarray, transforms: T.TransformList) -> tuple[int, int]:
+    """(h, w) of ``image`` (H, W, C) less the padding that the last of ``transforms`` added."""
+    h, w = image.shape[:2]
+    for last in transforms.transforms[-1:]:
+        if isinstance(last, T.PadTransform):
+            return h - last.y1, w - last.x1
+    return h, w
