@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from d2seg.configuration import TASKS, load_config
+from d2seg.data.declaration import register_declarations
 from d2seg.inference import build_predictor, choose_task
 from d2seg.visualization.media import Window, find_inputs, plan_outputs
 from d2seg.visualization.runner import Runner
@@ -87,6 +88,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
     cfg = load_config(args.config_file, [*args.opts, *args.pairs])
+    register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
     task = choose_task(cfg, args.task)
     if threshold is None and task == "instance":
         threshold = INSTANCE_THRESHOLD

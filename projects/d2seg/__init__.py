@@ -3,8 +3,16 @@
 Importing this package registers every backbone, meta-architecture and data set.
 """
 
-from . import backbones, data, maskformer  # noqa: F401  (imported for their registrations)
-from .config import add_d2seg_config
+import warnings
+
+# detectron2 imports what newer versions of torch and setuptools deprecate; a user can do nothing
+# about it, and the lines would stand above every message of ours
+warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.* is deprecated")
+warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
+
+from . import backbones, data, maskformer  # noqa: E402, F401  (imported for their registrations)
+from .config import add_d2seg_config  # noqa: E402
 
 __all__ = ["add_d2seg_config"]
 __version__ = "0.1.0"

@@ -1,0 +1,66 @@
+#!/usr/bin/env python
+"""What ``make demo`` runs: train a small model on the embedded data set, score it and draw it.
+
+The same three commands can be typed by hand; each is shown before it runs. An interrupted demo
+goes on where it stopped, a finished one is scored and drawn again.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+CONFIG = Path("configs/maskformer/shapes_panoptic_small.yaml")
+OUTPUT = Path("output/demo")
+NUM_PICTURES = 12
+SCORES = {  # what is printed: where detectron2's evaluators put it
+    "panoptic quality (PQ)": ("panoptic_seg", "PQ"),
+    "semantic mIoU": ("sem_seg", "mIoU"),
+    "instance mask AP": ("segm", "AP"),
+}
+
+
+def run(*command: str) -> None:
+    print(f"\n$ {shlex.join(command)}", flush=True)
+    done = subprocess.run([sys.executable, *command[1:]], cwd=REPO, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def val_pictures() -> list[str]:
+    from d2seg.data.shapes import ensure_shapes, shapes_folder
+
+    folder = shapes_folder()
+    ensure_shapes(folder)
+    return [str(path) for path in sorted((folder / "images_val").iterdir())[:NUM_PICTURES]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    device = ("MODEL.DEVICE", parser.parse_args().device)
+    start = time.monotonic()
+
+    train = ("python", "train_net.py", "--config-file", str(CONFIG))
+    run(*train, "--resume", *device, "OUTPUT_DIR", str(OUTPUT))
+    weights = ("MODEL.WEIGHTS", str(OUTPUT / "model_final.pth"))
+    run(*train, "--eval-only", *weights, *device, "OUTPUT_DIR", str(OUTPUT))
+    pictures = OUTPUT / "pictures"
+    inputs = ("--input", *val_pictures(), "--output", str(pictures))
+    run("python", "demo.py", "--config-file", str(CONFIG), *inputs, "--opts", *weights, *device)
+
+    results = json.loads((REPO / OUTPUT / "results.json").read_text())
+    print(f"\nDone in {time.monotonic() - start:.0f} seconds. On 100 held-out images:")
+    for name, (group, metric) in SCORES.items():
+        print(f"  {name:<22} {results[group][metric]:5.1f}")
+    print("Pictures:")
+    for path in sorted((REPO / pictures).iterdir()):
+        print(f"  {path.relative_to(REPO)}")
+
+
+if __name__ == "__main__":
+    main()
