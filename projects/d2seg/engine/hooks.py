@@ -1,0 +1,202 @@
+"""Hooks of the trainer: average of the weights, best checkpoint, early and orderly end."""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
+from torch import nn
+
+from ..checkpoint import Checkpointer
+from .train_step import TrainStep
+
+logger = logging.getLogger(__name__)
+
+EMA_PREFIX = "ema/"  # of the metrics of the averaged weights
+
+
+class ExponentialMovingAverage(HookBase):
+    """A second set of weights that follows the trained one: a <- d * a + (1 - d) * w each step.
+
+    The decay d is min(decay, (1 + n) / (10 + n)) in update n (from 1), so that the first weights
+    fade early. Buffers of floating point, as running statistics, are averaged too; others copied.
+
+    It is part of the checkpoints and resumes from them; without it there, it starts from the
+    weights at the start of the training.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._model = model
+        self._decay = decay
+        self._num_updates = 0
+        self._average: dict[str, torch.Tensor] = {}
+        self._pairs: list[tuple[torch.Tensor, torch.Tensor]] = []  # (average, weight), all of them
+
+    def before_train(self) -> None:
+        weights = self._model.state_dict()  # shares memory with the model
+        start = self._average or weights
+        self._average = {k: start[k].to(w, copy=True) for k, w in weights.items()}
+        self._pairs = [(self._average[k], w) for k, w in weights.items()]
+
+    def after_step(self) -> None:
+        self._num_updates += 1
+        decay = min(self._decay, (1 + self._num_updates) / (10 + self._num_updates))
+        floats = [pair for pair in self._pairs if pair[0].is_floating_point()]
+        averages, weights = zip(*floats, strict=True)
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for average, weight in self._pairs:
+            if not average.is_floating_point():
+                average.copy_(weight)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """The model has the averaged weights inside, and its own again afterwards."""
+        kept = [weight.clone() for _, weight in self._pairs]
+        for average, weight in self._pairs:
+            weight.copy_(average)
+        try:
+            yield
+        finally:
+            for own, (_, weight) in zip(kept, self._pairs, strict=True):
+                weight.copy_(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        if not self._average:  # before the training
+            return {}
+        return {"num_updates": self._num_updates, "average": self._average}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: the average is of a model with other weights.
+        """
+        weights = self._model.state_dict()
+        average = state_dict["average"]
+        if {k: w.shape for k, w in weights.items()} != {k: w.shape for k, w in average.items()}:
+            raise ValueError(
+                "the checkpoint's averaged weights (SOLVER.EMA) are of another model; start anew, "
+                "without --resume"
+            )
+        self._num_updates = state_dict["num_updates"]
+        self._average = dict(average)
+
+
+class WeightsFile(Checkpointer):
+    """Saves weights to use, not to resume from: they do not become the last checkpoint."""
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        pass
+
+
+class BestCheckpointer(hooks.BestCheckpointer):
+    """Keeps the weights that scored best in ``model_best.pth``; the score outlives a resume.
+
+    Runs on the main process, after the evaluation. Where ``metric`` is one of the averaged weights
+    ("ema/..."), these are what is saved.
+    """
+
+    def __init__(
+        self,
+        eval_period: int,
+        weights_file: WeightsFile,
+        metric: str,
+        average: ExponentialMovingAverage | None = None,
+    ) -> None:
+        super().__init__(eval_period, weights_file, metric)
+        self._metric = metric
+        self._average = average if metric.startswith(EMA_PREFIX) else None
+
+    def _best_checking(self) -> None:
+        latest = self.trainer.storage.latest()
+        if self._metric not in latest:
+            metrics = sorted(name for name in latest if "/" in name)
+            logger.warning(
+                "TEST.BEST_METRIC is '%s', which the evaluation does not give: nothing is saved as "
+                "the best. It gives: %s",
+                self._metric,
+                ", ".join(metrics),
+            )
+            return
+        with self._average.applied() if self._average else contextlib.nullcontext():
+            super()._best_checking()
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.best_metric is None:
+            return {}
+        return {"best_metric": float(self.best_metric), "best_iter": int(self.best_iter)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_metric = state_dict["best_metric"]
+        self.best_iter = state_dict["best_iter"]
+
+
+class EarlyStopping(HookBase):
+    """Ends the training after ``patience`` evaluations without a new best; in all processes.
+
+    Args:
+        best: that of this process; only the main one has it
+    """
+
+    def __init__(self, eval_period: int, patience: int, best: BestCheckpointer | None) -> None:
+        self._period = eval_period
+        self._patience = patience
+        self._best = best
+
+    def after_step(self) -> None:
+        if (self.trainer.iter + 1) % self._period:
+            return
+        in_vain = 0
+        if self._best is not None:
+            best_iter = -1 if self._best.best_iter is None else self._best.best_iter
+            in_vain = (self.trainer.iter - best_iter) // self._period
+        in_vain = comm.all_gather(in_vain)[0]
+        if in_vain >= self._patience:
+            self.trainer.finish(f"{in_vain} evaluations without a better TEST.BEST_METRIC")
+
+
+class StopOnSignal(HookBase):
+    """On SIGTERM or SIGINT the step is finished, then the trainer interrupted; in all processes.
+
+    A second SIGINT (Ctrl-C) interrupts at once. A signal during an evaluation takes effect at the
+    end of the step after it.
+    """
+
+    def __init__(self, step: TrainStep) -> None:
+        self._step = step
+        self._received: list[int] = []
+        self._process = os.getpid()
+        self._previous: dict[int, Any] = {}
+
+    def before_train(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # the only one that may
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._handle)
+
+    def after_train(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def after_step(self) -> None:
+        if self._step.stop_agreed:
+            # where only another process received it, it was most likely that of schedulers
+            number = self._received[0] if self._received else signal.SIGTERM
+            self.trainer.interrupt(signal.Signals(number))
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a data loader's worker, which has inherited this
+            return
+        if number == signal.SIGINT and signal.SIGINT in self._received:
+            raise KeyboardInterrupt
+        if not self._received:
+            logger.info("%s: stopping after this step", signal.Signals(number).name)
+        self._received.append(number)
+        self._step.stop_requested = True

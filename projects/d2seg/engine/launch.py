@@ -1,0 +1,176 @@
+"""Starts the processes of a run, and turns the way it ends into an exit code."""
+
+import argparse
+import contextlib
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+from detectron2.config import CfgNode
+from detectron2.engine import launch
+from detectron2.utils import comm
+from torch.multiprocessing.spawn import ProcessExitedException
+
+from ..data.build import images_per_process
+from .setup import check_data, read_config
+from .train_step import TrainingDivergedError
+
+logger = logging.getLogger(__name__)
+
+USER_ERROR = 2  # exit code
+TRACEBACK_VARIABLE = "D2SEG_TRACEBACK"  # of the environment; set: errors are shown in full
+
+Main = Callable[[argparse.Namespace], int]
+
+
+def run(main: Main, args: argparse.Namespace) -> int:
+    """Run ``main(args)`` in as many processes as the command line asks for.
+
+    ``--num-gpus`` processes on each of ``--num-machines`` machines, through detectron2's launcher;
+    with MODEL.DEVICE cpu they are CPU processes that talk by gloo. Under torchrun this process is
+    one of those that torchrun has started, and the process group is made here.
+
+    Returns:
+        An exit code: that of ``main``; or, with one line on stderr, 2 for what a user did wrong
+        (``ValueError`` and, for a package that is missing, ``ImportError``) and 1 for a training
+        that diverged. Any other exception passes.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ and "LOCAL_RANK" in os.environ:
+        return _guarded(_join_torchrun, main, args)
+    if args.num_gpus * args.num_machines <= 1:
+        return _guarded(main, args)
+    code = _guarded(_prepare_launch, args)
+    if code:
+        return code
+    # A process that fails makes the launcher kill the others. One that was interrupted must not do
+    # that to those that are about to end as well, so it exits with 0 and leaves its code here.
+    code_of_interrupt = multiprocessing.get_context("spawn").RawValue("i", 0)
+    try:
+        with _signals_passed_on():
+            launch(
+                _worker,
+                args.num_gpus,
+                num_machines=args.num_machines,
+                machine_rank=args.machine_rank,
+                dist_url=args.dist_url,
+                args=(main, args, code_of_interrupt),
+            )
+    except ProcessExitedException as error:  # it has said why
+        return error.exit_code if error.exit_code > 0 else 128 - error.exit_code
+    return code_of_interrupt.value
+
+
+def _guarded(function: Callable[..., int], *arguments: object) -> int:
+    try:
+        return function(*arguments)
+    except (ValueError, ImportError, TrainingDivergedError) as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        diverged = isinstance(error, TrainingDivergedError)
+        if not diverged or comm.is_main_process():
+            sys.stderr.write(f"error: {_one_line(error)}\n")
+        return 1 if diverged else USER_ERROR
+
+
+def _one_line(error: Exception) -> str:
+    """The message; if it went through a worker of a data loader, without the traceback there."""
+    message = str(error).strip()
+    if message.startswith("Caught ") and "Traceback" in message:
+        message = message.splitlines()[-1].partition(": ")[2]
+    elif not _is_raised_here(error):  # the message was not written for users of this package
+        message += f" ({TRACEBACK_VARIABLE}=1 in the environment shows where)"
+    return " ".join(message.split())
+
+
+def _is_raised_here(error: Exception) -> bool:
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals["__name__"].startswith(__package__.partition(".")[0])
+
+
+def _prepare_launch(args: argparse.Namespace) -> int:
+    """Find here, once, what would go wrong in every process."""
+    cfg = read_config(args)
+    if _is_on_cpu(cfg):
+        # the launcher chooses NCCL wherever it sees a GPU; the processes inherit this
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif args.num_gpus > torch.cuda.device_count():
+        raise ValueError(
+            f"--num-gpus is {args.num_gpus}, but this machine has {torch.cuda.device_count()} "
+            "CUDA devices; for CPU processes add MODEL.DEVICE cpu"
+        )
+    if not args.eval_only:
+        images_per_process(cfg, args.num_gpus * args.num_machines)
+    check_data(cfg, args.eval_only)
+    return 0
+
+
+def _worker(main: Main, args: argparse.Namespace, code_of_interrupt: ctypes.c_int) -> None:
+    """In a process that detectron2's launcher has started."""
+    # It was spawned, and so would be its data loaders' workers, each importing everything anew.
+    # The platform's default, which a run of one process has too, starts them in no time.
+    multiprocessing.set_start_method(None, force=True)
+    code = _guarded(_as_one_of_many, main, args)
+    if code > 128:
+        code_of_interrupt.value = code
+    elif code:
+        sys.exit(code)
+
+
+def _as_one_of_many(main: Main, args: argparse.Namespace) -> int:
+    if not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // comm.get_local_size()))
+    code = main(args)
+    comm.synchronize()
+    dist.destroy_process_group()
+    return code
+
+
+def _join_torchrun(main: Main, args: argparse.Namespace) -> int:
+    local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    if args.num_gpus > 1 or args.num_machines > 1:
+        raise ValueError(
+            "--num-gpus and --num-machines are torchrun's to say: give it --nproc-per-node and "
+            "--nnodes instead"
+        )
+    on_cpu = _is_on_cpu(read_config(args))
+    if not on_cpu:
+        if local_size > torch.cuda.device_count():
+            raise ValueError(
+                f"torchrun started {local_size} processes, but this machine has "
+                f"{torch.cuda.device_count()} CUDA devices; for CPU processes add MODEL.DEVICE cpu"
+            )
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("gloo" if on_cpu else "nccl")
+    comm.create_local_process_group(local_size)
+    comm.synchronize()
+    return _as_one_of_many(main, args)
+
+
+def _is_on_cpu(cfg: CfgNode) -> bool:
+    return torch.device(cfg.MODEL.DEVICE).type == "cpu"
+
+
+@contextlib.contextmanager
+def _signals_passed_on() -> Iterator[None]:
+    """SIGTERM and SIGINT to this process end its children in good order, and then itself."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        # the terminal sends SIGINT to the children too, and a second one would mean "at once"
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, signal.SIGTERM)
+
+    previous = {n: signal.signal(n, pass_on) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,145 @@
+"""From the command line to a checked, frozen config and a logged start."""
+
+import argparse
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from ..configuration import load_config
+from ..data.build import images_per_process
+from ..data.catalog import check_classes, check_files
+from ..data.declaration import register_declarations
+from .solver import CLIP_TYPES, LR_SCHEDULERS, OPTIMIZERS, auto_scale
+
+logger = logging.getLogger(__name__)
+
+
+def read_config(args: argparse.Namespace) -> CfgNode:
+    """The config of a command line of detectron2's ``default_argument_parser``, not frozen.
+
+    The data sets that it declares are registered.
+
+    Raises:
+        ValueError: the config has an unknown key, or values with which nothing can run.
+    """
+    cfg = load_config(args.config_file or None, args.opts)
+    register_declarations(cfg.DATASETS.DECLARATIONS)
+    check_device(cfg)
+    if not args.eval_only:
+        check_solver(cfg)
+    return cfg
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The frozen config of the command line, checked; logging, seeds and output folder set up.
+
+    The environment and the whole config are logged and written to OUTPUT_DIR. Call it in every
+    process, after the process group is made.
+
+    Raises:
+        ValueError: as :func:`read_config`; or a data set is missing or does not fit the config.
+    """
+    cfg = read_config(args)
+    if comm.get_local_rank() == 0:
+        check_data(cfg, args.eval_only)
+        comm.synchronize()  # a data set that is made on first use is made once
+    else:
+        comm.synchronize()
+        check_data(cfg, args.eval_only)
+    if not args.eval_only:
+        images_per_process(cfg, comm.get_world_size())
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="d2seg")
+    cfg = auto_scale(cfg)
+    cfg.freeze()
+    shown = copy.copy(args)
+    if not Path(args.config_file).is_file():  # a name of detectron2's model zoo
+        shown.config_file = ""
+    default_setup(cfg, shown)
+    has_checkpoint = (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file()
+    if has_checkpoint and not args.eval_only and not args.resume:
+        logger.warning(
+            "%s has checkpoints of an earlier run, which this one may overwrite; --resume would go "
+            "on with that run",
+            cfg.OUTPUT_DIR,
+        )
+    return cfg
+
+
+def check_device(cfg: CfgNode) -> None:
+    """See that the device and its number format can be had.
+
+    Raises:
+        ValueError: MODEL.DEVICE is not there, or cannot do what SOLVER.AMP asks for.
+    """
+    try:
+        device = torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ValueError(
+            f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', which torch does not know; cpu or cuda it is"
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "MODEL.DEVICE is cuda, but torch sees no CUDA device; add MODEL.DEVICE cpu to the "
+            "command line"
+        )
+    amp = cfg.SOLVER.AMP
+    if amp.DTYPE not in ("fp16", "bf16"):
+        raise ValueError(f"SOLVER.AMP.DTYPE is '{amp.DTYPE}'; it is 'fp16' or 'bf16'")
+    if amp.ENABLED and amp.DTYPE == "fp16" and device.type != "cuda":
+        raise ValueError(
+            f"SOLVER.AMP.DTYPE fp16 needs CUDA and MODEL.DEVICE is {cfg.MODEL.DEVICE}; set "
+            "SOLVER.AMP.DTYPE bf16 or SOLVER.AMP.ENABLED False"
+        )
+
+
+def check_solver(cfg: CfgNode) -> None:
+    """See that the settings of the training make sense.
+
+    Raises:
+        ValueError: a value of SOLVER or TEST with which no training can run.
+    """
+    solver, test = cfg.SOLVER, cfg.TEST
+    _one_of("SOLVER.OPTIMIZER", solver.OPTIMIZER.upper(), OPTIMIZERS)
+    _one_of("SOLVER.LR_SCHEDULER_NAME", solver.LR_SCHEDULER_NAME, LR_SCHEDULERS)
+    if solver.CLIP_GRADIENTS.ENABLED:
+        _one_of("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", solver.CLIP_GRADIENTS.CLIP_TYPE, CLIP_TYPES)
+    for key in ("MAX_ITER", "IMS_PER_BATCH", "ACCUMULATE_STEPS", "CHECKPOINT_PERIOD"):
+        _at_least_one(f"SOLVER.{key}", solver[key])
+    _at_least_one("SOLVER.MAX_BAD_STEPS", solver.MAX_BAD_STEPS)
+    if solver.EMA.ENABLED and not 0 <= solver.EMA.DECAY < 1:
+        raise ValueError(f"SOLVER.EMA.DECAY is {solver.EMA.DECAY}; it lies in [0, 1)")
+    if not cfg.DATASETS.TRAIN:
+        raise ValueError("DATASETS.TRAIN is empty; name a data set, or use --eval-only")
+    if test.EARLY_STOPPING_PATIENCE > 0 and not (test.BEST_METRIC and test.EVAL_PERIOD > 0):
+        raise ValueError(
+            "TEST.EARLY_STOPPING_PATIENCE needs TEST.BEST_METRIC, and TEST.EVAL_PERIOD above 0"
+        )
+    if test.BEST_METRIC and not cfg.DATASETS.TEST:
+        raise ValueError("TEST.BEST_METRIC needs a data set in DATASETS.TEST")
+
+
+def check_data(cfg: CfgNode, eval_only: bool) -> None:
+    """See that the data sets to be used are there and fit the model.
+
+    Raises:
+        ValueError: files of a data set are missing, or its classes differ from the config's.
+    """
+    check_classes(cfg)
+    check_files((() if eval_only else cfg.DATASETS.TRAIN) + cfg.DATASETS.TEST)
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key} is '{value}'; it is one of {', '.join(choices)}")
+
+
+def _at_least_one(key: str, value: Any) -> None:
+    if value < 1:
+        raise ValueError(f"{key} is {value}; it must be at least 1")

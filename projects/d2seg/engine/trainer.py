@@ -1,0 +1,254 @@
+"""The training loop: detectron2's ``DefaultTrainer`` with this package's parts."""
+
+import inspect
+import logging
+import os
+import signal
+import weakref
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, create_ddp_model, hooks
+from detectron2.engine.train_loop import HookBase
+from detectron2.evaluation import DatasetEvaluator, verify_results
+from detectron2.solver import LRScheduler
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..checkpoint import Checkpointer
+from ..configuration import tasks_of
+from ..data.build import build_test_loader, build_train_loader
+from ..data.loader import TrainLoader
+from ..data.seeding import choose_seed
+from ..evaluation.build import build_evaluator
+from .hooks import (
+    EMA_PREFIX,
+    BestCheckpointer,
+    EarlyStopping,
+    ExponentialMovingAverage,
+    StopOnSignal,
+    WeightsFile,
+)
+from .solver import build_lr_scheduler, build_optimizer, gradient_clip
+from .train_step import TrainingDivergedError, TrainStep
+
+logger = logging.getLogger(__name__)
+
+_AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Trainer(DefaultTrainer):
+    """Trains what a config says, on one or several processes, CPU or CUDA.
+
+    Beyond its parent: the steps of :class:`TrainStep`; an average of the weights (SOLVER.EMA),
+    evaluated beside the weights with its results under ``ema/`` and saved, at the end, as
+    ``model_final_ema.pth``; the best checkpoint and early stopping (TEST.BEST_METRIC); an orderly
+    end on SIGTERM and SIGINT; a checkpoint when a step fails; and exact resumption: on CPU a run
+    that is interrupted and resumed ends with the weights of the uninterrupted one, bit by bit,
+    since all its random numbers follow from the seed and the iteration (on CUDA up to the order of
+    additions in its kernels).
+
+    Attributes:
+        exit_code: 0, or 128 + the signal's number if a signal ended the training.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        # not the parent's, which builds its own step and checkpointer, and wraps the model for CUDA
+        super(DefaultTrainer, self).__init__()
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg
+        self.exit_code = 0
+        self._stop_reason = ""
+        self._last_step = -1  # the last iteration that the weights have gone through
+
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self._trainer = TrainStep(
+            _distributed(model),
+            self.build_train_loader(cfg),
+            optimizer,
+            accumulate_steps=cfg.SOLVER.ACCUMULATE_STEPS,
+            amp_dtype=_AMP_DTYPES[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED else None,
+            clip=gradient_clip(cfg),
+            max_bad_steps=cfg.SOLVER.MAX_BAD_STEPS,
+            seed=choose_seed(cfg.SEED),
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self._weights_file = WeightsFile(model, cfg.OUTPUT_DIR)
+        self._average = (
+            ExponentialMovingAverage(model, cfg.SOLVER.EMA.DECAY)
+            if cfg.SOLVER.EMA.ENABLED
+            else None
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self._place_loader()
+        self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataLoader:
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+        return build_evaluator(cfg, dataset_name, folder, tasks_of(cfg))
+
+    def build_hooks(self) -> list[HookBase | None]:
+        cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
+        built = super().build_hooks()
+        at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.LRScheduler)) + 1
+        built[at:at] = [self._average, StopOnSignal(self._trainer)]
+        at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+        built[at] = hooks.EvalHook(period, self._evaluate)
+        if cfg.TEST.BEST_METRIC:
+            best = None
+            if comm.is_main_process():
+                best = BestCheckpointer(
+                    period, self._weights_file, cfg.TEST.BEST_METRIC, self._average
+                )
+            built.insert(at + 1, best)
+            if cfg.TEST.EARLY_STOPPING_PATIENCE > 0:
+                patience = cfg.TEST.EARLY_STOPPING_PATIENCE
+                built.insert(at + 2, EarlyStopping(period, patience, best))
+        return built
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As the parent's; and the images go on where the checkpoint left them."""
+        if resume and not self.checkpointer.has_checkpoint():
+            logger.warning("There is no checkpoint in %s: starting anew", self.cfg.OUTPUT_DIR)
+        super().resume_or_load(resume)
+        self._last_step = self.start_iter - 1
+        self._place_loader()
+
+    def train(self) -> dict[str, Any] | None:
+        """Train to SOLVER.MAX_ITER, or until something asks for an end.
+
+        Returns:
+            The results of the last evaluation on the main process, if there was one.
+
+        Raises:
+            TrainingDivergedError: SOLVER.MAX_BAD_STEPS bad steps in a row.
+        """
+        logger.info("Starting training from iteration %d", self.start_iter)
+        self.iter = self.start_iter
+        with EventStorage(self.start_iter) as self.storage:
+            try:
+                self.before_train()
+                self._loop()
+                if self._average is not None and not self.exit_code:
+                    with self._average.applied():
+                        self._weights_file.save("model_final_ema")
+            except Exception as error:
+                self._save_after(error)
+                raise
+            finally:
+                self._trainer.release_workers()
+                self.after_train()
+        results = getattr(self, "_last_eval_results", None)
+        if self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process() and not self._stop_reason:
+            verify_results(self.cfg, results)
+        return results
+
+    def finish(self, reason: str) -> None:
+        """End after this iteration, which is taken for the last one; for hooks."""
+        if not self._stop_reason:
+            self._stop_reason = reason
+            self.checkpointer.save("model_final", iteration=self.iter)
+            logger.info("Training ends after iteration %d: %s", self.iter, reason)
+
+    def interrupt(self, received: signal.Signals) -> None:
+        """End after this iteration, to be resumed; for hooks."""
+        self._stop_reason = received.name
+        self.exit_code = 128 + received
+        self._save_iteration()
+        logger.info(
+            "%s: stopped after iteration %d, which is saved in %s. To go on, run the same command "
+            "with --resume",
+            received.name,
+            self.iter,
+            self.cfg.OUTPUT_DIR,
+        )
+
+    def _place_loader(self) -> None:
+        if isinstance(self.data_loader, TrainLoader):  # a subclass may have another one
+            batches = self.start_iter * self.cfg.SOLVER.ACCUMULATE_STEPS
+            self.data_loader.start_at(batches, self._trainer.seed)
+
+    def _loop(self) -> None:
+        for iteration in range(self.start_iter, self.max_iter):
+            self.iter = iteration
+            self.before_step()
+            self.run_step()
+            self._last_step = iteration
+            self.after_step()
+            if self._stop_reason:
+                return  # self.iter < max_iter tells the hooks that the end was not reached
+        self.iter += 1
+
+    def _evaluate(self) -> dict[str, Any]:
+        if self._stop_reason:  # there may be little time
+            return {}
+        model = self.checkpointer.model  # not its wrapper
+        results = self.test(self.cfg, model)
+        if self._average is not None:
+            logger.info("Evaluating the averaged weights; their results begin with %s", EMA_PREFIX)
+            with self._average.applied():
+                averaged = self.test(_in_subfolder(self.cfg, EMA_PREFIX), model)
+            results = {**results, EMA_PREFIX.rstrip("/"): averaged}
+        self._last_eval_results = results
+        return results
+
+    def _save_after(self, error: Exception) -> None:
+        """Save what has been trained before ``error``, if it is worth it and can be done."""
+        if isinstance(error, (ValueError, TrainingDivergedError)):  # shown by the script
+            logger.error("Training ended in iteration %d", self.iter)
+        else:
+            logger.exception("Training ended in iteration %d:", self.iter)
+        self.iter = self._last_step
+        if self._last_step < self.start_iter:
+            return
+        try:
+            if all(t.isfinite().all() for t in self.checkpointer.model.state_dict().values()):
+                self._save_iteration()
+                logger.info("Iteration %d is saved; --resume goes on from there", self.iter)
+            else:
+                logger.error("The weights are not finite and not saved")
+        except (OSError, RuntimeError) as reason:  # a full disk; a device that is lost
+            logger.error("The weights could not be saved: %s", reason)
+
+    def _save_iteration(self) -> None:
+        self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)
+
+
+def _distributed(model: nn.Module) -> nn.Module:
+    """``model``, wrapped if there are several processes; buffers stay each process's own."""
+    is_new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    kwargs: dict[str, Any] = {"forward_sync_buffers" if is_new else "broadcast_buffers": False}
+    if next(model.parameters()).device.type == "cpu":
+        kwargs["device_ids"] = None  # its default is meant for CUDA
+    return create_ddp_model(model, **kwargs)
+
+
+def _in_subfolder(cfg: CfgNode, name: str) -> CfgNode:
+    """``cfg`` with its output in a folder ``name`` of its own."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, name)
+    return cfg

@@ -1,0 +1,89 @@
+"""d2seg.engine.setup: what is refused before anything starts."""
+
+import argparse
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser
+from toy_training import toy_cfg
+
+from d2seg.engine.setup import check_device, check_solver, read_config
+
+TOY = ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
+
+
+def parse(*argv: str) -> argparse.Namespace:
+    return default_argument_parser().parse_args(argv)
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["SOLVER.OPTIMIZER", "LAMB"], r"SOLVER\.OPTIMIZER is 'LAMB'; it is one of SGD, ADAMW"),
+        (["SOLVER.LR_SCHEDULER_NAME", "Poly"], "LR_SCHEDULER_NAME is 'Poly'; .*WarmupPolyLR"),
+        (
+            ["SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"],
+            "CLIP_TYPE is 'all'; .*full_model",
+        ),
+        (["SOLVER.MAX_ITER", 0], r"SOLVER\.MAX_ITER is 0; it must be at least 1"),
+        (["SOLVER.ACCUMULATE_STEPS", 0], "ACCUMULATE_STEPS is 0"),
+        (["SOLVER.MAX_BAD_STEPS", 0], "MAX_BAD_STEPS is 0"),
+        (["SOLVER.CHECKPOINT_PERIOD", 0], "CHECKPOINT_PERIOD is 0"),
+        (["SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", 1.0], r"DECAY is 1\.0; it lies in"),
+        (["DATASETS.TRAIN", ()], "TRAIN is empty"),
+        (["TEST.EARLY_STOPPING_PATIENCE", 2], r"needs TEST\.BEST_METRIC, and TEST\.EVAL_PERIOD"),
+        (["TEST.BEST_METRIC", "a/b"], r"BEST_METRIC needs a data set in DATASETS\.TEST"),
+    ],
+)
+def test_values_with_which_nothing_can_run(tmp_path, opts, message):
+    cfg = toy_cfg(tmp_path)
+    check_solver(cfg)
+    cfg.merge_from_list(opts)
+    with pytest.raises(ValueError, match=message):
+        check_solver(cfg)
+
+
+def test_devices(tmp_path, monkeypatch):
+    cfg = toy_cfg(tmp_path, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bf16")
+    check_device(cfg)
+    cfg.SOLVER.AMP.DTYPE = "fp16"
+    with pytest.raises(ValueError, match=r"fp16 needs CUDA .*DTYPE bf16"):
+        check_device(cfg)
+    cfg.SOLVER.AMP.DTYPE = "fp8"
+    with pytest.raises(ValueError, match="DTYPE is 'fp8'"):
+        check_device(cfg)
+    cfg.merge_from_list(["SOLVER.AMP.DTYPE", "fp16", "MODEL.DEVICE", "cuda"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_device(cfg)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"no CUDA device; add MODEL\.DEVICE cpu"):
+        check_device(cfg)
+    cfg.MODEL.DEVICE = "gpu"
+    with pytest.raises(ValueError, match=r"MODEL\.DEVICE is 'gpu'"):
+        check_device(cfg)
+
+
+def test_command_line(tmp_path):
+    args = parse(*TOY, "SOLVER.MAX_ITER", "7")
+    cfg = read_config(args)
+    assert isinstance(cfg, CfgNode)
+    assert cfg.SOLVER.MAX_ITER == 7
+    with pytest.raises(ValueError, match="unknown config key"):
+        read_config(parse(*TOY, "SOLVER.MAXITER", "7"))
+
+
+def test_evaluation_needs_no_training_settings():
+    zoo = "COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml"
+    opts = ("MODEL.DEVICE", "cpu", "SOLVER.OPTIMIZER", "NONE")
+    assert (
+        "model_final"
+        in read_config(parse("--eval-only", "--config-file", zoo, *opts)).MODEL.WEIGHTS
+    )
+    with pytest.raises(ValueError, match="OPTIMIZER"):
+        read_config(parse("--config-file", zoo, *opts))
+
+
+def test_declared_data_sets_are_registered(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere\.yaml"):
+        read_config(parse(*TOY, "DATASETS.DECLARATIONS", f"('{tmp_path}/nowhere.yaml',)"))

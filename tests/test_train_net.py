@@ -1,0 +1,225 @@
+"""train_net.py as a user runs it: train, interrupt, resume, evaluate, several processes, mistakes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+NUM_IMAGES = 8
+CONFIG = """
+MODEL:
+  META_ARCHITECTURE: SemanticSegmentor
+  DEVICE: cpu
+  BACKBONE: {{NAME: build_resnet_fpn_backbone}}
+  RESNETS: {{DEPTH: 50, RES2_OUT_CHANNELS: 32, STEM_OUT_CHANNELS: 16, WIDTH_PER_GROUP: 16, NORM: LN,
+             OUT_FEATURES: [res2, res3, res4, res5]}}
+  FPN: {{IN_FEATURES: [res2, res3, res4, res5], OUT_CHANNELS: 32}}
+  SEM_SEG_HEAD: {{NUM_CLASSES: 3, CONVS_DIM: 32}}
+INPUT: {{MAPPER: semantic, MIN_SIZE_TRAIN: [64], MIN_SIZE_TEST: 64}}
+DATASETS:
+  DECLARATIONS: ["{folder}/halves.yaml"]
+  TRAIN: [halves_train]
+  TEST: [halves_train]
+DATALOADER: {{NUM_WORKERS: 1}}
+SOLVER: {{OPTIMIZER: ADAMW, BASE_LR: 0.003, IMS_PER_BATCH: 4, MAX_ITER: 24, STEPS: [20],
+          WARMUP_ITERS: 0, MAX_BAD_STEPS: 3}}
+SEED: 1
+"""
+DECLARATION = """
+name: halves
+task: semantic
+classes: [left, right, neither]
+splits:
+  train: {images: images, labels: labels}
+"""
+NO_WORKERS = ("DATALOADER.NUM_WORKERS", "0")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A config and its data set: a bright left half, a dark right one, one row ignored."""
+    folder = tmp_path_factory.mktemp("train_net")
+    (folder / "images").mkdir()
+    (folder / "labels").mkdir()
+    for number in range(NUM_IMAGES):
+        border = 16 + 4 * number
+        labels = np.zeros((64, 64), np.uint8)
+        labels[:, border:] = 1
+        labels[0] = 255
+        noise = np.random.default_rng(number).integers(0, 60, (64, 64, 3))
+        image = noise + np.where(labels == 0, 190, 20)[..., None]
+        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{number}.png")
+        Image.fromarray(labels).save(folder / "labels" / f"{number}.png")
+    (folder / "halves.yaml").write_text(DECLARATION)
+    (folder / "config.yaml").write_text(CONFIG.format(folder=folder))
+    return folder
+
+
+class Run:
+    """A call of the script; its output goes to a file beside OUTPUT_DIR."""
+
+    def __init__(
+        self, repo: Path, folder: Path, name: str, *pairs: str, options=(), launcher=()
+    ) -> None:
+        self.output = folder / name
+        self._log = folder / f"{name}.log"
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, *launcher, str(repo / "train_net.py")),
+                *("--config-file", str(folder / "config.yaml"), *options),
+                *("OUTPUT_DIR", str(self.output), *pairs),
+            ],
+            stdout=self._log.open("w"),
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def code(self) -> int:
+        self.stderr = self._process.communicate(timeout=300)[1]
+        return self._process.returncode
+
+    def succeeded(self) -> "Run":
+        assert self.code() == 0, self.stderr + self.log()[-3000:]
+        return self
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, text: str) -> None:
+        for _ in range(1200):
+            if text in self.log():
+                return
+            assert self._process.poll() is None, self.log()[-3000:]
+            time.sleep(0.05)
+        raise AssertionError(f"no {text!r} in {self.log()[-3000:]}")
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return torch.load(self.output / "model_final.pth", weights_only=True)["model"]
+
+
+@pytest.fixture(scope="module")
+def whole(repo_dir, folder) -> Run:
+    """One process, uninterrupted."""
+    return Run(repo_dir, folder, "whole").succeeded()
+
+
+def errors(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if line.startswith("error: ")]
+
+
+def test_training_learns_and_leaves_its_records(whole):
+    names = {path.name for path in whole.output.iterdir()}
+    assert {"config.yaml", "log.txt", "metrics.json", "model_final.pth", "last_checkpoint"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    log = whole.log()
+    for text in ("Environment info", "Command line arguments", "eta: ", "Full config saved"):
+        assert text in log
+    last = json.loads((whole.output / "metrics.json").read_text().splitlines()[-1])
+    assert last["sem_seg/IoU-left"] > 50
+    assert last["sem_seg/IoU-right"] > 50
+    assert "Traceback" not in log + whole.stderr
+
+
+def test_interrupted_and_resumed_is_the_same_run(repo_dir, folder, whole):
+    first = Run(repo_dir, folder, "resumed", "SOLVER.CHECKPOINT_PERIOD", "10")
+    first.wait_for("Saving checkpoint")
+    first.send(signal.SIGTERM)
+    assert first.code() == 128 + signal.SIGTERM
+    assert "--resume" in first.log()
+    assert "Traceback" not in first.log() + first.stderr
+    assert not (first.output / "model_final.pth").exists()
+    second = Run(repo_dir, folder, "resumed", *NO_WORKERS, options=["--resume"]).succeeded()
+    start = int(re.search(r"Starting training from iteration (\d+)", second.log())[1])
+    assert 10 <= start < 24
+    expected = whole.weights()
+    for key, weight in second.weights().items():
+        assert torch.equal(weight, expected[key]), key
+
+
+def test_evaluation_alone(repo_dir, folder, whole):
+    weights = str(whole.output / "model_final.pth")
+    run = Run(repo_dir, folder, "evaluated", "MODEL.WEIGHTS", weights, options=["--eval-only"])
+    run.succeeded()
+    results = json.loads((run.output / "results.json").read_text())
+    last = json.loads((whole.output / "metrics.json").read_text().splitlines()[-1])
+    assert results["sem_seg"]["mIoU"] == pytest.approx(last["sem_seg/mIoU"], abs=1e-4)
+    assert f"{results['sem_seg']['mIoU']:.4f}" in run.log()
+
+
+def test_evaluation_of_random_weights_is_refused(repo_dir, folder):
+    run = Run(repo_dir, folder, "random", options=["--eval-only"])
+    assert run.code() == 2
+    (line,) = errors(run.stderr)
+    assert "MODEL.WEIGHTS is empty" in line
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("starter", ["launch", "torchrun"])
+def test_two_processes_on_cpu(repo_dir, folder, whole, starter):
+    """The same losses as one process has, but for what steps make of the order of additions."""
+    if starter == "launch":
+        run = Run(repo_dir, folder, starter, options=["--num-gpus", "2"])
+    else:
+        launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29617")
+        run = Run(repo_dir, folder, starter, launcher=launcher)
+    run.succeeded()
+    assert "Rank of current process: 0. World size: 2" in run.log()
+    one, two = (
+        json.loads((r.output / "metrics.json").read_text().splitlines()[0]) for r in (whole, run)
+    )
+    assert two["total_loss"] == pytest.approx(one["total_loss"], rel=1e-3)
+    last = json.loads((run.output / "metrics.json").read_text().splitlines()[-1])
+    assert last["sem_seg/IoU-left"] > 50
+
+
+@pytest.mark.slow
+def test_several_processes_end_in_order_too(repo_dir, folder):
+    """The signal reaches the process that the user started, which has the others save and end."""
+    pairs = ("SOLVER.CHECKPOINT_PERIOD", "5", "SOLVER.MAX_ITER", "10000")
+    run = Run(repo_dir, folder, "interrupted", *pairs, options=["--num-gpus", "2"])
+    run.wait_for("Saving checkpoint")
+    run.send(signal.SIGTERM)
+    assert run.code() == 128 + signal.SIGTERM
+    assert "SIGTERM: stopped after iteration" in run.log()
+    assert "Traceback" not in run.log() + run.stderr
+    last = (run.output / "last_checkpoint").read_text()
+    assert f"{int(last[6:13])}, which is saved" in run.log()
+
+
+def test_image_that_cannot_be_decoded(repo_dir, folder):
+    bad = folder / "images" / "3.png"
+    content = bad.read_bytes()
+    bad.write_bytes(content[:100])
+    try:
+        run = Run(repo_dir, folder, "undecodable")
+        assert run.code() == 2
+    finally:
+        bad.write_bytes(content)
+    (line,) = errors(run.stderr)
+    assert str(bad) in line
+    assert "Traceback" not in run.stderr
+
+
+def test_divergence_names_the_images(repo_dir, folder):
+    run = Run(repo_dir, folder, "diverged", "SOLVER.BASE_LR", "1e30", "DATASETS.TEST", "()")
+    assert run.code() == 1
+    (line,) = errors(run.stderr)
+    assert re.search(r"3 steps in a row .*SOLVER\.BASE_LR: .*images/\d\.png", line)
+    assert "Traceback" not in run.log() + run.stderr
+    # what was trained before is there to look at
+    assert (run.output / "last_checkpoint").is_file()
