@@ -90,10 +90,32 @@ def test_timm_models_give_the_named_stages(name: str) -> None:
         assert feature.shape == (1, shape.channels, size // STRIDES[key], size // STRIDES[key])
 
 
+def test_timm_ends_after_the_last_stage_asked_for() -> None:
+    """What is computed for nothing would have parameters without gradient."""
+    backbone = TimmBackbone(name="resnet18", out_features=("res4", "res2"))
+    features = backbone(torch.randn(1, 3, 64, 64))
+    assert {name: feature.shape[1] for name, feature in features.items()} == {
+        "res2": 64,
+        "res4": 256,
+    }
+    sum(feature.sum() for feature in features.values()).backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize(
+    "name", ["vgg11", "mobilenetv3_small_050", "regnetx_002", "efficientnet_b0"]
+)
+def test_more_timm_families(name: str) -> None:
+    backbone = TimmBackbone(name=name).eval()
+    for key, feature in backbone(torch.randn(1, 3, 64, 64)).items():
+        assert feature.shape[1] == backbone.output_shape()[key].channels
+        assert feature.shape[2] == 64 // STRIDES[key]
+
+
 def test_timm_reuses_the_model_weights() -> None:
     torch.manual_seed(0)
     backbone = TimmBackbone(name="resnet18").eval()
-    reference = timm.create_model("resnet18", features_only=True).eval()
+    reference = timm.create_model("resnet18", features_only=True, out_indices=(1, 2, 3, 4)).eval()
     reference.load_state_dict(backbone.model.state_dict())
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(backbone(images)["res5"], reference(images)[-1])

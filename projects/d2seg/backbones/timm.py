@@ -1,11 +1,12 @@
 """Any convolutional or hierarchical model of timm (``timm.list_models()``) as a backbone."""
 
 import timm
+import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
-from torch import Tensor
+from torch import Tensor, nn
 
 STRIDE_OF_STAGE = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
@@ -30,17 +31,8 @@ class TimmBackbone(Backbone):
         if not timm.is_model(name):
             near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
             raise ValueError(f"MODEL.TIMM.NAME: timm has no model '{name}'; near it: {near}")
-        try:
-            model = timm.create_model(
-                name, pretrained=pretrained, in_chans=in_channels, features_only=True
-            )
-        except (RuntimeError, AttributeError, TypeError) as error:
-            raise ValueError(
-                f"MODEL.TIMM.NAME: timm's '{name}' gives no feature pyramid ({error}); choose a "
-                "convolutional or hierarchical model"
-            ) from error
-        strides = model.feature_info.reduction()
-        channels = model.feature_info.channels()
+        # asked on the meta device first: a model made for chosen features ends after the last one
+        strides = self._pyramid(name).feature_info.reduction()
         # the last feature of a stride is the end of its stage
         index_of_stride = {stride: i for i, stride in enumerate(strides)}
         missing = [f for f in out_features if STRIDE_OF_STAGE.get(f) not in index_of_stride]
@@ -49,13 +41,31 @@ class TimmBackbone(Backbone):
                 f"MODEL.TIMM.OUT_FEATURES: '{name}' has features at strides {strides}, none for "
                 f"{missing}"
             )
-        self.index = {f: index_of_stride[STRIDE_OF_STAGE[f]] for f in out_features}
-        self.model = model
+        stages = sorted(out_features, key=STRIDE_OF_STAGE.get)
+        self.model = timm.create_model(
+            name,
+            pretrained=pretrained,
+            in_chans=in_channels,
+            features_only=True,
+            out_indices=[index_of_stride[STRIDE_OF_STAGE[stage]] for stage in stages],
+        )
         # timm's Swin and its kin yield (B, h, w, C)
-        self.channels_last = getattr(model, "output_fmt", None) == "NHWC"
-        self._out_features = list(out_features)
-        self._out_feature_strides = {f: STRIDE_OF_STAGE[f] for f in out_features}
-        self._out_feature_channels = {f: channels[i] for f, i in self.index.items()}
+        self.channels_last = getattr(self.model, "output_fmt", None) == "NHWC"
+        self._out_features = stages
+        self._out_feature_strides = {stage: STRIDE_OF_STAGE[stage] for stage in stages}
+        channels = self.model.feature_info.channels()
+        self._out_feature_channels = dict(zip(stages, channels, strict=True))
+
+    @staticmethod
+    def _pyramid(name: str) -> nn.Module:
+        try:
+            with torch.device("meta"):
+                return timm.create_model(name, features_only=True)
+        except (RuntimeError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"MODEL.TIMM.NAME: timm's '{name}' gives no feature pyramid ({error}); choose a "
+                "convolutional or hierarchical model"
+            ) from error
 
     @property
     def size_divisibility(self) -> int:
@@ -66,7 +76,7 @@ class TimmBackbone(Backbone):
         features = self.model(images)
         if self.channels_last:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
-        return {name: features[i] for name, i in self.index.items()}
+        return dict(zip(self._out_features, features, strict=True))
 
 
 @BACKBONE_REGISTRY.register()
