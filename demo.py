@@ -16,14 +16,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from detectron2.config import CfgNode
+from detectron2.data import Metadata, MetadataCatalog
+from detectron2.utils.env import seed_all_rng
+
 from d2seg.configuration import TASKS, load_config
 from d2seg.data.declaration import register_declarations
 from d2seg.inference import build_predictor, choose_task
 from d2seg.visualization.media import Window, find_inputs, plan_outputs
 from d2seg.visualization.runner import Runner
-from detectron2.config import CfgNode
-from detectron2.data import Metadata, MetadataCatalog
-from detectron2.utils.env import seed_all_rng
 
 INSTANCE_THRESHOLD = 0.5  # detectors also give many boxes that are hardly ever right
 

@@ -3,9 +3,10 @@
 import ast
 from pathlib import Path
 
-from d2seg.config import add_d2seg_config
 from detectron2.config import CfgNode, get_cfg
 from detectron2.projects.deeplab import add_deeplab_config
+
+from d2seg.config import add_d2seg_config
 
 
 def leaves(node: CfgNode, prefix: str = "") -> dict[str, object]:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
 from d2seg.configuration import load_config, tasks_of
 from d2seg.data.catalog import check_classes
 from d2seg.data.mappers import build_mapper
-from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 LEAVES = sorted(

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from d2seg.configuration import load_config, tasks_of
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
+
+from d2seg.configuration import load_config, tasks_of
 
 ZOO_TASKS = {
     "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml": ("panoptic", "semantic", "instance"),

@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from d2seg.configuration import load_config
 from detectron2.data.detection_utils import read_image
 from detectron2.modeling import build_model
-from families.maskformer_config import small_config
 from PIL import Image
+
+from d2seg.configuration import load_config
+from families.maskformer_config import small_config
 
 PANOPTIC_FPN = "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml"
 RETINANET = "COCO-Detection/retinanet_R_50_FPN_3x.yaml"

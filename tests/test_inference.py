@@ -6,6 +6,11 @@ import detectron2.data.transforms as T
 import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
 from d2seg.configuration import load_config
 from d2seg.inference import (
     Predictor,
@@ -16,11 +21,7 @@ from d2seg.inference import (
     select_confident,
     set_confidence_threshold,
 )
-from detectron2.config import CfgNode
-from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
 from families.maskformer_config import small_config
-from torch import nn
 
 
 class Recorder(nn.Module):

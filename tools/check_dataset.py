@@ -15,15 +15,16 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 
+from detectron2.config import CfgNode
+from detectron2.data import Metadata
+from tabulate import tabulate
+from tqdm import tqdm
+
 from d2seg.configuration import load_config
 from d2seg.data.catalog import check_classes, check_files, metadata_of
 from d2seg.data.declaration import register_declarations
 from d2seg.data.inspection import inspect_dataset
 from d2seg.data.report import Counts, Report
-from detectron2.config import CfgNode
-from detectron2.data import Metadata
-from tabulate import tabulate
-from tqdm import tqdm
 
 MAX_EXAMPLES = 5
 

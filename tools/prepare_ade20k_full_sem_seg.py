@@ -14,6 +14,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
+
 from d2seg.data.datasets.categories import load_categories
 from d2seg.data.preparation import (
     argument_parser,
@@ -23,7 +25,6 @@ from d2seg.data.preparation import (
     run_script,
     save_image,
 )
-from PIL import Image
 
 IGNORE_LABEL = 65535
 MAX_SHORT_SIDE = 512

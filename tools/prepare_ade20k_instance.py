@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
+
 from d2seg.data.datasets.ade20k import SPLITS, AdeImage, list_images, read_instances
 from d2seg.data.datasets.categories import load_categories
 from d2seg.data.preparation import argument_parser, run_parallel, run_script, save_json

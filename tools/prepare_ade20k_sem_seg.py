@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
 from d2seg.data.checks import check_labels, read_labels
 from d2seg.data.preparation import (
     argument_parser,

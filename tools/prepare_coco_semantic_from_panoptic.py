@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
 from d2seg.data.datasets.builtin import categories_of
 from d2seg.data.datasets.categories import panoptic_metadata
 from d2seg.data.datasets.loaders import load_panoptic
@@ -21,7 +23,6 @@ from d2seg.data.preparation import (
     run_script,
     save_image,
 )
-from PIL import Image
 
 IGNORE_LABEL = 255
 

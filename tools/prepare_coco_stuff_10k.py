@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import scipy.io
+from PIL import Image
+
 from d2seg.data.datasets.categories import load_categories
 from d2seg.data.preparation import (
     argument_parser,
@@ -23,7 +25,6 @@ from d2seg.data.preparation import (
     run_script,
     save_image,
 )
-from PIL import Image
 
 INVALID, IGNORE_LABEL = 254, 255
 

@@ -18,17 +18,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from d2seg.configuration import load_config
-from d2seg.data.catalog import check_files, kind_of, metadata_of
-from d2seg.data.checks import read_labels
-from d2seg.data.declaration import register_declarations
-from d2seg.data.mappers import build_mapper
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata
 from detectron2.data import detection_utils as utils
 from detectron2.utils.visualizer import ColorMode, Visualizer
 from PIL import Image
 from tqdm import tqdm
+
+from d2seg.configuration import load_config
+from d2seg.data.catalog import check_files, kind_of, metadata_of
+from d2seg.data.checks import read_labels
+from d2seg.data.declaration import register_declarations
+from d2seg.data.mappers import build_mapper
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
 

@@ -1,5 +1,9 @@
-import d2seg.data  # noqa: F401  (registers the data sets)
 import pytest
+from dataset_files import H, W, unique_name
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+import d2seg.data  # noqa: F401  (registers the data sets)
 from d2seg.config import add_d2seg_config
 from d2seg.data.catalog import (
     check_classes,
@@ -9,9 +13,6 @@ from d2seg.data.catalog import (
     num_classes_of,
     thing_ids_of,
 )
-from dataset_files import H, W, unique_name
-from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from d2seg.data.checks import check_labels, out_of_range, read_labels
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+
+from d2seg.data.checks import check_labels, out_of_range, read_labels
 
 
 def test_classes_and_the_ignore_label_pass():

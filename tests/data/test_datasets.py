@@ -2,18 +2,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import d2seg.data.datasets.builtin as builtin
 import numpy as np
 import pytest
-from d2seg.data.datasets import categories as tables
-from d2seg.data.datasets.categories import Category, distinct_colors, load_categories
-from d2seg.data.datasets.loaders import (
-    load_instances,
-    load_panoptic,
-    load_semantic,
-    pair_files,
-)
-from d2seg.data.datasets.registration import register_dataset
 from dataset_files import (
     H,
     W,
@@ -30,6 +20,17 @@ from dataset_files import (
 )
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import ADE20K_SEM_SEG_CATEGORIES
+
+import d2seg.data.datasets.builtin as builtin
+from d2seg.data.datasets import categories as tables
+from d2seg.data.datasets.categories import Category, distinct_colors, load_categories
+from d2seg.data.datasets.loaders import (
+    load_instances,
+    load_panoptic,
+    load_semantic,
+    pair_files,
+)
+from d2seg.data.datasets.registration import register_dataset
 
 TABLES = {
     "ade20k_150": (150, 100),

@@ -1,8 +1,6 @@
 import json
 
 import pytest
-from d2seg.data.catalog import check_files, num_classes_of, thing_ids_of
-from d2seg.data.declaration import read_classes, read_declaration, register_declarations
 from dataset_files import (
     annotation,
     coco_json,
@@ -14,6 +12,9 @@ from dataset_files import (
     write_semantic,
 )
 from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from d2seg.data.catalog import check_files, num_classes_of, thing_ids_of
+from d2seg.data.declaration import read_classes, read_declaration, register_declarations
 
 
 @pytest.fixture

@@ -4,10 +4,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from d2seg.data.datasets.categories import Category
-from d2seg.data.datasets.registration import register_dataset
-from d2seg.data.hints import value_hints
-from d2seg.data.inspection import LabelSpace, inspect_dataset, inspect_entry
 from dataset_files import (
     H,
     W,
@@ -24,6 +20,11 @@ from dataset_files import (
 )
 from detectron2.structures import BoxMode
 from PIL import Image
+
+from d2seg.data.datasets.categories import Category
+from d2seg.data.datasets.registration import register_dataset
+from d2seg.data.hints import value_hints
+from d2seg.data.inspection import LabelSpace, inspect_dataset, inspect_entry
 
 SPACE = LabelSpace({"semantic": 3, "panoptic": 3, "instance": 2}, ignore_label=255)
 CATEGORIES = [

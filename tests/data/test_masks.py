@@ -58,7 +58,8 @@ def test_image_and_codes_move_together(transforms, dtype, seed):
     """The image shows the codes themselves, so that they must agree in every pixel."""
     high = np.iinfo(dtype).max  # its largest number stays free for padding
     codes = np.random.default_rng(seed).integers(0, high, (H, W), dtype=dtype)
-    image = np.stack([codes % 256, codes // 256, codes % 7], axis=-1).astype(np.uint8)
+    wide = codes.astype(int)  # numpy 2 keeps uint8, where 256 does not fit
+    image = np.stack([wide % 256, wide // 256, wide % 7], axis=-1).astype(np.uint8)
     coded = CodedImage(image, codes, np.arange(high + 1))
     for transform in transforms.transforms:
         coded.transform(transform)

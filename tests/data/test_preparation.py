@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from d2seg.data.preparation import (
     argument_parser,
     link_or_copy,
@@ -15,7 +17,6 @@ from d2seg.data.preparation import (
     save_image,
     save_json,
 )
-from PIL import Image
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):

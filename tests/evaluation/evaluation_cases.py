@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.multiprocessing as mp
-from d2seg.evaluation.id_maps import write_id_map
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import _get_builtin_metadata
 from detectron2.data.datasets.coco_panoptic import register_coco_panoptic
@@ -17,6 +16,8 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from PIL import Image
 from torch import distributed as dist
+
+from d2seg.evaluation.id_maps import write_id_map
 
 PANOPTIC_NAME = "evaluation_test_panoptic"
 SEMANTIC_NAME = "evaluation_test_semantic"

@@ -6,13 +6,6 @@ import logging
 
 import numpy as np
 import pytest
-from d2seg.evaluation import (
-    InstanceEvaluator,
-    PanopticEvaluator,
-    SemanticEvaluator,
-    build_evaluator,
-)
-from d2seg.evaluation import build as build_module
 from detectron2.config import get_cfg
 from detectron2.evaluation import (
     CityscapesInstanceEvaluator,
@@ -20,8 +13,16 @@ from detectron2.evaluation import (
     DatasetEvaluators,
     PascalVOCDetectionEvaluator,
 )
-from evaluation.evaluation_cases import register, register_coco, unregister
 from PIL import Image
+
+from d2seg.evaluation import (
+    InstanceEvaluator,
+    PanopticEvaluator,
+    SemanticEvaluator,
+    build_evaluator,
+)
+from d2seg.evaluation import build as build_module
+from evaluation.evaluation_cases import register, register_coco, unregister
 
 NAME = "evaluation_test_build"
 ALL_TASKS = ("panoptic", "instance", "semantic")
@@ -90,8 +91,9 @@ def test_the_tasks_choose(cfg, tmp_path, tasks, expected):
 def test_several_evaluators_run_as_one(cfg, tmp_path):
     """Ground truth in, 100 out, from one pass of process and evaluate."""
     import torch
-    from d2seg.evaluation.id_maps import write_id_map
     from detectron2.structures import Boxes, Instances
+
+    from d2seg.evaluation.id_maps import write_id_map
 
     metadata = panoptic_metadata(tmp_path)
     ids = np.array([[1, 1, 1, 3], [1, 1, 1, 3], [1, 1, 1, 3]])

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from PIL import Image
+
 from d2seg.evaluation.id_maps import (
     NUM_IDS,
     IdLookup,
@@ -7,7 +9,6 @@ from d2seg.evaluation.id_maps import (
     read_label_map,
     write_id_map,
 )
-from PIL import Image
 
 
 def test_id_map_is_red_green_blue_little_end_first(tmp_path):

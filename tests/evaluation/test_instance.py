@@ -11,11 +11,14 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 import torch
-from d2seg.evaluation import InstanceEvaluator
-from d2seg.evaluation.instance import coco_eval_class
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation import COCOEvaluator, coco_evaluation
 from detectron2.structures import Boxes, Instances
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from d2seg.evaluation import InstanceEvaluator
+from d2seg.evaluation.instance import coco_eval_class
 from evaluation.evaluation_cases import (
     INSTANCE_NAME,
     OBJECTS,
@@ -27,8 +30,6 @@ from evaluation.evaluation_cases import (
     register_coco,
     unregister,
 )
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 
 @pytest.fixture(autouse=True)

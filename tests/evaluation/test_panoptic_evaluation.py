@@ -7,10 +7,11 @@ import logging
 import numpy as np
 import pytest
 import torch
-from d2seg.evaluation import PanopticEvaluator
-from d2seg.evaluation.id_maps import read_id_map
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation import COCOPanopticEvaluator
+
+from d2seg.evaluation import PanopticEvaluator
+from d2seg.evaluation.id_maps import read_id_map
 from evaluation.evaluation_cases import (
     PANOPTIC_CATEGORIES,
     PANOPTIC_NAME,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from d2seg.evaluation.panoptic_quality import PanopticQuality
 
 CATEGORIES = [

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from d2seg.evaluation.id_maps import read_id_map, write_id_map
-from d2seg.evaluation.panoptic_quality import PanopticQuality
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from d2seg.evaluation.id_maps import read_id_map, write_id_map
+from d2seg.evaluation.panoptic_quality import PanopticQuality
 
 CATEGORIES = [
     {"id": 1, "isthing": 1},

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from d2seg.evaluation import SemanticEvaluator
-from d2seg.evaluation.id_maps import read_id_map, read_label_map
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation import SemSegEvaluator
+from PIL import Image
+
+from d2seg.evaluation import SemanticEvaluator
+from d2seg.evaluation.id_maps import read_id_map, read_label_map
 from evaluation.evaluation_cases import (
     SEMANTIC_NAME,
     evaluate,
@@ -18,7 +20,6 @@ from evaluation.evaluation_cases import (
     semantic_output,
     unregister,
 )
-from PIL import Image
 
 
 def score(evaluator, outputs: list[dict], names: list[str] | None = None) -> dict:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from d2seg.evaluation import InstanceEvaluator, PanopticEvaluator, SemanticEvaluator
 from detectron2.utils import comm
+
+from d2seg.evaluation import InstanceEvaluator, PanopticEvaluator, SemanticEvaluator
 from evaluation.evaluation_cases import (
     INSTANCE_NAME,
     OBJECTS,

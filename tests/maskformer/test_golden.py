@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from golden.seeded_weights import seeded_image, seeded_state_dict
 from torch import Tensor, nn
 
 from d2seg.checkpoint.layouts import find_layout
 from d2seg.configuration import load_config
 from d2seg.mask_classification.targets import MaskTargets
+from golden.seeded_weights import seeded_image, seeded_state_dict
 
 CASES = {
     "maskformer_ade20k_semantic_R50": "ade20k_semantic_resnet50",

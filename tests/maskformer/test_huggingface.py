@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.modeling import build_model
-from families.maskformer_config import small_config
 from torch import nn
 
 from d2seg.checkpoint.layouts import find_layout
 from d2seg.mask_classification.targets import MaskTargets
+from families.maskformer_config import small_config
 
 transformers = pytest.importorskip("transformers")
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from torch.nn import functional as F
+
 from families.mask_classification import MaskClassificationChecks, example
 from families.maskformer_config import small_config
-from torch.nn import functional as F
 
 
 class TestMaskFormer(MaskClassificationChecks):

@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from d2seg.configuration import load_config
-from d2seg.engine import Trainer
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from d2seg.configuration import load_config
+from d2seg.engine import Trainer
 
 logger = logging.getLogger(__name__)
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from d2seg.config import add_d2seg_config
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import create_ddp_model, launch
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from torch import Tensor
+
+from d2seg.config import add_d2seg_config
 from families.mask_classification import example
 from families.maskformer_config import small_config
-from torch import Tensor
 
 TOLERANCE = 1e-5
 

@@ -5,11 +5,12 @@ import shlex
 
 import numpy as np
 import pytest
+from dataset_files import label_map, write_image, write_png
+
 from d2seg.configuration import load_config
 from d2seg.data.catalog import check_classes, check_files
 from d2seg.data.datasets.registration import PATH_KEYS
 from d2seg.data.declaration import _KEYS
-from dataset_files import label_map, write_image, write_png
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import scipy.io
-from d2seg.data.datasets.categories import load_categories
 from dataset_files import write_image
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from PIL import Image
+
+from d2seg.data.datasets.categories import load_categories
 
 H, W = 6, 8
 

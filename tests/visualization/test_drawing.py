@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from d2seg.visualization import ColorTracker, Segment, SegmentVisualizer, draw_prediction
 from detectron2.data import Metadata
 from detectron2.structures import Boxes, Instances
+
+from d2seg.visualization import ColorTracker, Segment, SegmentVisualizer, draw_prediction
 
 METADATA = Metadata(
     thing_classes=["cat"],

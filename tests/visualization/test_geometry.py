@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from d2seg.visualization.geometry import outline, widest_place
 from detectron2.utils.visualizer import GenericMask
+
+from d2seg.visualization.geometry import outline, widest_place
 
 
 def disc(size: int, radius: float, hole: float = 0.0) -> np.ndarray:

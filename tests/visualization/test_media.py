@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
+
 from d2seg.visualization.media import (
     UnreadableError,
     VideoReader,
@@ -17,7 +19,6 @@ from d2seg.visualization.media import (
     read_picture,
     write_picture,
 )
-from PIL import Image
 
 NUM_FRAMES, FPS, SIZE = 12, 12.5, (48, 64)
 

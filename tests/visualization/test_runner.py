@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from d2seg.visualization.media import UnreadableError, VideoReader, read_picture
-from d2seg.visualization.runner import Runner
 from detectron2.data import Metadata
 from PIL import Image
+
+from d2seg.visualization.media import UnreadableError, VideoReader, read_picture
+from d2seg.visualization.runner import Runner
 
 METADATA = Metadata(stuff_classes=["left"], stuff_colors=[(0, 0, 255)])
 

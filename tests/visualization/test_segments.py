@@ -5,6 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from detectron2.data import Metadata
+from detectron2.structures import Boxes, Instances
+
 from d2seg.visualization.segments import (
     class_name,
     instance_labels,
@@ -12,8 +15,6 @@ from d2seg.visualization.segments import (
     panoptic_segments,
     semantic_segments,
 )
-from detectron2.data import Metadata
-from detectron2.structures import Boxes, Instances
 
 METADATA = Metadata(
     thing_classes=["cat", "dog"],
