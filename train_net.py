@@ -17,6 +17,7 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
@@ -53,22 +54,30 @@ def main(args: argparse.Namespace) -> int:
     """What each process does."""
     cfg = setup(args)
     if args.eval_only:
-        evaluate(cfg, args.resume)
+        results = evaluate(cfg, args.resume)
+        save_results(cfg, results)
+        if comm.is_main_process():
+            verify_results(cfg, results)  # ends the process if they are not as expected
         return 0
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
-    trainer.train()
+    results = trainer.train()
+    if results and trainer.exit_code == 0:
+        save_results(cfg, results)
     return trainer.exit_code
 
 
-def evaluate(cfg: CfgNode, resume: bool) -> None:
-    """Score MODEL.WEIGHTS (or the last checkpoint, to resume) and write results.json."""
+def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
+    """Score MODEL.WEIGHTS, or the last checkpoint, to resume."""
     model = Trainer.build_model(cfg)
     checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)
-    results = Trainer.test(cfg, model)
+    return Trainer.test(cfg, model)
+
+
+def save_results(cfg: CfgNode, results: dict[str, Any]) -> None:
+    """Write the scores of the final weights to results.json."""
     if comm.is_main_process():
-        verify_results(cfg, results)
         path = Path(cfg.OUTPUT_DIR) / "results.json"
         path.write_text(json.dumps(results, indent=2, default=float) + "\n")
         logger.info("Results: %s", path)

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
-from d2seg.configuration import load_config, tasks_of
+from d2seg.configuration import check_device, load_config, tasks_of
 
 ZOO_TASKS = {
     "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml": ("panoptic", "semantic", "instance"),
@@ -274,3 +275,22 @@ def test_panoptic_fpn_without_combination_offers_its_parts():
     cfg.MODEL.PANOPTIC_FPN.COMBINE.ENABLED = True
     cfg.TEST.TASKS = ["panoptic"]
     assert tasks_of(cfg) == ("panoptic",)
+
+
+@pytest.mark.parametrize("name", ["quantum", "cuda:99"])
+def test_a_device_that_is_not_there(name):
+    with pytest.raises(ValueError, match=r"add MODEL\.DEVICE .*cpu") as caught:
+        check_device(name)
+    assert f"'{name}'" in str(caught.value)
+    check_device("cpu")
+
+
+def test_devices_are_counted(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("cuda", "cuda:0", "cuda:1"):
+        check_device(name)
+    with pytest.raises(ValueError, match=r"'cuda:2', but torch sees 2 .*add MODEL\.DEVICE cuda or"):
+        check_device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match=r"'cuda', but torch sees 0 .*add MODEL\.DEVICE cpu to"):
+        check_device("cuda")

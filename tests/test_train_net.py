@@ -160,6 +160,22 @@ def test_evaluation_alone(repo_dir, folder, whole):
     assert f"{results['sem_seg']['mIoU']:.4f}" in run.log()
 
 
+def test_results_that_are_not_as_expected_are_written_first(repo_dir, folder, whole):
+    weights = str(whole.output / "model_final.pth")
+    pairs = ("MODEL.WEIGHTS", weights, "TEST.EXPECTED_RESULTS", "[['sem_seg','mIoU',-9.0,1.0]]")
+    run = Run(repo_dir, folder, "unexpected", *pairs, options=["--eval-only"])
+    assert run.code() == 1
+    assert "Result verification failed" in run.log()
+    assert "mIoU" in json.loads((run.output / "results.json").read_text())["sem_seg"]
+
+
+def test_results_of_a_training_are_verified_once(repo_dir, folder):
+    pairs = ("SOLVER.MAX_ITER", "1", "TEST.EXPECTED_RESULTS", "[['sem_seg','mIoU',0.0,200.0]]")
+    run = Run(repo_dir, folder, "verified", *pairs, *NO_WORKERS).succeeded()
+    assert run.log().count("Results verification passed") == 1
+    assert (run.output / "results.json").is_file()
+
+
 def test_evaluation_of_random_weights_is_refused(repo_dir, folder):
     run = Run(repo_dir, folder, "random", options=["--eval-only"])
     assert run.code() == 2

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """What ``make demo`` runs: train a small model on the embedded data set, score it and draw it.
 
-The same three commands can be typed by hand; each is shown before it runs. An interrupted demo
-goes on where it stopped, a finished one is scored and drawn again.
+The same two commands can be typed by hand; each is shown before it runs. An interrupted demo goes
+on where it stopped, a finished one is scored and drawn again.
 """
 
 import argparse
@@ -45,13 +45,12 @@ def main() -> None:
     device = ("MODEL.DEVICE", parser.parse_args().device)
     start = time.monotonic()
 
-    train = ("python", "train_net.py", "--config-file", str(CONFIG))
-    run(*train, "--resume", *device, "OUTPUT_DIR", str(OUTPUT))
+    config = ("--config-file", str(CONFIG))
+    run("python", "train_net.py", *config, "--resume", *device, "OUTPUT_DIR", str(OUTPUT))
     weights = ("MODEL.WEIGHTS", str(OUTPUT / "model_final.pth"))
-    run(*train, "--eval-only", *weights, *device, "OUTPUT_DIR", str(OUTPUT))
     pictures = OUTPUT / "pictures"
     inputs = ("--input", *val_pictures(), "--output", str(pictures))
-    run("python", "demo.py", "--config-file", str(CONFIG), *inputs, "--opts", *weights, *device)
+    run("python", "demo.py", *config, *inputs, "--opts", *weights, *device)
 
     results = json.loads((REPO / OUTPUT / "results.json").read_text())
     print(f"\nDone in {time.monotonic() - start:.0f} seconds. On 100 held-out images:")

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from d2seg.data.checks import check_labels, read_labels
+from d2seg.data.checks import check_labels
 from d2seg.data.datasets.ade20k import SPLITS, AdeImage, check_size, list_images, read_instances
 from d2seg.data.datasets.categories import load_categories
+from d2seg.data.label_maps import read_labels
 from d2seg.data.preparation import (
     argument_parser,
     run_parallel,

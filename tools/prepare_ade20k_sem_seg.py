@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from d2seg.data.checks import check_labels, read_labels
+from d2seg.data.checks import check_labels
+from d2seg.data.label_maps import read_labels
 from d2seg.data.preparation import (
     argument_parser,
     require_any,

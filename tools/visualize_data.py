@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from d2seg.configuration import load_config
 from d2seg.data.catalog import check_files, kind_of, metadata_of
-from d2seg.data.checks import read_labels
 from d2seg.data.declaration import register_declarations
+from d2seg.data.label_maps import read_labels
 from d2seg.data.mappers import build_mapper
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
@@ -113,6 +114,38 @@ class _ConfigFile(CfgNode):
         if not isinstance(content, dict):
             raise ValueError(f"{filename}: {_FILE_FORM}")
         return content
+
+
+def check_device(name: str) -> None:
+    """See that MODEL.DEVICE can be had.
+
+    Raises:
+        ValueError: torch knows no such device, or has none here.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"MODEL.DEVICE is '{name}', which torch does not know; add MODEL.DEVICE cpu or cuda to "
+            "the command line"
+        ) from error
+    if device.type == "cuda":
+        # counted, not tried: each of several processes would claim memory on the first device
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            choice = "MODEL.DEVICE cuda or MODEL.DEVICE cpu" if count else "MODEL.DEVICE cpu"
+            raise ValueError(
+                f"MODEL.DEVICE is '{name}', but torch sees {count} CUDA devices; add {choice} to "
+                "the command line"
+            )
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a backend that torch was built without
+        raise ValueError(
+            f"MODEL.DEVICE is '{name}', which is not available here; add MODEL.DEVICE cpu to the "
+            "command line"
+        ) from error
 
 
 def _find_config(name: str) -> tuple[Path, bool]:

@@ -12,7 +12,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from .checkpoint import Checkpointer
-from .configuration import TASKS, tasks_of
+from .configuration import TASKS, check_device, tasks_of
 
 _OUTPUT_KEYS = {"panoptic": "panoptic_seg", "semantic": "sem_seg", "instance": "instances"}
 _ROWS_AT_ONCE = 256  # of a (K, H, W) score map, where a copy of all of it would be large
@@ -124,19 +124,6 @@ def set_confidence_threshold(cfg: CfgNode, threshold: float) -> None:
     cfg.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = threshold
     cfg.MODEL.MASK_CLASSIFICATION.TEST.OBJECT_MASK_THRESHOLD = threshold
     cfg.MODEL.MASK_CLASSIFICATION.TEST.SCORE_THRESHOLD = threshold
-
-
-def check_device(name: str) -> None:
-    """
-    Raises:
-        ValueError: torch knows no such device, or has none here.
-    """
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ValueError(
-            f"MODEL.DEVICE is '{name}', which is not available here; add 'MODEL.DEVICE cpu'"
-        ) from error
 
 
 def select_confident(output: dict, task: str, threshold: float | None) -> dict:

@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
 
-from d2seg.data.checks import check_labels, out_of_range, read_labels
+from d2seg.data.checks import check_labels, out_of_range
 
 
 def test_classes_and_the_ignore_label_pass():
@@ -51,43 +50,3 @@ def test_it_raises_exactly_where_a_label_is_neither(labels, num_classes, ignore_
             check_labels(labels, num_classes, ignore_label, "a.png")
     else:
         check_labels(labels, num_classes, ignore_label, "a.png")
-
-
-@pytest.mark.parametrize(
-    ("suffix", "values"),
-    [
-        ("png", np.array([[0, 200]], np.uint8)),
-        ("png", np.array([[0, 40000]], np.uint16)),
-        ("tif", np.array([[0, 65535]], np.uint16)),
-    ],
-)
-def test_ids_are_read_as_they_were_written(tmp_path, suffix, values):
-    file = tmp_path / f"labels.{suffix}"
-    Image.fromarray(values).save(file)
-    read = read_labels(file)
-    assert np.array_equal(read, values)
-    assert read.shape == (1, 2)
-
-
-def test_a_palette_image_gives_indices_and_not_brightness(tmp_path):
-    image = Image.new("P", (3, 1))
-    image.putdata([0, 1, 2])
-    image.putpalette([0, 0, 0, 128, 0, 0, 0, 255, 0])
-    image.save(tmp_path / "p.png")
-    assert read_labels(tmp_path / "p.png").tolist() == [[0, 1, 2]]
-
-
-def test_one_bit_images_give_zeros_and_ones(tmp_path):
-    Image.fromarray(np.array([[False, True]])).save(tmp_path / "b.png")
-    read = read_labels(tmp_path / "b.png")
-    assert read.tolist() == [[0, 1]]
-    assert read.dtype == np.uint8
-
-
-def test_colours_and_broken_files_are_refused(tmp_path):
-    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "rgb.png")
-    with pytest.raises(ValueError, match=r"rgb\.png.*'RGB'.*prepare_own_labels"):
-        read_labels(tmp_path / "rgb.png")
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"broken\.png: the label map cannot be read"):
-        read_labels(tmp_path / "broken.png")

@@ -12,6 +12,7 @@ import torch
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 
+from d2seg.data import loader as loader_module
 from d2seg.data.loader import TrainLoader
 from d2seg.data.seeding import choose_seed, seed_step
 
@@ -129,3 +130,17 @@ def test_seeds_of_steps(monkeypatch):
     assert len({first, *others}) == 4
     assert choose_seed(7) == 7
     assert len({choose_seed(-1) for _ in range(5)}) == 5
+
+
+@pytest.mark.parametrize("has_cuda", [False, True])
+def test_memory_is_pinned_where_there_is_cuda(monkeypatch, has_cuda):
+    options = []
+
+    def record(*args: Any, **kwargs: Any) -> list:
+        options.append(kwargs)
+        return []
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(loader_module, "DataLoader", record)
+    iter(make())
+    assert [kwargs["pin_memory"] for kwargs in options] == [has_cuda]

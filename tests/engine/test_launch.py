@@ -75,6 +75,24 @@ def test_more_processes_than_devices(capsys, monkeypatch):
     assert "IMS_PER_BATCH 16 must be a multiple" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("starter", ["launch", "torchrun"])
+def test_one_device_for_several_processes(capsys, monkeypatch, starter):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(launch, "launch", lambda *args, **kwargs: pytest.fail("launched"))
+    options = ["--num-gpus", "2"] if starter == "launch" else []
+    if starter == "torchrun":
+        for name in ("RANK", "LOCAL_RANK"):
+            monkeypatch.setenv(name, "0")
+        for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+            monkeypatch.setenv(name, "2")
+    pairs = ("DATASETS.TRAIN", "('toy',)", "MODEL.DEVICE", "cuda:1")
+    assert run(lambda args: 0, parse(*options, *pairs)) == 2
+    error = capsys.readouterr().err
+    assert "MODEL.DEVICE is 'cuda:1'" in error
+    assert "set MODEL.DEVICE cuda" in error
+
+
 def test_cpu_processes_see_no_gpu(monkeypatch):
     """Else detectron2's launcher would have them talk by NCCL, which CPU tensors cannot."""
     seen = []

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from toy_training import toy_cfg
 
-from d2seg.engine.setup import check_device, check_solver, read_config
+from d2seg.engine.setup import check_precision, check_solver, read_config
 
 TOY = ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
 
@@ -44,24 +44,25 @@ def test_values_with_which_nothing_can_run(tmp_path, opts, message):
         check_solver(cfg)
 
 
-def test_devices(tmp_path, monkeypatch):
+def test_number_formats(tmp_path):
     cfg = toy_cfg(tmp_path, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bf16")
-    check_device(cfg)
+    check_precision(cfg)
     cfg.SOLVER.AMP.DTYPE = "fp16"
     with pytest.raises(ValueError, match=r"fp16 needs CUDA .*DTYPE bf16"):
-        check_device(cfg)
+        check_precision(cfg)
+    cfg.MODEL.DEVICE = "cuda:1"
+    check_precision(cfg)
     cfg.SOLVER.AMP.DTYPE = "fp8"
     with pytest.raises(ValueError, match="DTYPE is 'fp8'"):
-        check_device(cfg)
-    cfg.merge_from_list(["SOLVER.AMP.DTYPE", "fp16", "MODEL.DEVICE", "cuda"])
+        check_precision(cfg)
+
+
+def test_a_device_that_is_not_there_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    check_device(cfg)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"no CUDA device; add MODEL\.DEVICE cpu"):
-        check_device(cfg)
-    cfg.MODEL.DEVICE = "gpu"
-    with pytest.raises(ValueError, match=r"MODEL\.DEVICE is 'gpu'"):
-        check_device(cfg)
+    read_config(parse(*TOY, "MODEL.DEVICE", "cuda"))
+    with pytest.raises(ValueError, match=r"'cuda:3', but torch sees 1 CUDA devices"):
+        read_config(parse(*TOY, "MODEL.DEVICE", "cuda:3"))
 
 
 def test_command_line(tmp_path):

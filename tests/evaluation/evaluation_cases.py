@@ -17,7 +17,7 @@ from detectron2.utils import comm
 from PIL import Image
 from torch import distributed as dist
 
-from d2seg.evaluation.id_maps import write_id_map
+from d2seg.data.label_maps import write_id_map
 
 PANOPTIC_NAME = "evaluation_test_panoptic"
 SEMANTIC_NAME = "evaluation_test_semantic"

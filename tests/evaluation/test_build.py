@@ -93,7 +93,7 @@ def test_several_evaluators_run_as_one(cfg, tmp_path):
     import torch
     from detectron2.structures import Boxes, Instances
 
-    from d2seg.evaluation.id_maps import write_id_map
+    from d2seg.data.label_maps import write_id_map
 
     metadata = panoptic_metadata(tmp_path)
     ids = np.array([[1, 1, 1, 3], [1, 1, 1, 3], [1, 1, 1, 3]])

@@ -2,33 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2seg.evaluation.id_maps import (
-    NUM_IDS,
-    IdLookup,
-    read_id_map,
-    read_label_map,
-    write_id_map,
-)
-
-
-def test_id_map_is_red_green_blue_little_end_first(tmp_path):
-    Image.fromarray(np.array([[[1, 2, 3], [0, 0, 0]]], np.uint8)).save(tmp_path / "a.png")
-    ids = read_id_map(str(tmp_path / "a.png"))
-    assert ids.tolist() == [[1 + 2 * 256 + 3 * 65536, 0]]
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32])
-def test_id_map_round_trip(tmp_path, dtype):
-    ids = np.random.default_rng(0).integers(0, NUM_IDS, (7, 5)).astype(dtype)
-    write_id_map(str(tmp_path / "a.png"), ids.T)  # not contiguous
-    assert (read_id_map(str(tmp_path / "a.png")) == ids.T).all()
-
-
-def test_written_id_map_is_what_panopticapi_reads(tmp_path):
-    utils = pytest.importorskip("panopticapi.utils")
-    ids = np.array([[0, 255, 256], [65535, 65536, NUM_IDS - 1]])
-    write_id_map(str(tmp_path / "a.png"), ids)
-    assert (utils.rgb2id(np.array(Image.open(tmp_path / "a.png"))) == ids).all()
+from d2seg.data.label_maps import NUM_IDS
+from d2seg.evaluation.id_maps import IdLookup, read_label_map
 
 
 def test_label_map_8_bit_is_writable_and_of_the_asked_type(tmp_path):

@@ -10,8 +10,8 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation import COCOPanopticEvaluator
 
+from d2seg.data.label_maps import read_id_map
 from d2seg.evaluation import PanopticEvaluator
-from d2seg.evaluation.id_maps import read_id_map
 from evaluation.evaluation_cases import (
     PANOPTIC_CATEGORIES,
     PANOPTIC_NAME,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from d2seg.evaluation.id_maps import read_id_map, write_id_map
+from d2seg.data.label_maps import read_id_map, write_id_map
 from d2seg.evaluation.panoptic_quality import PanopticQuality
 
 CATEGORIES = [

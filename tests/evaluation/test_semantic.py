@@ -9,8 +9,9 @@ from detectron2.data import DatasetCatalog
 from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
 
+from d2seg.data.label_maps import read_id_map
 from d2seg.evaluation import SemanticEvaluator
-from d2seg.evaluation.id_maps import read_id_map, read_label_map
+from d2seg.evaluation.id_maps import read_label_map
 from evaluation.evaluation_cases import (
     SEMANTIC_NAME,
     evaluate,

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from d2seg.layers import sine_position_encoding
+from d2seg.layers.position_encoding import _kept_encoding
 
 CPU = torch.device("cpu")
 
@@ -28,12 +29,31 @@ def test_y_is_first_and_constant_along_x() -> None:
 
 
 def test_cache_made_in_inference_mode_serves_training() -> None:
-    sine_position_encoding.cache_clear()
+    _kept_encoding.cache_clear()
     with torch.inference_mode():
         sine_position_encoding(3, 3, 4, CPU)
     weight = torch.ones(4, 3, 3, requires_grad=True)
     (sine_position_encoding(3, 3, 4, CPU) * weight).sum().backward()
     assert weight.grad is not None
+
+
+def test_results_without_values_are_not_kept() -> None:
+    class Encode(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + sine_position_encoding(3, 2, 8, CPU)
+
+    _kept_encoding.cache_clear()
+    assert sine_position_encoding(3, 2, 8, torch.device("meta")).is_meta
+    x = torch.zeros(8, 3, 2)
+    exported = torch.export.export(Encode(), (x,), strict=False).module()(x)
+    compiled = torch.compile(Encode(), backend="eager", fullgraph=True)(x)
+    assert _kept_encoding.cache_info().currsize == 0
+    encoding = sine_position_encoding(3, 2, 8, CPU)
+    assert _kept_encoding.cache_info().currsize == 1
+    assert type(encoding) is torch.Tensor
+    assert sine_position_encoding(3, 2, 8, CPU) is encoding
+    torch.testing.assert_close(exported, encoding)
+    torch.testing.assert_close(compiled, encoding)
 
 
 def test_channels_must_be_a_multiple_of_four() -> None:

@@ -89,9 +89,12 @@ class TestPerPixelBaseline:
         only_ignored = model(self.batch(ignored))
         assert all(value == 0 for value in only_ignored.values())
 
-    def test_loss_is_cross_entropy_at_image_size(self, repo_dir: Path, plus: bool) -> None:
+    @pytest.mark.parametrize("size", [(64, 64), (37, 51), (66, 97)])
+    def test_loss_is_cross_entropy_at_image_size(
+        self, repo_dir: Path, plus: bool, size: tuple[int, int]
+    ) -> None:
         model = self.model(repo_dir, plus).eval()
-        batch = self.batch(torch.randint(0, 5, (64, 64)))
+        batch = self.batch(torch.randint(0, 5, size))
         batch[0]["sem_seg"][:10] = 255
         with torch.no_grad():
             scores = model(batch)[0]["sem_seg"]
@@ -105,6 +108,23 @@ class TestPerPixelBaseline:
         inputs = {"image": torch.randint(0, 256, (3, 37, 51)), "height": 40, "width": 60}
         with torch.no_grad():
             assert model([inputs])[0]["sem_seg"].shape == (5, 40, 60)
+
+    def test_trains_on_odd_sizes(self, repo_dir: Path, plus: bool) -> None:
+        model = self.model(repo_dir, plus).train()
+        losses = model(self.batch(torch.randint(0, 5, (37, 51)), torch.randint(0, 5, (45, 34))))
+        sum(losses.values()).backward()
+        assert all(torch.isfinite(value) for value in losses.values())
+
+    def test_logits_of_odd_sizes_are_not_stretched(self, repo_dir: Path, plus: bool) -> None:
+        """Logits that give the column's number at stride 4 give it at each pixel too."""
+        model = self.model(repo_dir, plus).eval()
+        columns = torch.arange(13).float().expand(1, 5, 10, 13)  # of an image of 37 x 51 pixels
+        model.sem_seg_head.layer_logits = lambda decoded: [columns]
+        with torch.no_grad():
+            scores = model([{"image": torch.zeros(3, 37, 51)}])[0]["sem_seg"]
+        assert scores.shape == (5, 37, 51)
+        expected = (torch.arange(51) + 0.5) / 4 - 0.5
+        torch.testing.assert_close(scores[0, 20, 2:50], expected[2:50])
 
 
 def test_plus_baseline_needs_a_query_per_class(repo_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reading and checking of label maps: cheap enough to run on every training sample.
+"""Checking of label maps: cheap enough to run on every training sample.
 
 Shape legend: H, W: height and width of the label map.
 """
@@ -6,30 +6,6 @@ Shape legend: H, W: height and width of the label map.
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
-# Modes of Pillow whose pixels are ids. A palette image ("P") holds ids too; converting it to "L"
-# would replace them by the brightness of their colours.
-_ID_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B"}
-
-
-def read_labels(file_name: str | Path) -> np.ndarray:
-    """The ids of a label image, (H, W), in the file's own integer type (8, 16 or 32 bits).
-
-    Raises ``ValueError`` for a file that cannot be decoded, or that holds colours and not ids.
-    """
-    try:
-        with Image.open(file_name) as image:
-            if image.mode not in _ID_MODES:
-                raise ValueError(
-                    f"{file_name}: a label map needs one channel of class ids, "
-                    f"but this image has mode {image.mode!r}; "
-                    "tools/prepare_own_labels.py turns colours into ids"
-                )
-            labels = np.array(image)
-    except OSError as error:
-        raise ValueError(f"{file_name}: the label map cannot be read: {error}") from error
-    return labels.astype(np.uint8) if labels.dtype == bool else labels
 
 
 def check_labels(

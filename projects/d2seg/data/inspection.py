@@ -20,9 +20,10 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from .catalog import kind_of, metadata_of, num_classes_of
-from .checks import out_of_range, read_labels
+from .checks import out_of_range
 from .datasets.loaders import pair_files
 from .hints import value_hints
+from .label_maps import read_id_map, read_labels
 from .report import Counts, Report
 
 SOURCES = ("semantic", "panoptic", "instance")
@@ -155,12 +156,12 @@ def _inspect_panoptic(
 ) -> None:
     file = entry["pan_seg_file_name"]
     try:
-        colors = utils.read_image(file, "RGB").astype(np.int64)
-    except (OSError, SyntaxError, ValueError) as error:
+        ids = read_id_map(file)
+    except ValueError as error:
         report.problem("unreadable label map", file, str(error))
         return
-    _check_size(colors.shape, size, file, report)
-    areas = _value_counts(colors @ np.array([1, 256, 256**2]))
+    _check_size(ids.shape, size, file, report)
+    areas = _value_counts(ids)
     counts = report.counts.setdefault("panoptic", Counts())
     seen = Counter(segment["id"] for segment in entry["segments_info"])
     for number in (i for i, times in seen.items() if times > 1):

@@ -73,6 +73,7 @@ class TrainLoader:
                 batch_sampler=batches,
                 num_workers=self._num_workers,
                 collate_fn=list,
+                pin_memory=torch.cuda.is_available(),
                 generator=torch.Generator(),  # else it draws from that of the model's dropout
             )
         )

@@ -19,7 +19,8 @@ from detectron2.data import transforms as T
 from PIL import Image
 
 from .augmentation import build_augmentations
-from .checks import check_labels, read_labels
+from .checks import check_labels
+from .label_maps import read_id_map, read_labels
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
 
 # What the mappers read and models do not: left out of the sample.
@@ -148,9 +149,8 @@ class PanopticMapper(MaskMapper):
 
     def _inputs(self, dataset_dict: dict[str, Any], image: np.ndarray) -> CodedImage:
         file_name = _entry(dataset_dict, "pan_seg_file_name", "panoptic")
-        colors = _read_image(file_name, "RGB")
-        _check_size(colors[..., 0], image, file_name)
-        ids = colors @ np.array([1, 256, 256**2], dtype=np.int32)
+        ids = read_id_map(file_name).astype(np.int32)
+        _check_size(ids, image, file_name)
         segments = _entry(dataset_dict, "segments_info", "panoptic")
         crowd = np.array([s.get("iscrowd", 0) for s in segments], dtype=bool)
         dtype = np.uint8 if len(segments) < 255 else np.uint16

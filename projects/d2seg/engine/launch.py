@@ -106,6 +106,8 @@ def _prepare_launch(args: argparse.Namespace) -> int:
             f"--num-gpus is {args.num_gpus}, but this machine has {torch.cuda.device_count()} "
             "CUDA devices; for CPU processes add MODEL.DEVICE cpu"
         )
+    else:
+        _check_device_of_many(cfg)
     if not args.eval_only:
         images_per_process(cfg, args.num_gpus * args.num_machines)
     check_data(cfg, args.eval_only)
@@ -140,8 +142,11 @@ def _join_torchrun(main: Main, args: argparse.Namespace) -> int:
             "--num-gpus and --num-machines are torchrun's to say: give it --nproc-per-node and "
             "--nnodes instead"
         )
-    on_cpu = _is_on_cpu(read_config(args))
+    cfg = read_config(args)
+    on_cpu = _is_on_cpu(cfg)
     if not on_cpu:
+        if int(os.environ["WORLD_SIZE"]) > 1:
+            _check_device_of_many(cfg)
         if local_size > torch.cuda.device_count():
             raise ValueError(
                 f"torchrun started {local_size} processes, but this machine has "
@@ -152,6 +157,14 @@ def _join_torchrun(main: Main, args: argparse.Namespace) -> int:
     comm.create_local_process_group(local_size)
     comm.synchronize()
     return _as_one_of_many(main, args)
+
+
+def _check_device_of_many(cfg: CfgNode) -> None:
+    if torch.device(cfg.MODEL.DEVICE).index is not None:
+        raise ValueError(
+            f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', which several processes would share; set "
+            "MODEL.DEVICE cuda and choose the devices by CUDA_VISIBLE_DEVICES"
+        )
 
 
 def _is_on_cpu(cfg: CfgNode) -> bool:

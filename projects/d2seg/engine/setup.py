@@ -12,7 +12,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..configuration import load_config
+from ..configuration import check_device, load_config
 from ..data.build import images_per_process
 from ..data.catalog import check_classes, check_files
 from ..data.declaration import register_declarations
@@ -31,7 +31,8 @@ def read_config(args: argparse.Namespace) -> CfgNode:
     """
     cfg = load_config(args.config_file or None, args.opts)
     register_declarations(cfg.DATASETS.DECLARATIONS)
-    check_device(cfg)
+    check_device(cfg.MODEL.DEVICE)
+    check_precision(cfg)
     if not args.eval_only:
         check_solver(cfg)
     return cfg
@@ -72,27 +73,16 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def check_device(cfg: CfgNode) -> None:
-    """See that the device and its number format can be had.
+def check_precision(cfg: CfgNode) -> None:
+    """See that the number format can be had.
 
     Raises:
-        ValueError: MODEL.DEVICE is not there, or cannot do what SOLVER.AMP asks for.
+        ValueError: MODEL.DEVICE cannot do what SOLVER.AMP asks for.
     """
-    try:
-        device = torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError as error:
-        raise ValueError(
-            f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', which torch does not know; cpu or cuda it is"
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "MODEL.DEVICE is cuda, but torch sees no CUDA device; add MODEL.DEVICE cpu to the "
-            "command line"
-        )
     amp = cfg.SOLVER.AMP
     if amp.DTYPE not in ("fp16", "bf16"):
         raise ValueError(f"SOLVER.AMP.DTYPE is '{amp.DTYPE}'; it is 'fp16' or 'bf16'")
-    if amp.ENABLED and amp.DTYPE == "fp16" and device.type != "cuda":
+    if amp.ENABLED and amp.DTYPE == "fp16" and torch.device(cfg.MODEL.DEVICE).type != "cuda":
         raise ValueError(
             f"SOLVER.AMP.DTYPE fp16 needs CUDA and MODEL.DEVICE is {cfg.MODEL.DEVICE}; set "
             "SOLVER.AMP.DTYPE bf16 or SOLVER.AMP.ENABLED False"

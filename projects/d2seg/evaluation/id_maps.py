@@ -1,57 +1,19 @@
-"""Reading, writing and looking up maps of segment ids (COCO panoptic PNG) and of class labels.
-
-A COCO panoptic PNG stores one segment id per pixel: ``id = R + 256 * G + 256**2 * B``; 0 is void
-(https://cocodataset.org/#format-data, "Panoptic Segmentation").
-"""
+"""Looking up maps of segment ids; class labels as detectron2's evaluators read them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
-from PIL import Image
 
-NUM_IDS = 256**3  # what three 8-bit channels can hold
+from ..data.label_maps import NUM_IDS, read_labels
+
 _MAX_VALUE = np.iinfo(np.uint16).max
 
 
-def read_id_map(path: str) -> np.ndarray:
-    """Segment ids of a COCO panoptic PNG, (H, W) uint32 in [0, 2**24)."""
-    with PathManager.open(path, "rb") as file, Image.open(file) as image:
-        # Four bytes per pixel are one little-endian integer: no arithmetic per channel.
-        rgba = np.asarray(image.convert("RGBA"))  # (H, W, 4)
-    return rgba.view("<u4")[..., 0] & np.uint32(NUM_IDS - 1)
-
-
-def write_id_map(path: str, id_map: np.ndarray) -> None:
-    """Write (H, W) segment ids in [0, 2**24) as a COCO panoptic PNG."""
-    rgba = np.ascontiguousarray(id_map, dtype="<u4").view(np.uint8).reshape(*id_map.shape, 4)
-    with PathManager.open(path, "wb") as file:
-        # Level 1 is several times faster than the default and the files stay small.
-        Image.fromarray(rgba[..., :3].copy()).save(file, format="PNG", compress_level=1)
-
-
 def read_label_map(path: str, dtype: Any = int) -> np.ndarray:
-    """Class labels of a single-channel image (PNG, 16-bit TIFF, ...) as a writable (H, W) array.
-
-    Signed 16-bit files keep labels above 32767, such as ADE20K-full's 65535 = ignore, as negative
-    numbers; they come back as what was meant. The signature is what detectron2's
-    ``SemSegEvaluator(sem_seg_loading_fn=...)`` calls; its own default fails on numpy 2.
-
-    Raises:
-        ValueError: the image has several channels.
-    """
-    with PathManager.open(path, "rb") as file, Image.open(file) as image:
-        # Not a narrow dtype: 65535 would not fit an int16, nor a negative number a uint16.
-        labels = np.array(image, dtype=np.int64)
-    if labels.ndim != 2:
-        raise ValueError(
-            f"{path}: a label map has one channel, this image has {labels.shape[-1]}; "
-            "store the class of each pixel, not its colour"
-        )
-    if labels.min(initial=0) < 0:
-        labels &= 0xFFFF
-    return labels.astype(dtype, copy=False)
+    """``read_labels`` with the signature that detectron2's
+    ``SemSegEvaluator(sem_seg_loading_fn=...)`` calls, whose own default fails on numpy 2."""
+    return read_labels(path).astype(dtype, copy=False)
 
 
 class IdLookup:

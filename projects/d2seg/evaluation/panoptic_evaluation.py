@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 
-from .id_maps import read_id_map, write_id_map
+from ..data.label_maps import read_id_map, write_id_map
 from .panoptic_quality import PanopticQuality
 
 logger = logging.getLogger(__name__)

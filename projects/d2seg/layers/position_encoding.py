@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 
-@lru_cache(maxsize=32)
 def sine_position_encoding(
     height: int,
     width: int,
@@ -20,13 +19,27 @@ def sine_position_encoding(
     """Encoding of every cell of a (height, width) grid, of shape (channels, height, width).
 
     The first half of the channels encodes y, the second x; within a half, sine and cosine of each
-    frequency alternate. Results are kept: callers must not write into them.
+    frequency alternate. Results are kept: callers must not write into them. Those without values
+    of their own, made while torch compiles or exports or on the meta device, are not.
 
     Raises:
         ValueError: ``channels`` is not a multiple of 4.
     """
     if channels % 4:
         raise ValueError(f"the position encoding needs channels in multiples of 4, got {channels}")
+    is_symbolic = torch.compiler.is_compiling() or device.type == "meta"
+    encode = _encoding if is_symbolic else _kept_encoding
+    return encode(height, width, channels, device, dtype, temperature)
+
+
+def _encoding(
+    height: int,
+    width: int,
+    channels: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    temperature: float,
+) -> Tensor:
     # computed in fp32 and without autograd or inference mode, because the result outlives the call
     with torch.inference_mode(False), torch.no_grad():
         index = torch.arange(channels // 4, dtype=torch.float32, device=device)
@@ -41,3 +54,6 @@ def sine_position_encoding(
         y = encode(height)[:, :, None].expand(-1, -1, width)
         x = encode(width)[:, None, :].expand(-1, height, -1)
         return torch.cat([y, x]).to(dtype)
+
+
+_kept_encoding = lru_cache(maxsize=32)(_encoding)

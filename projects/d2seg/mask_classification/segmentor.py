@@ -49,14 +49,16 @@ class InferenceSettings:
 
 
 def _thing_ids(cfg: CfgNode) -> frozenset[int]:
-    """Contiguous ids of the things of the data set that the model is for; where its metadata does
-    not say, every class is a thing, as in a set of plain instance annotations."""
+    """Contiguous ids of the things of the data set that the model is for. Where its metadata does
+    not say: none in a set with stuff classes, all in one of plain instance annotations."""
     names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN]
     metadata = MetadataCatalog.get(names[0]) if names else None
     mapping = getattr(metadata, "thing_dataset_id_to_contiguous_id", None)
-    if mapping is None:
-        return frozenset(range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
-    return frozenset(mapping.values())
+    if mapping is not None:
+        return frozenset(mapping.values())
+    if getattr(metadata, "stuff_classes", None):
+        return frozenset()
+    return frozenset(range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
 
 
 class MaskClassificationSegmentor(nn.Module):
@@ -136,7 +138,7 @@ class MaskClassificationSegmentor(nn.Module):
         ]
 
     def _normalise(self, image: Tensor) -> Tensor:
-        return (image.to(self.device) - self.pixel_mean) / self.pixel_std
+        return (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
 
     def _result(
         self,

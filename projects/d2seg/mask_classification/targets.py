@@ -51,5 +51,5 @@ def targets_of(example: dict, num_classes: int, device: torch.device) -> MaskTar
         masks = BitMasks.from_polygon_masks(masks, *instances.image_size)
     if isinstance(masks, BitMasks):
         masks = masks.tensor
-    masks = masks[:, :height, :width].to(device=device, dtype=torch.bool)
-    return MaskTargets(labels.to(device), masks, name)
+    masks = masks[:, :height, :width].to(device, torch.bool, non_blocking=True)
+    return MaskTargets(labels.to(device, non_blocking=True), masks, name)

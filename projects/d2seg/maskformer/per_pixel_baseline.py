@@ -45,7 +45,10 @@ class PerPixelHead(nn.Module):
             targets: (B, H, W) int64 labels in training, padded with the ignore value.
 
         Returns:
-            (``None``, losses) in training, else (logits (B, K, H, W), {}).
+            (``None``, losses) in training, else (logits (B, K, H', W'), {}), where H' and W' are
+            the multiples of 4 that hold the padded images: one row of logits for each row of
+            pixels from the top, so that ``SemanticSegmentor``'s cropping to an image's size is
+            exact for every size.
         """
         *auxiliary, logits = self.layer_logits(self.pixel_decoder(features))
         if not self.training:
@@ -56,7 +59,9 @@ class PerPixelHead(nn.Module):
         return None, losses
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        logits = _upsample(logits.float())
+        height, width = targets.shape[-2:]
+        # cropped, not resized, as at inference: a resize would shift the pixels of odd sizes
+        logits = _upsample(logits.float())[..., :height, :width]
         total = F.cross_entropy(logits, targets, ignore_index=self.ignore_value, reduction="sum")
         # a batch without any valid pixel gives 0, not NaN
         num_valid = (targets != self.ignore_value).sum().clamp(min=1)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from d2seg.data.label_maps import NUM_IDS, read_id_map, read_labels, write_id_map
+
+
+def test_id_map_is_red_green_blue_little_end_first(tmp_path):
+    Image.fromarray(np.array([[[1, 2, 3], [0, 0, 0]]], np.uint8)).save(tmp_path / "a.png")
+    ids = read_id_map(str(tmp_path / "a.png"))
+    assert ids.tolist() == [[1 + 2 * 256 + 3 * 65536, 0]]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32])
+def test_id_map_round_trip(tmp_path, dtype):
+    ids = np.random.default_rng(0).integers(0, NUM_IDS, (7, 5)).astype(dtype)
+    write_id_map(str(tmp_path / "a.png"), ids.T)  # not contiguous
+    assert (read_id_map(str(tmp_path / "a.png")) == ids.T).all()
+
+
+def test_written_id_map_is_what_panopticapi_reads(tmp_path):
+    utils = pytest.importorskip("panopticapi.utils")
+    ids = np.array([[0, 255, 256], [65535, 65536, NUM_IDS - 1]])
+    write_id_map(str(tmp_path / "a.png"), ids)
+    assert (utils.rgb2id(np.array(Image.open(tmp_path / "a.png"))) == ids).all()
+
+
+def test_signed_16_bit_files_give_what_was_meant(tmp_path):
+    # tag 339 = sample format, 2 = signed
+    image = Image.fromarray(np.array([[0, 846, 65535]], np.uint16))
+    image.save(tmp_path / "a.tif", tiffinfo={339: 2})
+    with Image.open(tmp_path / "a.tif") as stored:
+        assert np.array(stored).min() == -1  # the case at hand
+    assert read_labels(tmp_path / "a.tif").tolist() == [[0, 846, 65535]]
+
+
+def test_id_map_that_cannot_be_decoded_is_named(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"broken\.png: the segment ids cannot be read"):
+        read_id_map(str(tmp_path / "broken.png"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "values"),
+    [
+        ("png", np.array([[0, 200]], np.uint8)),
+        ("png", np.array([[0, 40000]], np.uint16)),
+        ("tif", np.array([[0, 65535]], np.uint16)),
+    ],
+)
+def test_ids_are_read_as_they_were_written(tmp_path, suffix, values):
+    file = tmp_path / f"labels.{suffix}"
+    Image.fromarray(values).save(file)
+    read = read_labels(file)
+    assert np.array_equal(read, values)
+    assert read.shape == (1, 2)
+
+
+def test_a_palette_image_gives_indices_and_not_brightness(tmp_path):
+    image = Image.new("P", (3, 1))
+    image.putdata([0, 1, 2])
+    image.putpalette([0, 0, 0, 128, 0, 0, 0, 255, 0])
+    image.save(tmp_path / "p.png")
+    assert read_labels(tmp_path / "p.png").tolist() == [[0, 1, 2]]
+
+
+def test_one_bit_images_give_zeros_and_ones(tmp_path):
+    Image.fromarray(np.array([[False, True]])).save(tmp_path / "b.png")
+    read = read_labels(tmp_path / "b.png")
+    assert read.tolist() == [[0, 1]]
+    assert read.dtype == np.uint8
+
+
+def test_colours_and_broken_files_are_refused(tmp_path):
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "rgb.png")
+    with pytest.raises(ValueError, match=r"rgb\.png.*'RGB'.*prepare_own_labels"):
+        read_labels(tmp_path / "rgb.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"broken\.png: the label map cannot be read"):
+        read_labels(tmp_path / "broken.png")

@@ -1,0 +1,38 @@
+"""d2seg.mask_classification.targets: what of an example goes to the device, and how."""
+
+from typing import Any
+
+import pytest
+import torch
+from detectron2.structures import BitMasks, Instances
+
+from d2seg.mask_classification.targets import targets_of
+
+CPU = torch.device("cpu")
+
+
+def example() -> dict[str, Any]:
+    instances = Instances((4, 6))
+    instances.gt_classes = torch.tensor([1])
+    instances.gt_masks = BitMasks(torch.ones(1, 4, 6, dtype=torch.bool))
+    return {"image": torch.zeros(3, 4, 6), "instances": instances, "content_size": (3, 5)}
+
+
+def test_padding_is_cut_off() -> None:
+    targets = targets_of(example(), 2, CPU)
+    assert targets.labels.tolist() == [1]
+    assert targets.masks.shape == (1, 3, 5)
+    assert targets.masks.dtype == torch.bool
+
+
+def test_copies_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    mapped, calls = example(), []
+    to = torch.Tensor.to
+
+    def record(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        calls.append(kwargs.get("non_blocking", False))
+        return to(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "to", record)
+    targets_of(mapped, 2, CPU)
+    assert calls == [True, True]
