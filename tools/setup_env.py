@@ -26,6 +26,7 @@ REQUIREMENTS = (
     "tools/setup_env.py",
 )
 NEEDED_GB = 10  # torch and its CUDA libraries take 6 in the end, more on the way
+NEEDED_GB_WITH_TORCH = 1  # once these are there
 # What has to import in the end; whether d2seg itself does is for the tests to say.
 IMPORTS = (
     "torch, torchvision, scipy, timm, cv2, safetensors, torch.utils.tensorboard, detectron2.engine,"
@@ -99,11 +100,14 @@ def write_stamp(venv: Path, key: str) -> None:
     partial.replace(stamp_of(venv))
 
 
-def check_disk(folder: Path) -> None:
+def check_disk(folder: Path, venv: Path) -> None:
+    # pip writes RECORD last
+    has_torch = any(site_packages_of(venv).glob("torch-*.dist-info/RECORD"))
+    needed = NEEDED_GB_WITH_TORCH if has_torch else NEEDED_GB
     free = shutil.disk_usage(folder).free / 1e9
-    if free < NEEDED_GB:
+    if free < needed:
         raise SetupError(
-            f"{NEEDED_GB} GB of free disk are needed and {folder} has {free:.1f}; make room there"
+            f"needs {needed} GB of free disk and {folder} has {free:.1f}; make room there"
         )
 
 
@@ -200,7 +204,7 @@ def set_up(root: Path = ROOT, venv: Path = VENV) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if is_complete(venv, key):
             return
-        check_disk(root)
+        check_disk(root, venv)
         stamp_of(venv).unlink(missing_ok=True)
         create_venv(venv)
         check_index(python_of(venv))

@@ -43,7 +43,7 @@ def test_little_disk_is_refused(
     usage = shutil._ntuple_diskusage(100e9, 0, free_gb * 1e9)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(setup_env.SetupError, match=f"10 GB .* has {free_gb}; make room"):
-        setup_env.check_disk(tmp_path)
+        setup_env.check_disk(tmp_path, tmp_path / ".venv")
 
 
 def test_enough_disk_passes(
@@ -51,7 +51,26 @@ def test_enough_disk_passes(
 ) -> None:
     usage = shutil._ntuple_diskusage(100e9, 0, 10.1e9)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    setup_env.check_disk(tmp_path)
+    setup_env.check_disk(tmp_path, tmp_path / ".venv")
+
+
+def test_little_disk_will_do_once_torch_is_installed(
+    setup_env: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(free_gb: float) -> None:
+        usage = shutil._ntuple_diskusage(100e9, 0, free_gb * 1e9)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+        setup_env.check_disk(tmp_path, tmp_path / ".venv")
+
+    site_packages = setup_env.site_packages_of(tmp_path / ".venv")
+    torch = add_package(site_packages, "torch", record=False)
+    add_package(site_packages, "torch_geometry")
+    with pytest.raises(setup_env.SetupError, match=r"10 GB .* has 1\.1; make room"):
+        check(1.1)  # torch was cut off while it was being installed
+    (torch / "RECORD").touch()
+    check(1.1)
+    with pytest.raises(setup_env.SetupError, match=r"1 GB .* has 0\.9; make room"):
+        check(0.9)
 
 
 def test_unreachable_index_is_refused(

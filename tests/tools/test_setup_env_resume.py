@@ -54,7 +54,7 @@ def steps(setup_env: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for name in set(ALL_STEPS):
         fake(name)
-    monkeypatch.setattr(setup_env, "check_disk", lambda folder: None)
+    monkeypatch.setattr(setup_env, "check_disk", lambda folder, venv: None)
     return taken
 
 
@@ -74,7 +74,7 @@ def test_two_calls_at_a_time_set_up_once(
     steps: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def check_disk(folder: Path) -> None:
+    def check_disk(folder: Path, venv: Path) -> None:
         both_started.wait(timeout=10)
         time.sleep(0.2)  # long enough for the other call to come in, if nothing kept it out
 
@@ -174,5 +174,5 @@ def test_a_failure_shows_one_line_and_no_traceback(project: Path) -> None:
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr == (
-        f"setup: 10 GB of free disk are needed and {project} has 3.0; make room there\n"
+        f"setup: needs 10 GB of free disk and {project} has 3.0; make room there\n"
     )
