@@ -6,6 +6,7 @@ import torch
 from d2seg.mask_classification.criterion import SetCriterion
 from d2seg.mask_classification.matcher import HungarianMatcher
 from d2seg.mask_classification.targets import MaskTargets
+from families.dense_masks import query_masks
 
 
 def criterion(mask_loss: str = "bce", **weights: float) -> SetCriterion:
@@ -25,7 +26,7 @@ def test_losses_by_hand() -> None:
     logits = torch.log(torch.tensor([[[[0.25, 0.25, 0.5], [0.25, 0.5, 0.25]]]]))
     masks = torch.full((1, 1, 2, 4, 4), -math.log(9))  # probability 0.1
     masks[0, 0, 1, :, :2] = math.log(9)  # probability 0.9
-    losses = criterion()(logits, masks, [left_half()], (4, 4))
+    losses = criterion()(logits, query_masks(masks), [left_half()], (4, 4))
     # weights: 1 for the matched query, 0.1 for the other, whose no-object probability is 0.5
     assert losses["loss_ce"].item() == pytest.approx((1.0 + 0.1) * math.log(2) / 1.1)
     assert losses["loss_mask"].item() == pytest.approx(-math.log(0.9))
@@ -36,9 +37,9 @@ def test_losses_by_hand() -> None:
 def test_weights_multiply_the_terms() -> None:
     torch.manual_seed(0)
     logits, masks = torch.randn(1, 1, 1, 3), torch.randn(1, 1, 1, 4, 4)
-    plain = criterion()(logits, masks, [left_half()], (4, 4))
+    plain = criterion()(logits, query_masks(masks), [left_half()], (4, 4))
     weighted = criterion(class_weight=2.0, mask_weight=5.0, dice_weight=3.0)(
-        logits, masks, [left_half()], (4, 4)
+        logits, query_masks(masks), [left_half()], (4, 4)
     )
     for name, factor in (("loss_ce", 2.0), ("loss_mask", 5.0), ("loss_dice", 3.0)):
         torch.testing.assert_close(weighted[name], factor * plain[name])
@@ -48,14 +49,14 @@ def test_every_layer_has_its_losses() -> None:
     torch.manual_seed(0)
     logits, masks = torch.randn(3, 2, 4, 3), torch.randn(3, 2, 4, 4, 4)
     targets = [left_half(), left_half(label=0)]
-    losses = criterion()(logits, masks, targets, (4, 4))
+    losses = criterion()(logits, query_masks(masks), targets, (4, 4))
     names = {
         f"loss_{kind}{suffix}" for kind in ("ce", "mask", "dice") for suffix in ("", "_0", "_1")
     }
     assert set(losses) == names
-    first = criterion()(logits[:1], masks[:1], targets, (4, 4))
+    first = criterion()(logits[:1], query_masks(masks[:1]), targets, (4, 4))
     torch.testing.assert_close(losses["loss_mask_0"], first["loss_mask"])
-    last = criterion()(logits[2:], masks[2:], targets, (4, 4))
+    last = criterion()(logits[2:], query_masks(masks[2:]), targets, (4, 4))
     torch.testing.assert_close(losses["loss_dice"], last["loss_dice"])
 
 
@@ -68,8 +69,8 @@ def test_padding_has_neither_loss_nor_gradient(mask_loss: str) -> None:
     padded = torch.full((1, 1, 2, 8, 8), 9.0)
     padded[..., :4, :4] = content
     padded.requires_grad_()
-    alone = criterion(mask_loss)(logits, content, [left_half()], (4, 4))
-    within = criterion(mask_loss)(logits, padded, [left_half()], (8, 8))
+    alone = criterion(mask_loss)(logits, query_masks(content), [left_half()], (4, 4))
+    within = criterion(mask_loss)(logits, query_masks(padded), [left_half()], (8, 8))
     for name, value in alone.items():
         torch.testing.assert_close(within[name], value)
     sum(within.values()).backward()
@@ -82,7 +83,7 @@ def test_batch_without_any_target_trains() -> None:
     logits = torch.randn(2, 2, 3, 3, requires_grad=True)
     masks = torch.randn(2, 2, 3, 4, 4, requires_grad=True)
     empty = MaskTargets(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4, 4).bool(), "empty.png")
-    losses = criterion()(logits, masks, [empty, empty], (4, 4))
+    losses = criterion()(logits, query_masks(masks), [empty, empty], (4, 4))
     sum(losses.values()).backward()
     assert losses["loss_mask"] == 0
     assert losses["loss_dice"] == 0
@@ -97,7 +98,7 @@ def test_single_pixel_instance() -> None:
     mask[0, 5, 7] = True  # not on the stride-4 grid of the matcher
     target = MaskTargets(torch.tensor([0]), mask, "dot.png")
     masks = torch.randn(1, 1, 3, 4, 4, requires_grad=True)
-    losses = criterion("focal")(torch.randn(1, 1, 3, 3), masks, [target], (16, 16))
+    losses = criterion("focal")(torch.randn(1, 1, 3, 3), query_masks(masks), [target], (16, 16))
     sum(losses.values()).backward()
     assert torch.isfinite(masks.grad).all()
     assert masks.grad.any()
@@ -106,8 +107,10 @@ def test_single_pixel_instance() -> None:
 def test_half_precision_is_computed_in_fp32() -> None:
     torch.manual_seed(0)
     logits, masks = torch.randn(1, 1, 2, 3), torch.randn(1, 1, 2, 4, 4)
-    full = criterion()(logits.bfloat16().float(), masks.bfloat16().float(), [left_half()], (4, 4))
-    half = criterion()(logits.bfloat16(), masks.bfloat16(), [left_half()], (4, 4))
+    full = criterion()(
+        logits.bfloat16().float(), query_masks(masks.bfloat16().float()), [left_half()], (4, 4)
+    )
+    half = criterion()(logits.bfloat16(), query_masks(masks.bfloat16()), [left_half()], (4, 4))
     for name, value in half.items():
         assert value.dtype == torch.float32
         torch.testing.assert_close(value, full[name])

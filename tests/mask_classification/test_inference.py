@@ -13,6 +13,7 @@ from d2seg.mask_classification.inference import (
     panoptic_inference,
     semantic_inference,
 )
+from families.dense_masks import image_masks
 
 THING, STUFF, OTHER_THING = 0, 1, 2  # three classes
 NO_OBJECT = 3
@@ -47,7 +48,7 @@ def panoptic(logits: Tensor, masks: Tensor, resize: MaskResizer = AS_IS, **chang
         "overlap_threshold": 0.8,
         "intersect": False,
     }
-    return panoptic_inference(logits, masks, resize, **(settings | changes))
+    return panoptic_inference(logits, image_masks(masks), resize, **(settings | changes))
 
 
 def categories(segments: list[dict]) -> list[int]:
@@ -163,7 +164,7 @@ class TestPanoptic:
 class TestSemantic:
     def test_scores_by_hand(self) -> None:
         scores = semantic_inference(
-            logits_of((THING, 0.7), (STUFF, 0.4)), masks_of(LEFT, TOP), AS_IS
+            logits_of((THING, 0.7), (STUFF, 0.4)), image_masks(masks_of(LEFT, TOP)), AS_IS
         )
         assert scores.shape == (3, 4, 4)
         # top left: both queries at 0.9; the first gives 0.7 and 0.1, the second 0.2 and 0.4
@@ -178,7 +179,7 @@ class TestSemantic:
         full = F.interpolate(masks[None], size=(32, 32), mode="bilinear")[0, :, :30, :27]
         plain = torch.einsum("qc,qhw->chw", logits.softmax(-1)[:, :-1], full.sigmoid())
         monkeypatch.setattr(inference, "CHUNK_ELEMENTS", 32 * 32 * 2)
-        scores = semantic_inference(logits, masks, MaskResizer((32, 32), (30, 27)))
+        scores = semantic_inference(logits, image_masks(masks), MaskResizer((32, 32), (30, 27)))
         torch.testing.assert_close(scores, plain)
 
     def test_resizer_equals_detectron2(self) -> None:
@@ -190,7 +191,7 @@ class TestSemantic:
     def test_inputs_are_left_alone(self) -> None:
         logits, masks = logits_of((THING, 0.9)), masks_of(LEFT)
         before = masks.clone()
-        semantic_inference(logits, masks, AS_IS)
+        semantic_inference(logits, image_masks(masks), AS_IS)
         panoptic(logits, masks)
         instances(logits, masks)
         assert torch.equal(masks, before)
@@ -202,7 +203,7 @@ def instances(logits: Tensor, masks: Tensor, **changes):
         "max_instances": 100,
         "score_threshold": 0.0,
     }
-    return instance_inference(logits, masks, AS_IS, **(settings | changes))
+    return instance_inference(logits, image_masks(masks), AS_IS, **(settings | changes))
 
 
 class TestInstance:

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from d2seg.mask_classification.matcher import HungarianMatcher, downsample_to
 from d2seg.mask_classification.targets import MaskTargets
+from families.dense_masks import query_masks
 
 
 def matcher(**weights: float) -> HungarianMatcher:
@@ -37,7 +38,7 @@ def test_finds_the_permutation() -> None:
     targets = quadrant_targets([1, 3, 0, 2])
     order = [2, 0, 3, 1]
     logits, masks = predictions_of(targets, order)
-    ((queries, indices),) = matcher()(logits, masks, [targets], (8, 8))[0]
+    ((queries, indices),) = matcher()(logits, query_masks(masks), [targets], (8, 8))[0]
     assert queries.tolist() == [0, 1, 2, 3]
     assert indices.tolist() == order
 
@@ -47,8 +48,8 @@ def test_least_cost_over_all_permutations() -> None:
     targets = quadrant_targets([1, 3, 0])
     logits, masks = torch.randn(2, 1, 4, 6), torch.randn(2, 1, 4, 4, 4)
     match = matcher()
-    cost = match._cost(logits[:, 0], masks[:, 0], targets, (8, 8))
-    for layer, ((queries, indices),) in enumerate(match(logits, masks, [targets], (8, 8))):
+    cost = match._cost(logits[:, 0], query_masks(masks), 0, targets, (8, 8))
+    for layer, ((queries, indices),) in enumerate(match(logits, query_masks(masks), [targets], (8, 8))):
         found = cost[layer, queries, indices].sum()
         best = min(
             sum(cost[layer, query, target] for target, query in enumerate(choice))
@@ -62,11 +63,11 @@ def test_layers_and_images_are_independent() -> None:
     torch.manual_seed(1)
     targets = [quadrant_targets([1, 2]), quadrant_targets([]), quadrant_targets([0, 4, 3])]
     logits, masks = torch.randn(2, 3, 5, 6), torch.randn(2, 3, 5, 4, 4)
-    together = matcher()(logits, masks, targets, (8, 8))
+    together = matcher()(logits, query_masks(masks), targets, (8, 8))
     for layer, image in itertools.product(range(2), range(3)):
         alone = matcher()(
             logits[layer : layer + 1, image : image + 1],
-            masks[layer : layer + 1, image : image + 1],
+            query_masks(masks[layer : layer + 1, image : image + 1]),
             [targets[image]],
             (8, 8),
         )[0][0]
@@ -79,10 +80,10 @@ def test_padding_does_not_count() -> None:
     torch.manual_seed(2)
     targets = quadrant_targets([1, 3, 0])
     logits, masks = torch.randn(1, 1, 4, 6), torch.randn(1, 1, 4, 8, 12)
-    cost = matcher()._cost(logits[:, 0], masks[:, 0], targets, (16, 24))
+    cost = matcher()._cost(logits[:, 0], query_masks(masks), 0, targets, (16, 24))
     masks[..., 4:, :] = 50.0
     masks[..., 4:] = -50.0
-    assert torch.equal(cost, matcher()._cost(logits[:, 0], masks[:, 0], targets, (16, 24)))
+    assert torch.equal(cost, matcher()._cost(logits[:, 0], query_masks(masks), 0, targets, (16, 24)))
 
 
 def test_more_targets_than_queries_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -91,7 +92,7 @@ def test_more_targets_than_queries_is_said_once(caplog: pytest.LogCaptureFixture
     match = matcher()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            ((queries, indices),) = match(logits, masks, [targets], (8, 8))[0]
+            ((queries, indices),) = match(logits, query_masks(masks), [targets], (8, 8))[0]
     assert indices[queries.argsort()].tolist() == [3, 1]
     assert [r.getMessage() for r in caplog.records] == [
         "quadrants.png has 4 ground-truth masks but the model 2 queries; the worst matches go "
@@ -104,7 +105,7 @@ def test_non_finite_costs_are_avoided_and_named(caplog: pytest.LogCaptureFixture
     logits, masks = predictions_of(targets, [0, 1, 0])
     logits[0, 0, 0] = float("nan")
     with caplog.at_level(logging.WARNING):
-        ((queries, indices),) = matcher()(logits, masks, [targets], (8, 8))[0]
+        ((queries, indices),) = matcher()(logits, query_masks(masks), [targets], (8, 8))[0]
     assert dict(zip(queries.tolist(), indices.tolist(), strict=True)) == {1: 1, 2: 0}
     assert "2 of 6 matching costs are not finite, in quadrants.png" in caplog.text
 
@@ -112,7 +113,7 @@ def test_non_finite_costs_are_avoided_and_named(caplog: pytest.LogCaptureFixture
 def test_all_costs_non_finite_still_matches() -> None:
     targets = quadrant_targets([1, 3])
     logits, masks = predictions_of(targets, [0, 1, 0])
-    ((queries, _),) = matcher()(logits * float("nan"), masks, [targets], (8, 8))[0]
+    ((queries, _),) = matcher()(logits * float("nan"), query_masks(masks), [targets], (8, 8))[0]
     assert len(queries) == 2
 
 

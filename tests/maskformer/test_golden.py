@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from d2seg.checkpoint.layouts import find_layout
 from d2seg.configuration import load_config
+from d2seg.mask_classification.query_masks import QueryMasks
 from d2seg.mask_classification.targets import MaskTargets
 from golden.seeded_weights import seeded_image, seeded_state_dict
 
@@ -92,7 +93,7 @@ def golden(request: pytest.FixtureRequest, repo_dir: Path) -> dict:
 
 
 def test_predictions_of_the_last_layer(golden: dict) -> None:
-    logits, masks = golden["logits"][-1, 0], golden["masks"][-1, 0, :, ::4, ::4]
+    logits, masks = golden["logits"][-1, 0], golden["masks"].of_image(0)[-1, :, ::4, ::4]
     assert relative_error(logits, golden["outputs"]["pred_logits"]) < TOLERANCE
     assert relative_error(masks, golden["outputs"]["pred_masks"]) < TOLERANCE
 
@@ -100,7 +101,7 @@ def test_predictions_of_the_last_layer(golden: dict) -> None:
 @pytest.mark.parametrize("layer", [0, 4])
 def test_predictions_of_auxiliary_layers(golden: dict, layer: int) -> None:
     outputs = golden["outputs"]
-    logits, means = golden["logits"][layer, 0], golden["masks"][layer, 0].mean((1, 2))
+    logits, means = golden["logits"][layer, 0], golden["masks"].of_image(0)[layer].mean((1, 2))
     assert relative_error(logits, outputs[f"aux{layer}_pred_logits"]) < TOLERANCE
     assert relative_error(means, outputs[f"aux{layer}_pred_masks_mean"]) < TOLERANCE
 
@@ -136,9 +137,10 @@ def test_matching(golden: dict) -> None:
     """
     outputs, (target,) = golden["outputs"], golden["targets"]
     matcher = golden["model"].criterion.matcher
-    logits, masks = golden["logits"][-1:], golden["masks"][-1:]
+    logits = golden["logits"][-1:]
+    masks = QueryMasks(golden["masks"].embeddings[-1:], golden["masks"].features)
     ((queries, indices),) = matcher(logits, masks, [target], golden["size"])[0]
-    cost = matcher._cost(logits[:, 0], masks[:, 0], target, golden["size"])[0].double()
+    cost = matcher._cost(logits[:, 0], masks, 0, target, golden["size"])[0].double()
     official = cost[outputs["match_pred"], outputs["match_target"]].sum()
     torch.testing.assert_close(cost[queries, indices].sum(), official, rtol=1e-7, atol=0)
     assert queries.tolist() == outputs["match_pred"].tolist()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from .losses import MASK_LOSSES, dice_loss
 from .matcher import HungarianMatcher, Match
+from .query_masks import QueryMasks
 from .targets import MaskTargets
 
 
@@ -34,14 +35,14 @@ class SetCriterion(nn.Module):
     def forward(
         self,
         pred_logits: Tensor,
-        pred_masks: Tensor,
+        pred_masks: QueryMasks,
         targets: list[MaskTargets],
         padded_size: tuple[int, int],
     ) -> dict[str, Tensor]:
         """
         Args:
             pred_logits: (L, B, Q, K+1), the last layer last.
-            pred_masks: (L, B, Q, h, w) logits.
+            pred_masks: of (L, B, Q, h, w).
             targets: one per image.
             padded_size: (H, W) that the batch was padded to.
 
@@ -101,13 +102,13 @@ class SetCriterion(nn.Module):
 
     def _mask_losses(
         self,
-        pred_masks: Tensor,
+        pred_masks: QueryMasks,
         targets: list[MaskTargets],
         matches: list[list[Match]],
         padded_size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
-        """Sums of both losses over each layer's matched masks, at the image's resolution, (L,)."""
-        num_layers, device = len(pred_masks), pred_masks.device
+        """Sums of both losses over each layer's matched masks, (L,)."""
+        device = pred_masks.features.device
         mask_terms, dice_terms = [], []
         for image, target in enumerate(targets):
             if not len(target):
@@ -115,20 +116,29 @@ class SetCriterion(nn.Module):
             pairs = [layer_matches[image] for layer_matches in matches]
             queries = torch.stack([queries for queries, _ in pairs]).to(device)  # (L, T)
             indices = torch.stack([indices for _, indices in pairs]).to(device)  # (L, T)
-            layers = torch.arange(num_layers, device=device)[:, None]
-            height, width = target.masks.shape[-2:]
-            logits = F.interpolate(
-                pred_masks[layers, image, queries].float(),  # (L, T, h, w)
-                size=padded_size,
-                mode="bilinear",
-                align_corners=False,
-            )[..., :height, :width].flatten(0, 1)
-            logits = logits.flatten(1)  # (L * T, P)
-            truth = target.masks.flatten(1).to(logits)[indices.flatten()]
+            logits = pred_masks.matched(image, queries).float()
+            logits, truth = self._mask_samples(logits, target, indices, padded_size)
             mask = MASK_LOSSES[self.matcher.mask_loss](logits, truth)
-            mask_terms.append(mask.view(num_layers, -1).sum(1))
-            dice_terms.append(dice_loss(logits, truth).view(num_layers, -1).sum(1))
+            mask_terms.append(mask.view(len(pairs), -1).sum(1))
+            dice_terms.append(dice_loss(logits, truth).view(len(pairs), -1).sum(1))
         if not mask_terms:  # no target in the batch: every parameter still gets a gradient
-            zero = pred_masks.float().sum((1, 2, 3, 4)) * 0.0
-            return zero, zero
+            zero = 0.0 * (pred_masks.embeddings.sum((1, 2, 3)) + pred_masks.features.sum())
+            return zero.float(), zero.float()
         return torch.stack(mask_terms).sum(0), torch.stack(dice_terms).sum(0)
+
+    def _mask_samples(
+        self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Where the losses are taken: here at every pixel of the image, at its resolution.
+
+        Args:
+            logits: (L, T, h, w) of the matched masks over the padded image.
+            indices: (L, T) of their targets.
+
+        Returns:
+            Logits and truth, both (L * T, P) in fp32.
+        """
+        height, width = target.masks.shape[-2:]
+        logits = F.interpolate(logits, size=padded_size, mode="bilinear", align_corners=False)
+        logits = logits[..., :height, :width].flatten(0, 1).flatten(1)
+        return logits, target.masks.flatten(1).to(logits)[indices.flatten()]

@@ -12,6 +12,8 @@ from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
+from .query_masks import ImageMasks
+
 # Upper bound of the numbers that a chunk of masks may take at image size: 64 MiB in fp32.
 CHUNK_ELEMENTS = 1 << 24
 
@@ -39,19 +41,16 @@ class MaskResizer:
         masks = _bilinear(masks.float(), self.padded_size)[:, :height, :width]
         return _bilinear(masks, self.final_size)
 
-    def chunks(self, masks: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Resized masks in pieces of bounded memory, each with its slice of the first axis.
+    def chunks(self, masks: ImageMasks) -> Iterator[tuple[slice, Tensor]]:
+        """Resized mask logits in pieces of bounded memory, each with its slice of the queries.
 
-        The caller may overwrite a piece: none shares memory with ``masks``.
+        The caller may overwrite a piece.
         """
         height, width = (max(a, b) for a, b in zip(self.padded_size, self.final_size, strict=True))
         step = max(1, CHUNK_ELEMENTS // (height * width))
         for start in range(0, len(masks), step):
             part = slice(start, min(start + step, len(masks)))
-            resized = self(masks[part])
-            if resized.untyped_storage().data_ptr() == masks.untyped_storage().data_ptr():
-                resized = resized.clone()
-            yield part, resized
+            yield part, self(masks[part].logits())
 
 
 def _bilinear(masks: Tensor, size: tuple[int, int]) -> Tensor:
@@ -60,11 +59,11 @@ def _bilinear(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
-def semantic_inference(pred_logits: Tensor, pred_masks: Tensor, resize: MaskResizer) -> Tensor:
+def semantic_inference(pred_logits: Tensor, pred_masks: ImageMasks, resize: MaskResizer) -> Tensor:
     """Score of each class at each pixel: the queries' class probabilities times their masks'.
 
     Args:
-        pred_logits: (Q, K+1). pred_masks: (Q, h, w) logits.
+        pred_logits: (Q, K+1). pred_masks: Q of (h, w).
 
     Returns:
         (K, *final_size) scores >= 0; they need not sum to 1.
@@ -79,7 +78,7 @@ def semantic_inference(pred_logits: Tensor, pred_masks: Tensor, resize: MaskResi
 
 def panoptic_inference(
     pred_logits: Tensor,
-    pred_masks: Tensor,
+    pred_masks: ImageMasks,
     resize: MaskResizer,
     *,
     thing_ids: frozenset[int],
@@ -90,7 +89,7 @@ def panoptic_inference(
     """Non-overlapping segments: each pixel goes to the query with the greatest class x mask score.
 
     Args:
-        pred_logits: (Q, K+1). pred_masks: (Q, h, w) logits.
+        pred_logits: (Q, K+1). pred_masks: Q of (h, w).
         thing_ids: classes whose queries stay apart; queries of one stuff class are merged.
         object_mask_threshold: queries whose class score is not above are dropped.
         overlap_threshold: a query is dropped when its share of pixels, relative to the area of its
@@ -139,7 +138,7 @@ def panoptic_inference(
     return id_of_query.to(owner.device)[owner], segments
 
 
-def _compete(scores: Tensor, masks: Tensor, resize: MaskResizer) -> tuple[Tensor, Tensor, Tensor]:
+def _compete(scores: Tensor, masks: ImageMasks, resize: MaskResizer) -> tuple[Tensor, Tensor, Tensor]:
     """Running argmax of class x mask score over chunks of queries.
 
     Returns:
@@ -165,7 +164,7 @@ def _compete(scores: Tensor, masks: Tensor, resize: MaskResizer) -> tuple[Tensor
 
 def instance_inference(
     pred_logits: Tensor,
-    pred_masks: Tensor,
+    pred_masks: ImageMasks,
     resize: MaskResizer,
     *,
     thing_ids: frozenset[int],
@@ -175,7 +174,7 @@ def instance_inference(
     """The best (query, class) pairs as detections (Cheng et al. 2022, Mask2Former, appendix).
 
     Args:
-        pred_logits: (Q, K+1). pred_masks: (Q, h, w) logits.
+        pred_logits: (Q, K+1). pred_masks: Q of (h, w).
         thing_ids: classes that count; pairs of other classes are dropped after the top-k.
         max_instances: bound of the top-k over queries x classes.
         score_threshold: detections with a lower score are dropped.

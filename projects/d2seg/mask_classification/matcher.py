@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from .losses import PAIRWISE_MASK_LOSSES, mask_loss_named, pairwise_dice_loss
+from .query_masks import QueryMasks
 from .targets import MaskTargets
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class HungarianMatcher(nn.Module):
     def forward(
         self,
         pred_logits: Tensor,
-        pred_masks: Tensor,
+        pred_masks: QueryMasks,
         targets: list[MaskTargets],
         padded_size: tuple[int, int],
     ) -> list[list[Match]]:
@@ -45,7 +46,7 @@ class HungarianMatcher(nn.Module):
 
         Args:
             pred_logits: (L, B, Q, K+1).
-            pred_masks: (L, B, Q, h, w) logits over the padded image.
+            pred_masks: of (L, B, Q, h, w), over the padded image.
             targets: one per image.
             padded_size: (H, W) of the padded batch that (h, w) covers.
 
@@ -55,7 +56,7 @@ class HungarianMatcher(nn.Module):
         """
         num_layers, _, num_queries = pred_logits.shape[:3]
         costs = [
-            self._cost(pred_logits[:, i], pred_masks[:, i], target, padded_size)
+            self._cost(pred_logits[:, i], pred_masks, i, target, padded_size)
             for i, target in enumerate(targets)
         ]  # (L, Q, T) each
         sizes = [len(target) for target in targets]
@@ -80,23 +81,31 @@ class HungarianMatcher(nn.Module):
     def _cost(
         self,
         pred_logits: Tensor,
-        pred_masks: Tensor,
+        pred_masks: QueryMasks,
+        image: int,
         target: MaskTargets,
         padded_size: tuple[int, int],
     ) -> Tensor:
-        """Cost of one image, (L, Q, T), in fp32. pred_logits: (L, Q, K+1), masks: (L, Q, h, w)."""
-        num_layers, num_queries = pred_logits.shape[:2]
-        target_masks = downsample_to(target.masks, pred_masks.shape[-2:], padded_size)
-        height, width = target_masks.shape[-2:]
-        logits = pred_masks[..., :height, :width].flatten(0, 1).flatten(1).float()  # (L*Q, P)
-        truth = target_masks.flatten(1).float()  # (T, P)
+        """Cost of one image, (L, Q, T), in fp32. pred_logits: (L, Q, K+1)."""
+        logits, truth = self._mask_samples(pred_masks, image, target, padded_size)
         with torch.autocast(logits.device.type, enabled=False):
-            mask_cost = PAIRWISE_MASK_LOSSES[self.mask_loss](logits, truth)
-            dice_cost = pairwise_dice_loss(logits, truth)
+            logits, truth = logits.float(), truth.float()
+            mask_cost = PAIRWISE_MASK_LOSSES[self.mask_loss](logits.flatten(0, 1), truth)
+            dice_cost = pairwise_dice_loss(logits.flatten(0, 1), truth)
             cost = self.mask_weight * mask_cost + self.dice_weight * dice_cost
             # the negative log-likelihood is approximated by -p, as in DETR
             class_cost = -pred_logits.float().softmax(-1)[..., target.labels]  # (L, Q, T)
-            return cost.view(num_layers, num_queries, len(target)) + self.class_weight * class_cost
+            return cost.view_as(class_cost) + self.class_weight * class_cost
+
+    def _mask_samples(
+        self, pred_masks: QueryMasks, image: int, target: MaskTargets, padded_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (L, Q, P) and truth (T, P) at the places where masks are compared: here every
+        cell of the predictions' grid that lies in the image."""
+        truth = downsample_to(target.masks, pred_masks.size, padded_size)
+        height, width = truth.shape[-2:]
+        logits = pred_masks.of_image(image)[..., :height, :width]
+        return logits.flatten(2), truth.flatten(1)
 
     def _sanitise(self, costs: Tensor, targets: list[MaskTargets], sizes: list[int]) -> Tensor:
         bad = ~torch.isfinite(costs)

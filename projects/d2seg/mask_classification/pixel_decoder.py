@@ -15,9 +15,14 @@ from ..layers import TransformerEncoder, sine_position_encoding
 
 
 @dataclass(frozen=True)
-class PixelDecoderOutput:
+class MultiScaleFeatures:
     mask_features: Tensor  # (B, mask_dim, H/4, W/4), the per-pixel embedding
-    memory: Tensor  # (B, C, H/32, W/32), what the transformer decoder attends to
+    multi_scale_features: tuple[Tensor, ...]  # (B, C, h, w) of the pyramid, coarse to fine
+
+
+@dataclass(frozen=True)
+class PixelDecoderOutput(MultiScaleFeatures):
+    memory: Tensor  # (B, C, H/32, W/32), below the pyramid: what MaskFormer's decoder attends to
 
 
 def conv_norm(
@@ -47,6 +52,7 @@ class FPNPixelDecoder(nn.Module):
         mask_dim: int = 256,
         norm: str = "GN",
         encoder: TransformerEncoder | None = None,
+        num_scales: int = 0,
     ) -> None:
         """
         Args:
@@ -55,6 +61,7 @@ class FPNPixelDecoder(nn.Module):
             mask_dim: channels of ``mask_features``.
             norm: any name that detectron2's ``get_norm`` takes; "" for none.
             encoder: run on the projected top feature before the pyramid, of width ``conv_dim``.
+            num_scales: how many of the pyramid's coarsest features to give out.
         """
         super().__init__()
         fine_to_coarse = sorted(input_shape, key=lambda name: input_shape[name].stride)
@@ -77,17 +84,22 @@ class FPNPixelDecoder(nn.Module):
             self.input_proj = Conv2d(channels[self.top_feature], conv_dim, kernel_size=1)
             weight_init.c2_xavier_fill(self.input_proj)
         self.memory_channels = top_channels
+        self.num_scales = num_scales
+        self.scale_channels = [conv_dim] * min(num_scales, len(fine_to_coarse))
 
     def forward(self, features: dict[str, Tensor]) -> PixelDecoderOutput:
         memory = features[self.top_feature]
         if self.encoder is not None:
             memory = self._encode(self.input_proj(memory))
-        pyramid = self.output_convs[self.top_feature](memory)
+        finest = self.output_convs[self.top_feature](memory)
+        scales = [finest][: self.num_scales]  # no more is kept: the finest ones are large
         for name in reversed(self.lateral_features):
             lateral = self.lateral_convs[name](features[name])
-            pyramid = lateral + F.interpolate(pyramid, size=lateral.shape[-2:], mode="nearest")
-            pyramid = self.output_convs[name](pyramid)
-        return PixelDecoderOutput(self.mask_features(pyramid), memory)
+            finest = lateral + F.interpolate(finest, size=lateral.shape[-2:], mode="nearest")
+            finest = self.output_convs[name](finest)
+            if len(scales) < self.num_scales:
+                scales.append(finest)
+        return PixelDecoderOutput(self.mask_features(finest), tuple(scales), memory)
 
     def _encode(self, feature: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w) through the transformer encoder."""

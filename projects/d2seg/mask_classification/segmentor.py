@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .criterion import SetCriterion
 from .inference import MaskResizer, instance_inference, panoptic_inference, semantic_inference
+from .query_masks import ImageMasks
 from .targets import targets_of
 
 TASKS = ("semantic", "instance", "panoptic")
@@ -86,8 +87,8 @@ class MaskClassificationSegmentor(nn.Module):
         Args:
             pixel_decoder: {stage: feature} -> an object with ``mask_features`` and what the
                 transformer decoder reads besides.
-            transformer_decoder: that object -> ``pred_logits`` (L, B, Q, K+1) and ``pred_masks``
-                (L, B, Q, h, w), where L is 1 at inference.
+            transformer_decoder: that object -> ``pred_logits`` (L, B, Q, K+1) and ``pred_masks``,
+                :class:`QueryMasks` of (L, B, Q, h, w), where L is 1 at inference.
             size_divisibility: the batch is padded to a multiple of this and of what the backbone
                 asks for.
             pixel_mean, pixel_std: per channel, on the 0..255 scale, in INPUT.FORMAT's order.
@@ -131,10 +132,14 @@ class MaskClassificationSegmentor(nn.Module):
             ]
             return self.criterion(pred_logits, pred_masks, targets, padded_size)
         return [
-            self._result(logits, masks, example, padded_size, content_size)
-            for logits, masks, example, content_size in zip(
-                pred_logits[-1], pred_masks[-1], batched_inputs, images.image_sizes, strict=True
+            self._result(
+                pred_logits[-1, i],
+                pred_masks.last_layer(i),
+                example,
+                padded_size,
+                images.image_sizes[i],
             )
+            for i, example in enumerate(batched_inputs)
         ]
 
     def _normalise(self, image: Tensor) -> Tensor:
@@ -143,12 +148,12 @@ class MaskClassificationSegmentor(nn.Module):
     def _result(
         self,
         pred_logits: Tensor,
-        pred_masks: Tensor,
+        pred_masks: ImageMasks,
         example: dict,
         padded_size: tuple[int, int],
         content_size: tuple[int, int],
     ) -> dict:
-        """Results of one image. pred_logits: (Q, K+1), pred_masks: (Q, h, w)."""
+        """Results of one image. pred_logits: (Q, K+1)."""
         settings = self.inference_settings
         height = example.get("height", content_size[0])
         width = example.get("width", content_size[1])

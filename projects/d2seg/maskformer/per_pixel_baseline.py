@@ -125,5 +125,5 @@ class PerPixelBaselinePlusHead(PerPixelHead):
         return arguments | {"transformer_decoder": decoder}
 
     def layer_logits(self, decoded: PixelDecoderOutput) -> list[Tensor]:
-        _, logits = self.transformer_decoder(decoded)
-        return list(logits)
+        _, masks = self.transformer_decoder(decoded)
+        return list(masks.all())

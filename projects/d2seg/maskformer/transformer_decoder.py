@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..layers import MLP, CrossAttention, FeedForward, SelfAttention, sine_position_encoding
 from ..mask_classification.pixel_decoder import PixelDecoderOutput
+from ..mask_classification.query_masks import QueryMasks
 
 
 class DecoderLayer(nn.Module):
@@ -69,19 +70,16 @@ class MaskFormerDecoder(nn.Module):
         self.mask_embed = MLP(hidden_dim, hidden_dim, mask_dim, 3)
         self.deep_supervision = deep_supervision
 
-    def forward(self, decoded: PixelDecoderOutput) -> tuple[Tensor | None, Tensor]:
+    def forward(self, decoded: PixelDecoderOutput) -> tuple[Tensor | None, QueryMasks]:
         """
         Returns:
             pred_logits: (L, B, Q, K+1), or ``None`` without a class head.
-            pred_masks: (L, B, Q, h, w) logits at the resolution of ``mask_features``. L counts
-            all layers in training with deep supervision and is 1 otherwise.
+            pred_masks: of (L, B, Q, h, w), at the resolution of ``mask_features``. L counts all
+            layers in training with deep supervision and is 1 otherwise.
         """
         hidden = self._decode(self.input_proj(decoded.memory))  # (L, B, Q, C)
         pred_logits = None if self.class_embed is None else self.class_embed(hidden)
-        pred_masks = torch.einsum(
-            "lbqc,bchw->lbqhw", self.mask_embed(hidden), decoded.mask_features
-        )
-        return pred_logits, pred_masks
+        return pred_logits, QueryMasks(self.mask_embed(hidden), decoded.mask_features)
 
     def _decode(self, memory: Tensor) -> Tensor:
         batch_size, channels, height, width = memory.shape
