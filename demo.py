@@ -16,6 +16,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+
+# isort: split
 from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng

@@ -19,6 +19,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+
+# isort: split
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
@@ -54,16 +57,13 @@ def main(args: argparse.Namespace) -> int:
     """What each process does."""
     cfg = setup(args)
     if args.eval_only:
-        results = evaluate(cfg, args.resume)
-        save_results(cfg, results)
-        if comm.is_main_process():
-            verify_results(cfg, results)  # ends the process if they are not as expected
+        finish(cfg, evaluate(cfg, args.resume))
         return 0
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     results = trainer.train()
     if results and trainer.exit_code == 0:
-        save_results(cfg, results)
+        finish(cfg, results)
     return trainer.exit_code
 
 
@@ -75,12 +75,14 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     return Trainer.test(cfg, model)
 
 
-def save_results(cfg: CfgNode, results: dict[str, Any]) -> None:
-    """Write the scores of the final weights to results.json."""
+def finish(cfg: CfgNode, results: dict[str, Any]) -> None:
+    """Write the scores of the final weights to results.json, then compare them with
+    TEST.EXPECTED_RESULTS: the process ends with code 1 where they differ."""
     if comm.is_main_process():
         path = Path(cfg.OUTPUT_DIR) / "results.json"
         path.write_text(json.dumps(results, indent=2, default=float) + "\n")
         logger.info("Results: %s", path)
+        verify_results(cfg, results)
 
 
 if __name__ == "__main__":

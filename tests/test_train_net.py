@@ -176,6 +176,13 @@ def test_results_of_a_training_are_verified_once(repo_dir, folder):
     assert (run.output / "results.json").is_file()
 
 
+def test_unexpected_results_of_a_training_are_written_first(repo_dir, folder):
+    pairs = ("SOLVER.MAX_ITER", "1", "TEST.EXPECTED_RESULTS", "[['sem_seg','mIoU',-9.0,1.0]]")
+    run = Run(repo_dir, folder, "training_unexpected", *pairs, *NO_WORKERS)
+    assert run.code() == 1
+    assert "mIoU" in json.loads((run.output / "results.json").read_text())["sem_seg"]
+
+
 def test_evaluation_of_random_weights_is_refused(repo_dir, folder):
     run = Run(repo_dir, folder, "random", options=["--eval-only"])
     assert run.code() == 2

@@ -15,6 +15,9 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 
+import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+
+# isort: split
 from detectron2.config import CfgNode
 from detectron2.data import Metadata
 from tabulate import tabulate

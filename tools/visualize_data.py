@@ -16,6 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+
+# isort: split
 import numpy as np
 import torch
 from detectron2.config import CfgNode

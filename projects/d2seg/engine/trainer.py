@@ -11,7 +11,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, create_ddp_model, hooks
 from detectron2.engine.train_loop import HookBase
-from detectron2.evaluation import DatasetEvaluator, verify_results
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import LRScheduler
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
@@ -161,10 +161,7 @@ class Trainer(DefaultTrainer):
             finally:
                 self._trainer.release_workers()
                 self.after_train()
-        results = getattr(self, "_last_eval_results", None)
-        if self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process() and not self._stop_reason:
-            verify_results(self.cfg, results)
-        return results
+        return getattr(self, "_last_eval_results", None)
 
     def finish(self, reason: str) -> None:
         """End after this iteration, which is taken for the last one; for hooks."""
