@@ -2,11 +2,13 @@ import pytest
 import torch
 from detectron2.projects.point_rend import point_features as reference
 
+from d2seg.layers import point_sample as module
 from d2seg.layers.point_sample import (
     mask_uncertainty,
     most_uncertain_cells,
     point_sample,
     regular_grid_coords,
+    sample_binary_masks,
     semantic_uncertainty,
     uncertain_point_coords,
 )
@@ -157,3 +159,20 @@ def test_most_uncertain_cells_equal_the_reference(num_points: int) -> None:
     assert indices.shape == (2, min(num_points, 30))
     assert torch.equal(indices, expected[0])
     torch.testing.assert_close(coords, expected[1])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_binary_masks_are_sampled_as_their_float_copies(
+    shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two masks at a time, the last one alone."""
+    torch.manual_seed(0)
+    masks = torch.rand(5, 20, 30) > 0.5
+    coords = torch.rand(1 if shared else 5, 40, 2) * 1.2 - 0.1
+    monkeypatch.setattr(module, "_PIXELS_AT_ONCE", 1300)
+    expected = point_sample(masks[:, None].float(), coords.expand(5, -1, -1))[:, 0]
+    assert torch.equal(sample_binary_masks(masks, coords), expected)
+
+
+def test_no_binary_masks() -> None:
+    assert sample_binary_masks(torch.zeros(0, 4, 4).bool(), torch.rand(1, 3, 2)).shape == (0, 3)

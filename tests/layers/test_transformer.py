@@ -19,6 +19,13 @@ def fill_from_torch(block: nn.Module, reference: nn.Module) -> None:
     block.feed_forward.norm.load_state_dict(reference.norm2.state_dict())
 
 
+def torch_attention(attention: nn.Module) -> nn.MultiheadAttention:
+    """The same weights in torch's own module."""
+    reference = nn.MultiheadAttention(DIM, HEADS, batch_first=True)
+    reference.load_state_dict(attention.state_dict())
+    return reference
+
+
 @pytest.mark.parametrize("pre_norm", [False, True])
 def test_encoder_layer_equals_torch(pre_norm: bool) -> None:
     torch.manual_seed(0)
@@ -39,7 +46,7 @@ def test_cross_attention_equals_torch(pre_norm: bool) -> None:
     queries, memory = torch.randn(2, 3, DIM), torch.randn(2, 7, DIM)
     query_pos, memory_pos = torch.randn(2, 3, DIM), torch.randn(1, 7, DIM)
     normed = block.norm(queries) if pre_norm else queries
-    update = block.attn(normed + query_pos, memory + memory_pos, memory)[0]
+    update = torch_attention(block.attn)(normed + query_pos, memory + memory_pos, memory)[0]
     expected = queries + update if pre_norm else block.norm(queries + update)
     actual = block(queries, memory, query_pos, memory_pos)
     torch.testing.assert_close(actual, expected)
@@ -60,7 +67,7 @@ def test_self_attention_adds_position_to_keys_not_to_values() -> None:
     torch.manual_seed(0)
     block = SelfAttention(DIM, HEADS, 0.0)
     queries, position = torch.randn(1, 3, DIM), torch.randn(1, 3, DIM)
-    update = block.attn(queries + position, queries + position, queries)[0]
+    update = torch_attention(block.attn)(queries + position, queries + position, queries)[0]
     torch.testing.assert_close(block(queries, position), block.norm(queries + update))
 
 

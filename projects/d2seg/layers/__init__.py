@@ -1,5 +1,6 @@
 """Building blocks that know nothing of any method."""
 
+from .deformable_attention import MultiScaleDeformableAttention
 from .mlp import MLP
 from .position_encoding import sine_position_encoding
 from .transformer import CrossAttention, FeedForward, SelfAttention, TransformerEncoder
@@ -8,6 +9,7 @@ __all__ = [
     "MLP",
     "CrossAttention",
     "FeedForward",
+    "MultiScaleDeformableAttention",
     "SelfAttention",
     "TransformerEncoder",
     "sine_position_encoding",

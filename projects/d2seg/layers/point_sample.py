@@ -82,6 +82,19 @@ def semantic_uncertainty(logits: Tensor) -> Tensor:
     return second - best
 
 
+def check_sampling_ratios(oversample_ratio: float, importance_ratio: float) -> None:
+    """To be called where a model is built, before its first step.
+
+    Raises:
+        ValueError: ``oversample_ratio`` below 1 or ``importance_ratio`` outside [0, 1].
+    """
+    if oversample_ratio < 1 or not 0 <= importance_ratio <= 1:
+        raise ValueError(
+            "point sampling needs an oversample ratio of at least 1 and an importance ratio in "
+            f"[0, 1], got {oversample_ratio} and {importance_ratio}"
+        )
+
+
 @torch.no_grad()
 def uncertain_point_coords(
     logits: Tensor,
@@ -109,13 +122,9 @@ def uncertain_point_coords(
         (N, P, 2), coordinates over the whole map; the uncertain points come first.
 
     Raises:
-        ValueError: ``oversample_ratio`` below 1 or ``importance_ratio`` outside [0, 1].
+        ValueError: see :func:`check_sampling_ratios`.
     """
-    if oversample_ratio < 1 or not 0 <= importance_ratio <= 1:
-        raise ValueError(
-            "point sampling needs an oversample ratio of at least 1 and an importance ratio in "
-            f"[0, 1], got {oversample_ratio} and {importance_ratio}"
-        )
+    check_sampling_ratios(oversample_ratio, importance_ratio)
     num_uncertain = int(importance_ratio * num_points)
     num_drawn = int(oversample_ratio * num_points)
     candidates = torch.rand(len(logits), num_drawn, 2, device=logits.device) * extent

@@ -8,14 +8,11 @@ Post-norm (the default): ``norm(x + f(x))``; pre-norm: ``x + f(norm(x))``.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attention import MultiheadAttention
+
 
 def _with_position(features: Tensor, position: Tensor | None) -> Tensor:
     return features if position is None else features + position
-
-
-def _init_attention(attention: nn.MultiheadAttention) -> nn.MultiheadAttention:
-    nn.init.xavier_uniform_(attention.out_proj.weight)  # in_proj has it from torch
-    return attention
 
 
 class SelfAttention(nn.Module):
@@ -23,8 +20,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, dropout: float, pre_norm: bool = False) -> None:
         super().__init__()
-        attention = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
-        self.attn = _init_attention(attention)
+        self.attn = MultiheadAttention(dim, num_heads, dropout)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.pre_norm = pre_norm
@@ -35,10 +31,10 @@ class SelfAttention(nn.Module):
         query_pos: Tensor | None = None,
         attn_mask: Tensor | None = None,
     ) -> Tensor:
-        """``attn_mask``: (N, N) or (B * heads, N, N) bool, True = may not attend."""
+        """``attn_mask``: (N, N) or (B, N, N) bool, True = may not attend."""
         value = self.norm(queries) if self.pre_norm else queries
         key = _with_position(value, query_pos)
-        update, _ = self.attn(key, key, value, attn_mask=attn_mask, need_weights=False)
+        update = self.attn(key, key, value, attn_mask)
         queries = queries + self.dropout(update)
         return queries if self.pre_norm else self.norm(queries)
 
@@ -48,8 +44,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, dropout: float, pre_norm: bool = False) -> None:
         super().__init__()
-        attention = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
-        self.attn = _init_attention(attention)
+        self.attn = MultiheadAttention(dim, num_heads, dropout)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.pre_norm = pre_norm
@@ -62,14 +57,10 @@ class CrossAttention(nn.Module):
         memory_pos: Tensor | None = None,
         attn_mask: Tensor | None = None,
     ) -> Tensor:
-        """``attn_mask``: (N, M) or (B * heads, N, M) bool, True = may not attend."""
+        """``attn_mask``: (N, M) or (B, N, M) bool, True = may not attend."""
         normed = self.norm(queries) if self.pre_norm else queries
-        update, _ = self.attn(
-            _with_position(normed, query_pos),
-            _with_position(memory, memory_pos),
-            memory,
-            attn_mask=attn_mask,
-            need_weights=False,
+        update = self.attn(
+            _with_position(normed, query_pos), _with_position(memory, memory_pos), memory, attn_mask
         )
         queries = queries + self.dropout(update)
         return queries if self.pre_norm else self.norm(queries)

@@ -1,0 +1,190 @@
+"""Multi-scale deformable attention (Zhu et al. 2021, Deformable DETR, section 4.1).
+
+B batch, N queries, S memory positions of all levels one after the other, each level row by row,
+C channels, M heads, L levels, P points of a head in a level.
+"""
+
+import math
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .bag import embedding_bag_sum
+from .reference import grid_sample_sum
+
+IMPLEMENTATIONS = ("auto", "grid_sample", "embedding_bag", "triton")
+
+
+class MultiScaleDeformableAttention(nn.Module):
+    """Each query gathers a few values from every level, at places that it predicts itself."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_levels: int,
+        num_heads: int,
+        num_points: int,
+        implementation: str = "auto",
+    ) -> None:
+        """
+        Args:
+            implementation: how the sampled values are gathered; all give the same result.
+                "grid_sample": plain PyTorch, runs everywhere, differentiable and exportable.
+                "embedding_bag": the fast one on CPUs.
+                "triton": the fast one on CUDA devices, and only there.
+                "auto": by the device of the input, "triton" on CUDA if it is installed,
+                "embedding_bag" on a CPU and "grid_sample" elsewhere and in an exported graph.
+
+        Raises:
+            ValueError: ``dim`` is not a multiple of ``num_heads``, or ``implementation`` is unknown
+                or cannot run here.
+        """
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(
+                f"deformable attention: {dim} channels do not divide by {num_heads} heads"
+            )
+        self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
+        points = num_heads * num_levels * num_points
+        self.sampling_offsets = nn.Linear(dim, points * 2)  # ordered as (M, L, P, 2), x before y
+        self.attention_weights = nn.Linear(dim, points)
+        self.value_proj = nn.Linear(dim, dim)
+        self.output_proj = nn.Linear(dim, dim)
+        self._sum_of = _chosen(implementation)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Zhu et al. 2021, appendix A.4: head m looks in direction 2 pi m / M, point p at the
+        distance p + 1, all with equal weights."""
+        angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
+        direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
+        direction /= direction.abs().amax(-1, keepdim=True)  # onto a square, as published
+        distance = torch.arange(1, self.num_points + 1)
+        offsets = direction[:, None, None] * distance[:, None]  # (M, 1, P, 2)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(offsets.expand(-1, self.num_levels, -1, -1).flatten())
+        nn.init.zeros_(self.sampling_offsets.weight)
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for linear in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(
+        self,
+        queries: Tensor,
+        reference_points: Tensor,
+        memory: Tensor,
+        spatial_shapes: list[tuple[int, int]],
+    ) -> Tensor:
+        """
+        Args:
+            queries: (B, N, C), positions already added.
+            reference_points: (B or 1, N, L, 2), (x, y) in [0, 1] from the upper left to the lower
+                right corner of a level. In fp32 whatever the dtype of the rest, for its precision.
+            memory: (B, S, C).
+            spatial_shapes: (height, width) of each of the L levels.
+
+        Returns:
+            (B, N, C), with the output projection, without residual or norm.
+
+        Raises:
+            ValueError: ``spatial_shapes`` does not fit ``memory`` or the number of levels.
+        """
+        num_positions = sum(height * width for height, width in spatial_shapes)
+        if len(spatial_shapes) != self.num_levels or num_positions != memory.shape[1]:
+            raise ValueError(
+                f"deformable attention: {memory.shape[1]} memory positions in {self.num_levels} "
+                f"levels expected, spatial_shapes {spatial_shapes} says otherwise"
+            )
+        value = self.value_proj(memory).unflatten(-1, (self.num_heads, -1))  # (B, S, M, D)
+        points, logits = self._project(queries)
+        points = points + self._in_pixels(reference_points, spatial_shapes)
+        grid = (self.num_heads, self.num_levels, self.num_points)
+        x, y = points.flatten(-2).unflatten(-1, grid).unbind(2)  # (B, N, M, L, P)
+        weights = _short_softmax(logits).unflatten(-1, grid[1:])
+        return self.output_proj(self._sum_of(value, x, y, weights, spatial_shapes))
+
+    def _project(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Offsets in pixels, (B, N, 2, M, L * P) with all x before all y, and attention logits,
+        (B, N, M, L * P): in one matrix product, whose layout suits the arithmetic that follows."""
+
+        def rows(parameter: Tensor) -> Tensor:  # (M * L * P * 2, ...) -> (2 * M * L * P, ...)
+            return parameter.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
+
+        offsets, logits = self.sampling_offsets, self.attention_weights
+        projected = F.linear(
+            queries,
+            torch.cat([rows(offsets.weight), logits.weight]),
+            torch.cat([rows(offsets.bias), logits.bias]),
+        ).unflatten(-1, (3, self.num_heads, -1))
+        return projected[:, :, :2], projected[:, :, 2]
+
+    def _in_pixels(self, reference_points: Tensor, spatial_shapes: list[tuple[int, int]]) -> Tensor:
+        """Pixel coordinates of the reference points, (B or 1, N, 2, 1, L * P); 0 is the centre of
+        the first pixel. In fp32 at least: bf16 tells no pixels apart beyond 256."""
+        reference_points = reference_points.to(
+            torch.promote_types(reference_points.dtype, torch.float32)
+        )
+        sizes = reference_points.new_tensor([(width, height) for height, width in spatial_shapes])
+        pixels = (reference_points * sizes - 0.5).transpose(-1, -2)  # (B or 1, N, 2, L)
+        return pixels.repeat_interleave(self.num_points, dim=-1).unsqueeze(-2)
+
+
+def _short_softmax(logits: Tensor) -> Tensor:
+    """Softmax over a last dimension of some ten elements, in fp32 at least.
+
+    PyTorch's own takes one row at a time, which is six times slower on a CPU when rows are short.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if logits.device.type != "cpu":
+        return logits.softmax(-1)
+    weights = (logits - logits.detach().amax(-1, keepdim=True)).exp_()
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _chosen(implementation: str) -> Callable[..., Tensor]:
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"MODEL.MASK2FORMER.DEFORMABLE_ATTENTION is {implementation!r}, "
+            f"choose from {', '.join(IMPLEMENTATIONS)}"
+        )
+    if implementation == "triton":
+        missing = [
+            what
+            for what, is_there in (
+                ("a CUDA device", torch.cuda.is_available()),
+                ("the package triton", find_spec("triton")),
+            )
+            if not is_there
+        ]
+        if missing:
+            raise ValueError(
+                "MODEL.MASK2FORMER.DEFORMABLE_ATTENTION is 'triton', which needs "
+                f"{' and '.join(missing)}: choose 'auto'"
+            )
+    return {
+        "auto": _sum_by_device,
+        "grid_sample": grid_sample_sum,
+        "embedding_bag": embedding_bag_sum,
+        "triton": _triton_sum,
+    }[implementation]
+
+
+def _sum_by_device(value: Tensor, *points: Tensor | list[tuple[int, int]]) -> Tensor:
+    if torch.compiler.is_compiling():  # an exported graph holds plain operators only
+        return grid_sample_sum(value, *points)
+    if value.device.type == "cpu":
+        return embedding_bag_sum(value, *points)
+    if value.is_cuda and find_spec("triton"):
+        return _triton_sum(value, *points)
+    return grid_sample_sum(value, *points)
+
+
+def _triton_sum(*arguments: Tensor | list[tuple[int, int]]) -> Tensor:
+    from .triton_kernel import triton_sum  # needs triton, which only CUDA builds bring
+
+    return triton_sum(*arguments)

@@ -1,0 +1,107 @@
+"""The point head and adaptive subdivision (PointRend, Kirillov et al. 2020, sections 3.1 and 3.3).
+
+N regions (boxes of instances, or images), C channels of the fine features, K classes of the coarse
+prediction, P points, (H, W) a map of logits. Coordinates are those of ``point_sample``.
+"""
+
+from collections.abc import Callable
+
+import fvcore.nn.weight_init as weight_init
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .point_sample import most_uncertain_cells
+
+
+class PointHead(nn.Module):
+    """An MLP that all points share, on their fine features and their coarse prediction."""
+
+    def __init__(
+        self,
+        *,
+        feature_channels: int,
+        num_classes: int,
+        hidden_dim: int,
+        num_layers: int,
+        coarse_at_every_layer: bool,
+    ) -> None:
+        """
+        Args:
+            feature_channels: C.
+            num_classes: K, of the coarse prediction and of the output.
+            num_layers: hidden layers, before the predictor.
+            coarse_at_every_layer: the coarse prediction joins the input of every layer and of the
+                predictor, not of the first layer alone.
+        """
+        super().__init__()
+        self.coarse_at_every_layer = coarse_at_every_layer
+        widths = [feature_channels + num_classes] + [
+            hidden_dim + num_classes * coarse_at_every_layer
+        ] * num_layers
+        self.layers = nn.ModuleList(nn.Linear(width, hidden_dim) for width in widths[:-1])
+        self.predictor = nn.Linear(widths[-1], num_classes)
+        for layer in self.layers:
+            weight_init.c2_msra_fill(layer)
+        # as the official code does: the first predictions are near 0
+        nn.init.normal_(self.predictor.weight, std=0.001)
+        nn.init.zeros_(self.predictor.bias)
+
+    def forward(self, features: Tensor, coarse: Tensor, classes: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            features: (N, P, C). coarse: (N, P, K) logits.
+            classes: (N,) int64, the only class of each region that is asked for; ``None``: all.
+
+        Returns:
+            Logits (N, P, K), or (N, P, 1) with ``classes``.
+        """
+        hidden = torch.cat([features, coarse], dim=2)
+        for layer in self.layers:
+            hidden = F.relu(layer(hidden), inplace=True)
+            if self.coarse_at_every_layer:
+                hidden = torch.cat([hidden, coarse], dim=2)
+        if classes is None:
+            return self.predictor(hidden)
+        weight = self.predictor.weight[classes][..., None]  # (N, width, 1)
+        return torch.baddbmm(self.predictor.bias[classes, None, None], hidden, weight)
+
+
+def subdivide(
+    logits: Tensor,
+    predict: Callable[[Tensor], Tensor],
+    uncertainty: Callable[[Tensor], Tensor],
+    *,
+    num_steps: int,
+    num_points: int,
+) -> Tensor:
+    """Double the resolution step by step; each step predicts its most uncertain cells anew.
+
+    Args:
+        logits: (N, C, H, W).
+        predict: coordinates (N, P, 2) -> logits (N, P, C) there.
+        uncertainty: (N, C, H, W) logits -> (N, H, W), larger is less certain.
+        num_points: P of a step; all cells, where a map has fewer.
+
+    Returns:
+        (N, C, 2^num_steps H, 2^num_steps W) logits; ``logits`` itself without a step.
+    """
+    logits = logits.contiguous()  # interpolation would keep channels-last
+    for _ in range(num_steps):
+        logits = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
+        predict_uncertain_cells_(logits, predict, uncertainty, num_points)
+    return logits
+
+
+def predict_uncertain_cells_(
+    logits: Tensor,
+    predict: Callable[[Tensor], Tensor],
+    uncertainty: Callable[[Tensor], Tensor],
+    num_points: int,
+) -> None:
+    """One step of :func:`subdivide` at the resolution of contiguous ``logits`` (N, C, H, W), in
+    place."""
+    cells, coords = most_uncertain_cells(uncertainty(logits), num_points)
+    predicted = predict(coords).to(logits.dtype).transpose(1, 2)
+    cells = cells[:, None].expand_as(predicted)
+    logits.view(*logits.shape[:2], -1).scatter_(2, cells, predicted)  # a view: copies are refused
