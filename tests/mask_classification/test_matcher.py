@@ -49,7 +49,9 @@ def test_least_cost_over_all_permutations() -> None:
     logits, masks = torch.randn(2, 1, 4, 6), torch.randn(2, 1, 4, 4, 4)
     match = matcher()
     cost = match._cost(logits[:, 0], query_masks(masks), 0, targets, (8, 8))
-    for layer, ((queries, indices),) in enumerate(match(logits, query_masks(masks), [targets], (8, 8))):
+    for layer, ((queries, indices),) in enumerate(
+        match(logits, query_masks(masks), [targets], (8, 8))
+    ):
         found = cost[layer, queries, indices].sum()
         best = min(
             sum(cost[layer, query, target] for target, query in enumerate(choice))
@@ -83,7 +85,9 @@ def test_padding_does_not_count() -> None:
     cost = matcher()._cost(logits[:, 0], query_masks(masks), 0, targets, (16, 24))
     masks[..., 4:, :] = 50.0
     masks[..., 4:] = -50.0
-    assert torch.equal(cost, matcher()._cost(logits[:, 0], query_masks(masks), 0, targets, (16, 24)))
+    assert torch.equal(
+        cost, matcher()._cost(logits[:, 0], query_masks(masks), 0, targets, (16, 24))
+    )
 
 
 def test_more_targets_than_queries_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

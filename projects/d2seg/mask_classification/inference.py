@@ -138,7 +138,9 @@ def panoptic_inference(
     return id_of_query.to(owner.device)[owner], segments
 
 
-def _compete(scores: Tensor, masks: ImageMasks, resize: MaskResizer) -> tuple[Tensor, Tensor, Tensor]:
+def _compete(
+    scores: Tensor, masks: ImageMasks, resize: MaskResizer
+) -> tuple[Tensor, Tensor, Tensor]:
     """Running argmax of class x mask score over chunks of queries.
 
     Returns:

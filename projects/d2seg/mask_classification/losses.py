@@ -42,13 +42,14 @@ def pairwise_sigmoid_focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def pairwise_sigmoid_ce_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of every prediction against every target. (Q, P), (T, P) -> (Q, T)."""
-    return _pairwise_mean(F.softplus(-logits), F.softplus(logits), targets)
+    # softplus(x) where the target is 0 and softplus(-x) = softplus(x) - x where it is 1
+    return (F.softplus(logits).sum(1)[:, None] - logits @ targets.T) / targets.shape[1]
 
 
 def pairwise_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Dice loss of every prediction against every target. (Q, P), (T, P) -> (Q, T)."""
     probs = logits.sigmoid()
-    overlap = 2 * probs @ targets.T
+    overlap = 2 * (probs @ targets.T)
     return 1 - (overlap + 1) / (probs.sum(1)[:, None] + targets.sum(1)[None] + 1)
 
 

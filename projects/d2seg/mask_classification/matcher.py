@@ -1,7 +1,8 @@
 """Bipartite matching of predictions and ground truth (Carion et al. 2020, section 3.1; Cheng et al.
 2021, section 3.3).
 
-L layers, B images, Q queries, K classes, T targets of an image, (h, w) the masks' resolution.
+L layers, B images, Q queries, K classes, T targets of an image, (h, w) the masks' resolution,
+C channels of embeddings and features, P places.
 """
 
 import logging
@@ -87,25 +88,37 @@ class HungarianMatcher(nn.Module):
         padded_size: tuple[int, int],
     ) -> Tensor:
         """Cost of one image, (L, Q, T), in fp32. pred_logits: (L, Q, K+1)."""
-        logits, truth = self._mask_samples(pred_masks, image, target, padded_size)
-        with torch.autocast(logits.device.type, enabled=False):
-            logits, truth = logits.float(), truth.float()
-            mask_cost = PAIRWISE_MASK_LOSSES[self.mask_loss](logits.flatten(0, 1), truth)
-            dice_cost = pairwise_dice_loss(logits.flatten(0, 1), truth)
-            cost = self.mask_weight * mask_cost + self.dice_weight * dice_cost
-            # the negative log-likelihood is approximated by -p, as in DETR
-            class_cost = -pred_logits.float().softmax(-1)[..., target.labels]  # (L, Q, T)
-            return cost.view_as(class_cost) + self.class_weight * class_cost
+        features, truth = self._mask_samples(pred_masks, image, target, padded_size)
+        # layer by layer, because the logits of all layers together would not stay in the cache
+        mask_cost = torch.stack(
+            [
+                self._mask_cost((embeddings @ features).float(), truth)
+                for embeddings in pred_masks.embeddings[:, image]
+            ]
+        )
+        # the negative log-likelihood is approximated by -p, as in DETR
+        class_cost = -pred_logits.float().softmax(-1)[..., target.labels]  # (L, Q, T)
+        return mask_cost + self.class_weight * class_cost
 
     def _mask_samples(
         self, pred_masks: QueryMasks, image: int, target: MaskTargets, padded_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Logits (L, Q, P) and truth (T, P) at the places where masks are compared: here every
-        cell of the predictions' grid that lies in the image."""
+        """Features (C, P) and truth (T, P) in fp32 at the places where masks are compared: here
+        every cell of the predictions' grid that lies in the image.
+
+        A mask there is its query's embedding times these features.
+        """
         truth = downsample_to(target.masks, pred_masks.size, padded_size)
         height, width = truth.shape[-2:]
-        logits = pred_masks.of_image(image)[..., :height, :width]
-        return logits.flatten(2), truth.flatten(1)
+        features = pred_masks.features[image, :, :height, :width]
+        return features.flatten(1), truth.flatten(1).float()
+
+    def _mask_cost(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """(Q, P), (T, P) -> (Q, T)."""
+        with torch.autocast(logits.device.type, enabled=False):
+            mask_cost = PAIRWISE_MASK_LOSSES[self.mask_loss](logits, truth)
+            dice_cost = pairwise_dice_loss(logits, truth)
+            return self.mask_weight * mask_cost + self.dice_weight * dice_cost
 
     def _sanitise(self, costs: Tensor, targets: list[MaskTargets], sizes: list[int]) -> Tensor:
         bad = ~torch.isfinite(costs)

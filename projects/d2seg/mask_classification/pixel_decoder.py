@@ -104,7 +104,7 @@ class FPNPixelDecoder(nn.Module):
     def _encode(self, feature: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w) through the transformer encoder."""
         _, channels, height, width = feature.shape
-        position = sine_position_encoding(height, width, channels, feature.device)
+        position = sine_position_encoding(height, width, channels, feature.device, feature.dtype)
         tokens = feature.flatten(2).transpose(1, 2)  # (B, h*w, C)
         tokens = self.encoder(tokens, position.flatten(1).T[None])
         return tokens.transpose(1, 2).unflatten(2, (height, width))

@@ -4,15 +4,13 @@ embedding (Cheng et al. 2021, section 3.3).
 Matching needs all masks at a few points, the losses the matched ones, inference the confident
 ones: each computes what it needs, and no map of all layers and queries is ever made.
 
-L layers, B images, Q queries, C channels, (h, w) the masks' resolution, P points.
+L layers, B images, Q queries, C channels, (h, w) the masks' resolution.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from ..layers.point_sample import point_sample
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,6 @@ class QueryMasks:
         """Masks of other queries at each layer. queries: (L, T) indices -> (L, T, h, w)."""
         layers = torch.arange(len(queries), device=queries.device)[:, None]
         return _product(self.embeddings[layers, image, queries], self.features[image])
-
-    def at_points(self, image: int, coords: Tensor) -> Tensor:
-        """Logits of all masks, bilinearly sampled. coords: (P, 2), (x, y) in [0, 1] over the
-        padded image -> (L, Q, P).
-
-        Sampling and the product are linear, so the features are sampled and not the masks.
-        """
-        sampled = point_sample(self.features[image][None], coords[None])[0]  # (C, P)
-        return self.embeddings[:, image] @ sampled
 
 
 def _product(embeddings: Tensor, features: Tensor) -> Tensor:

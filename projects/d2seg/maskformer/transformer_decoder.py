@@ -83,7 +83,7 @@ class MaskFormerDecoder(nn.Module):
 
     def _decode(self, memory: Tensor) -> Tensor:
         batch_size, channels, height, width = memory.shape
-        memory_pos = sine_position_encoding(height, width, channels, memory.device)
+        memory_pos = sine_position_encoding(height, width, channels, memory.device, memory.dtype)
         memory_pos = memory_pos.flatten(1).T[None]  # (1, h*w, C)
         memory = memory.flatten(2).transpose(1, 2)  # (B, h*w, C)
         query_pos = self.query_embed.weight.expand(batch_size, -1, -1)
