@@ -3,22 +3,24 @@
 The files on the hub have DETR's old names in the transformer decoder; models in memory have newer
 ones since transformers 5. Both are read, the former are written.
 
-Backbones: Swin, ResNet, and any timm model. Dropped are what no output depends on, the norm of the
-pooled Swin feature and the counts of batch norms, and the class weights of the loss. Written
-checkpoints get the former two as transformers initialises them, so that nothing is missing there.
+Backbones: Swin, ResNet, and any timm model, see ``huggingface_backbones``. The class weights of the
+loss are dropped: here they follow from the config.
 """
 
 from collections.abc import Set
 
-import torch
-
-from ..naming import NameTable, StateDict, without
+from ..naming import NameTable, StateDict
+from .huggingface_backbones import (
+    ENCODER,
+    RESNET_AND_TIMM,
+    split_timm_resnet,
+    swin_pairs,
+    with_unused,
+    without_unused,
+)
 from .layout import Export, Layout
-from .resnet import LAYOUT as RESNET
 
-_ENCODER = "model.pixel_level_module.encoder."
-_TIMM = _ENCODER + "_backbone."
-_POOLED_NORM = _ENCODER + "model.layernorm."
+_POOLED_NORM = ENCODER + "model.layernorm."
 _FPN = "model.pixel_level_module.decoder.fpn."
 _DECODER = "model.transformer_module.decoder."
 
@@ -30,50 +32,6 @@ _NEWER_NAMES = NameTable(
     ],
     prefixes=(_DECODER, _DECODER),
 )
-_SWIN = [
-    (_ENCODER + theirs, "backbone." + ours)
-    for theirs, ours in [
-        ("model.embeddings.patch_embeddings.projection.{name}", "patch_embed.proj.{name}"),
-        ("model.embeddings.norm.{name}", "patch_embed.norm.{name}"),
-        ("model.encoder.layers.{i}.downsample.{name}", "layers.{i}.downsample.{name}"),
-        ("hidden_states_norms.{i}.{name}", "norm{i}.{name}"),
-    ]
-]
-_SWIN_BLOCK = [
-    (
-        f"{_ENCODER}model.encoder.layers.{{i}}.blocks.{{j}}.{theirs}",
-        f"backbone.layers.{{i}}.blocks.{{j}}.{ours}",
-    )
-    for theirs, ours in [
-        ("layernorm_before.{name}", "norm1.{name}"),
-        ("attention.self.query.{name}", "attn.qkv.{name}[q]"),
-        ("attention.self.key.{name}", "attn.qkv.{name}[k]"),
-        ("attention.self.value.{name}", "attn.qkv.{name}[v]"),
-        ("attention.self.relative_position_{name}", "attn.relative_position_{name}"),
-        ("attention.output.dense.{name}", "attn.proj.{name}"),
-        ("layernorm_after.{name}", "norm2.{name}"),
-        ("intermediate.dense.{name}", "mlp.fc1.{name}"),
-        ("output.dense.{name}", "mlp.fc2.{name}"),
-    ]
-]
-_RESNET_CONVS = [("embedder.embedder", "stem.conv1")] + [
-    (f"encoder.stages.{stage}.layers.{{i}}.{theirs}", f"res{stage + 2}.{{i}}.{ours}")
-    for stage in range(4)
-    for theirs, ours in [
-        ("layer.0", "conv1"),
-        ("layer.1", "conv2"),
-        ("layer.2", "conv3"),
-        ("shortcut", "shortcut"),
-    ]
-]
-_RESNET = [
-    (f"{_ENCODER}{theirs}.{their_part}", f"backbone.{ours}.{our_part}")
-    for theirs, ours in _RESNET_CONVS
-    for their_part, our_part in [
-        ("convolution.weight", "weight"),
-        ("normalization.{name}", "norm.{name}"),
-    ]
-]
 _PIXEL_DECODER = [
     (_FPN + "stem.0.weight", "pixel_decoder.output_convs.res5.weight"),
     (_FPN + "stem.1.{name}", "pixel_decoder.output_convs.res5.norm.{name}"),
@@ -119,10 +77,8 @@ _TRANSFORMER = [
 ]
 _TABLE = NameTable(
     [
-        *_SWIN,
-        *_SWIN_BLOCK,
-        *_RESNET,
-        (_TIMM + "{name}", "backbone.model.{name}"),
+        *swin_pairs(ENCODER + "model.", [f"hidden_states_norms.{i}" for i in range(4)]),
+        *RESNET_AND_TIMM,
         *_PIXEL_DECODER,
         *_ATTENTION,
         *_TRANSFORMER,
@@ -135,14 +91,8 @@ def _matches(names: Set[str]) -> bool:
 
 
 def _convert(state: StateDict) -> StateDict:
-    state = without(state, r"criterion\..*|.*\.normalization\.num_batches_tracked")
-    state = {n: tensor for n, tensor in state.items() if not n.startswith(_POOLED_NORM)}
-    timm = {n.removeprefix(_TIMM): tensor for n, tensor in state.items() if n.startswith(_TIMM)}
-    backbone: StateDict = {}
-    if RESNET.matches(timm.keys()):  # this project's configs take detectron2's ResNet
-        backbone = RESNET.convert(timm)
-        state = {n: tensor for n, tensor in state.items() if not n.startswith(_TIMM)}
-    return backbone | _TABLE.to_ours(_NEWER_NAMES.to_ours(state))
+    backbone, rest = split_timm_resnet(without_unused(state, _POOLED_NORM))
+    return backbone | _TABLE.to_ours(_NEWER_NAMES.to_ours(rest))
 
 
 def _is_ours(names: Set[str]) -> bool:
@@ -153,20 +103,13 @@ def _is_ours(names: Set[str]) -> bool:
     }
     has_encoder = any(name.startswith("pixel_decoder.encoder.") for name in names)
     has_deep_stem = "backbone.stem.conv2.weight" in names
-    return needed <= names and not has_encoder and not has_deep_stem
+    is_mask2former = "transformer_decoder.query_feat.weight" in names
+    return needed <= names and not (has_encoder or has_deep_stem or is_mask2former)
 
 
 def _export(state: StateDict) -> StateDict:
-    exported = _TABLE.to_theirs(state)
-    last_norm = exported.get(_ENCODER + "hidden_states_norms.3.weight")
-    if last_norm is not None:
-        exported[_POOLED_NORM + "weight"] = torch.ones_like(last_norm)
-        exported[_POOLED_NORM + "bias"] = torch.zeros_like(last_norm)
-    for name in list(exported):
-        if name.endswith(".normalization.running_mean"):
-            count = name.replace("running_mean", "num_batches_tracked")
-            exported.setdefault(count, torch.tensor(0))
-    return exported
+    last_norm = ENCODER + "hidden_states_norms.3."
+    return with_unused(_TABLE.to_theirs(state), _POOLED_NORM, last_norm)
 
 
 LAYOUT = Layout(

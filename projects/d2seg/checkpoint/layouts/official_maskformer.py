@@ -83,11 +83,13 @@ def _is_ours(names: Set[str]) -> bool:
 
 
 def _is_our_maskformer(names: Set[str]) -> bool:
-    return {
+    needed = {
         "pixel_decoder.lateral_convs.res2.weight",
         "pixel_decoder.output_convs.res5.weight",
         "transformer_decoder.class_embed.weight",
-    } <= names
+    }
+    # which Mask2Former has
+    return needed <= names and "transformer_decoder.query_feat.weight" not in names
 
 
 def _is_our_baseline(names: Set[str]) -> bool:
