@@ -172,6 +172,35 @@ def test_poly_with_warmup_and_constant_ending(cfg):
     assert found == pytest.approx([*warmup, 0.6, 0.5, 0.4, 0.3, 0.25, 0.25, 0.25])
 
 
+def test_poly_with_an_end_other_than_zero(cfg):
+    """mmcv's rule: warm-up times ((base - end) * decay + end)."""
+    found = rates(
+        cfg,
+        *POLY,
+        *("SOLVER.WARMUP_ITERS", 2, "SOLVER.WARMUP_FACTOR", 0.5, "SOLVER.POLY_LR_POWER", 1.0),
+        *("SOLVER.BASE_LR_END", 0.2),
+    )
+    decayed = [0.8 * (1 - i / 10) + 0.2 for i in range(11)]
+    assert found == pytest.approx([0.5 * decayed[0], 0.75 * decayed[1], *decayed[2:]])
+
+
+def test_the_end_of_a_poly_schedule_is_that_of_all_groups(cfg):
+    cfg.merge_from_list([*POLY, "SOLVER.WARMUP_ITERS", 0, "SOLVER.BASE_LR_END", 0.01])
+    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (1.0, 0.1, 0.0)]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    for _ in range(10):
+        optimizer.step()
+        scheduler.step()
+    assert scheduler.get_last_lr() == pytest.approx([0.01, 0.01, 0.0])
+
+
+def test_poly_with_two_endings(cfg):
+    cfg.merge_from_list([*POLY, "SOLVER.BASE_LR_END", 0.1, "SOLVER.POLY_LR_CONSTANT_ENDING", 0.1])
+    with pytest.raises(ValueError, match=r"BASE_LR_END is 0\.1 and POLY_LR_CONSTANT_ENDING 0\.1"):
+        build_lr_scheduler(cfg, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0))
+
+
 def test_steps_without_warmup(cfg):
     found = rates(
         cfg,

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
-from detectron2.evaluation import SemSegEvaluator
+from detectron2.evaluation import CityscapesSemSegEvaluator, SemSegEvaluator
 from PIL import Image
 
 from d2seg.data.label_maps import read_id_map
 from d2seg.evaluation import SemanticEvaluator
 from d2seg.evaluation.id_maps import read_label_map
+from d2seg.evaluation.semantic import CityscapesSemanticEvaluator
 from evaluation.evaluation_cases import (
     SEMANTIC_NAME,
     evaluate,
@@ -70,6 +71,34 @@ def test_equal_to_detectron2(tmp_path):
     assert result["sem_seg"] == {k: expected["sem_seg"][k] for k in result["sem_seg"]}
 
 
+def test_labels_count_as_scores_do(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = [rng.integers(0, 300, (20, 30)).astype(np.uint16) for _ in range(2)]
+    name = make_semantic(tmp_path, labels, 300, 65535)
+    scores = [{"sem_seg": torch.from_numpy(rng.random((300, 20, 30)))} for _ in labels]
+    maps = [{"sem_seg": output["sem_seg"].max(0)[1].to(torch.int32)} for output in scores]
+    of_scores, of_maps = SemanticEvaluator(name), SemanticEvaluator(name)
+    score(of_scores, scores)
+    score(of_maps, maps)
+    assert (of_scores._conf_matrix == of_maps._conf_matrix).all()
+
+
+def test_cityscapes_takes_labels(monkeypatch):
+    """detectron2's evaluator reads scores, and writes the same files for both."""
+    written = []
+    monkeypatch.setattr(
+        CityscapesSemSegEvaluator,
+        "process",
+        lambda self, inputs, outputs: written.extend(o["sem_seg"].argmax(0) for o in outputs),
+    )
+    scores = torch.randn(19, 6, 8, generator=torch.Generator().manual_seed(0))
+    labels = scores.max(0)[1]
+    evaluator = object.__new__(CityscapesSemanticEvaluator)
+    evaluator.process([{}, {}], [{"sem_seg": scores}, {"sem_seg": labels.to(torch.int32)}])
+    assert torch.equal(written[0], labels)
+    assert torch.equal(written[1], labels)
+
+
 def test_saves_in_the_ids_of_the_data_set_things_too(tmp_path):
     """Standard panoptic metadata: the stuff mapping holds stuff only, the model predicts both."""
     name = make_semantic(
@@ -104,6 +133,7 @@ def test_separated_metadata_keep_the_stuff_mapping(tmp_path):
     [
         ({"instances": 0}, r"gives no 'sem_seg' but \['instances'\].*TEST.TASKS"),
         (semantic_output(np.zeros((2, 2)), 4), "has 3 classes, the model scores 4.*NUM_CLASSES"),
+        ({"sem_seg": torch.tensor([[0, 4]])}, "has 3 classes, the model gives the label 4: set"),
         (semantic_output(np.zeros((2, 3)), 3), r"0\.png: .*\(2, 2\).*\(2, 3\)"),
     ],
 )

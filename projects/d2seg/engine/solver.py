@@ -10,6 +10,7 @@ from detectron2.projects.deeplab.lr_scheduler import WarmupPolyLR
 from detectron2.solver import LRScheduler, get_default_optimizer_params
 from detectron2.solver import build_lr_scheduler as build_d2_lr_scheduler
 from detectron2.solver.build import reduce_param_groups
+from detectron2.solver.lr_scheduler import _get_warmup_factor_at_iter
 from torch import nn
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSche
     """SOLVER.LR_SCHEDULER_NAME: "WarmupPolyLR", or one of the step and cosine ones of detectron2.
 
     Raises:
-        ValueError: any other name.
+        ValueError: any other name; a poly schedule with both a BASE_LR_END and a
+            POLY_LR_CONSTANT_ENDING.
     """
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME not in LR_SCHEDULERS:
@@ -114,6 +116,11 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSche
         cfg.defrost()  # a step at the very end, which would have no effect, is an error there
         cfg.SOLVER.STEPS = tuple(step for step in solver.STEPS if step < solver.MAX_ITER)
         return build_d2_lr_scheduler(cfg, optimizer)
+    if solver.BASE_LR_END and solver.POLY_LR_CONSTANT_ENDING:
+        raise ValueError(
+            f"SOLVER.BASE_LR_END is {solver.BASE_LR_END} and POLY_LR_CONSTANT_ENDING "
+            f"{solver.POLY_LR_CONSTANT_ENDING}; set one of them to 0"
+        )
     return _PolyLR(
         optimizer,
         solver.MAX_ITER,
@@ -122,6 +129,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSche
         warmup_method=solver.WARMUP_METHOD,
         power=solver.POLY_LR_POWER,
         constant_ending=solver.POLY_LR_CONSTANT_ENDING,
+        lr_end=solver.BASE_LR_END,
     )
 
 
@@ -177,7 +185,28 @@ def auto_scale(cfg: CfgNode) -> CfgNode:
 
 
 class _PolyLR(WarmupPolyLR):
-    """Keeps no settings in its state, so that a resumed run obeys the config that it is given."""
+    """Decays towards SOLVER.BASE_LR_END, where that is not 0. It keeps no settings in its state, so
+    that a resumed run obeys the config that it is given."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *args, lr_end: float, **kwargs) -> None:
+        """``lr_end``: of all parameter groups alike; what a group's rate has above it decays, and
+        the warm-up applies to both (mmcv's ``min_lr``, as in SETR's recipes)."""
+        self.lr_end = lr_end
+        super().__init__(optimizer, *args, **kwargs)
+
+    def get_lr(self) -> list[float]:
+        if not self.lr_end:
+            return super().get_lr()
+        warmup = _get_warmup_factor_at_iter(
+            self.warmup_method, self.last_epoch, self.warmup_iters, self.warmup_factor
+        )
+        decay = (1 - self.last_epoch / self.max_iters) ** self.power
+        # a group below the end, for example one that is frozen by a rate of 0, stays where it is
+        ends = [min(base, self.lr_end) for base in self.base_lrs]
+        return [
+            warmup * ((base - end) * decay + end)
+            for base, end in zip(self.base_lrs, ends, strict=True)
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         return {"base_lrs": self.base_lrs, "last_epoch": self.last_epoch}

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import SemSegEvaluator
+from detectron2.evaluation import CityscapesSemSegEvaluator, SemSegEvaluator
+from torch import Tensor
 
 from .id_maps import read_label_map
 
@@ -65,7 +67,7 @@ class SemanticEvaluator(SemSegEvaluator):
 
         Args:
             inputs: dicts with ``file_name``.
-            outputs: dicts with ``sem_seg``, (K, H, W) scores.
+            outputs: dicts with ``sem_seg``, (K, H, W) scores or (H, W) integer labels.
 
         Raises:
             ValueError: the model gave no or another number of classes, the label image has another
@@ -73,8 +75,7 @@ class SemanticEvaluator(SemSegEvaluator):
         """
         for image, output in zip(inputs, outputs, strict=True):
             self._check_scores(output)
-            # max gives the same indices as argmax, and is much faster over the channels.
-            pred = output["sem_seg"].max(dim=0)[1].cpu().numpy()  # (H, W)
+            pred = _labels(output["sem_seg"])
             gt_file = self.input_file_to_gt_file[image["file_name"]]
             gt = self.sem_seg_loading_fn(gt_file, dtype=int)
             if pred.shape != gt.shape:
@@ -83,11 +84,19 @@ class SemanticEvaluator(SemSegEvaluator):
                     f"the prediction for {image['file_name']} is {pred.shape}"
                 )
             gt[gt == self._ignore_label] = self._num_classes
-            self._conf_matrix += np.bincount(
-                ((self._num_classes + 1) * pred + gt).ravel(), minlength=self._conf_matrix.size
-            ).reshape(self._conf_matrix.shape)
+            self._count(pred, gt)
             if self._output_dir is not None:
                 self._predictions.extend(self.encode_json_sem_seg(pred, image["file_name"]))
+
+    def _count(self, prediction: np.ndarray, labels: np.ndarray) -> None:
+        """Add an image, (H, W) int64; ignored pixels have the label ``num_classes``."""
+        self._conf_matrix += self._confusion(prediction, labels)
+
+    def _confusion(self, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(K + 1, K + 1) counts: rows are predictions, columns labels."""
+        pairs = (self._num_classes + 1) * prediction + labels
+        counts = np.bincount(pairs.ravel(), minlength=self._conf_matrix.size)
+        return counts.reshape(self._conf_matrix.shape)
 
     def _check_scores(self, output: Mapping) -> None:
         if "sem_seg" not in output:
@@ -95,11 +104,16 @@ class SemanticEvaluator(SemSegEvaluator):
                 f"{self._dataset_name}: the model gives no 'sem_seg' but {sorted(output)}; "
                 "take 'semantic' out of TEST.TASKS or use a model that has this output"
             )
-        num_scores = output["sem_seg"].shape[0]
-        if num_scores != self._num_classes:
+        prediction = output["sem_seg"]
+        if prediction.dim() == 3:
+            fits, found = len(prediction) == self._num_classes, f"scores {len(prediction)}"
+        else:
+            highest = int(prediction.max())
+            fits, found = highest < self._num_classes, f"gives the label {highest}"
+        if not fits:
             raise ValueError(
-                f"{self._dataset_name} has {self._num_classes} classes, the model scores "
-                f"{num_scores}: set MODEL.SEM_SEG_HEAD.NUM_CLASSES to the data set's number"
+                f"{self._dataset_name} has {self._num_classes} classes, the model {found}: set "
+                "MODEL.SEM_SEG_HEAD.NUM_CLASSES to the data set's number"
             )
 
     def _load_labels(self, path: str, dtype: type = int) -> np.ndarray:
@@ -112,3 +126,26 @@ class SemanticEvaluator(SemSegEvaluator):
                 f"{self._ignore_label}"
             )
         return labels
+
+
+class CityscapesSemanticEvaluator(CityscapesSemSegEvaluator):
+    """detectron2's, which takes scores, for models that give labels, too."""
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        super().process(inputs, [{"sem_seg": _scores(output["sem_seg"])} for output in outputs])
+
+
+def _labels(prediction: Tensor) -> np.ndarray:
+    """(K, H, W) scores or (H, W) labels -> (H, W) int64."""
+    if prediction.dim() == 3:
+        # max gives the same indices as argmax, and is much faster over the channels
+        prediction = prediction.max(dim=0)[1]
+    return prediction.cpu().numpy().astype(np.int64, copy=False)
+
+
+def _scores(prediction: Tensor) -> Tensor:
+    """(H, W) labels -> scores (K, H, W), 1 for the label; scores stay as they are."""
+    if prediction.dim() == 3:
+        return prediction
+    classes = torch.arange(int(prediction.max()) + 1, device=prediction.device)
+    return (prediction == classes[:, None, None]).to(torch.uint8)

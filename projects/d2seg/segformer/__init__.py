@@ -1,0 +1,6 @@
+"""SegFormer (Xie et al. 2021, "SegFormer: Simple and Efficient Design for Semantic Segmentation
+with Transformers")."""
+
+from .model import SegFormer
+
+__all__ = ["SegFormer"]

@@ -1,0 +1,132 @@
+"""The all-MLP head of SegFormer (Xie et al. 2021, section 3.2).
+
+B batch, C channels of a level, D of the head, K classes, (H, W) the finest level.
+"""
+
+import torch
+from detectron2.layers import ShapeSpec, get_norm
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..per_pixel.resampling import resize_step
+
+# of a strip of hidden values on a CPU: 2 MiB in fp32
+_STRIP_VALUES = 1 << 19
+
+
+class SegFormerHead(nn.Module):
+    """A linear layer per level, all resized to the finest, concatenated, fused and classified.
+
+    The layers before the norm are linear in each pixel, bilinear resizing is linear among pixels,
+    and the two commute. So a level's linear layer and its part of the fusing one are multiplied to
+    a single matrix (D, C), which is applied at the level's own resolution; the results are resized
+    and added. At inference the norm is part of that matrix, too.
+    """
+
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        num_classes: int,
+        embed_dim: int = 256,
+        norm: str = "BN",
+        dropout: float = 0.1,
+    ) -> None:
+        """
+        Args:
+            input_shape: of the levels that the head takes.
+            norm: a name of detectron2's ``get_norm``, of a kind of batch norm.
+            dropout: probability that a channel is dropped in training.
+
+        Raises:
+            ValueError: a norm of another kind.
+        """
+        super().__init__()
+        # the official layer fuses the coarsest level first
+        levels = sorted(input_shape, key=lambda name: -input_shape[name].stride)
+        self.linears = nn.ModuleDict(
+            {name: nn.Linear(input_shape[name].channels, embed_dim) for name in levels}
+        )
+        self.fuse = nn.Conv2d(len(levels) * embed_dim, embed_dim, 1, bias=False)
+        self.norm = get_norm(norm, embed_dim)
+        if not hasattr(self.norm, "running_var"):
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.NORM is '{norm}'; SegFormer's head takes a batch norm: BN, "
+                "naiveSyncBN, SyncBN or FrozenBN"
+            )
+        self.dropout = nn.Dropout2d(dropout)
+        self.predictor = nn.Conv2d(embed_dim, num_classes, 1)
+        for linear in (*self.linears.values(), self.predictor):
+            nn.init.zeros_(linear.bias)
+        nn.init.kaiming_normal_(self.fuse.weight, nonlinearity="relu")
+        nn.init.normal_(self.predictor.weight, std=0.01)
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """{level: (B, C, h, w)} -> logits (B, K, H, W)."""
+        features = {name: features[name].permute(0, 2, 3, 1) for name in self.linears}
+        weights, bias = self._folded()
+        logits = (self._train if self.training else self._infer)(features, weights, bias)
+        return logits.permute(0, 3, 1, 2)
+
+    def _train(
+        self, features: dict[str, Tensor], weights: dict[str, Tensor], bias: Tensor
+    ) -> Tensor:
+        """(B, h, w, C) of each level -> (B, H, W, K)."""
+        *coarser, finest = features
+        fused = F.linear(features[finest], weights[finest], bias).permute(0, 3, 1, 2)
+        for name in coarser:
+            level = F.linear(features[name], weights[name]).permute(0, 3, 1, 2)
+            fused = fused + _resize(level, fused.shape[-2:])
+        hidden = self.dropout(F.relu(self.norm(fused)))
+        return self._classify(hidden.permute(0, 2, 3, 1))
+
+    def _infer(
+        self, features: dict[str, Tensor], weights: dict[str, Tensor], bias: Tensor
+    ) -> Tensor:
+        """As :meth:`_train`, in strips of rows that stay in the cache. The coarser levels are
+        widened first; making them taller is then a product with few rows, added in place."""
+        *coarser, finest = features
+        batch_size, height, width, _ = features[finest].shape
+        wide = []
+        for name in coarser:
+            level = F.linear(features[name], weights[name]).permute(0, 3, 1, 2)
+            level = _resize(level, (level.shape[2], width))
+            wide.append(level.permute(0, 2, 3, 1).flatten(2))  # (B, h, W * D)
+        steps = [resize_step(level.shape[1], height) for level in wide]
+        strip = height
+        if not bias.is_cuda:
+            strip = max(1, _STRIP_VALUES // (batch_size * width * len(bias)))
+        logits = []
+        for top in range(0, height, strip):
+            fused = F.linear(features[finest][:, top : top + strip], weights[finest], bias)
+            rows = fused.flatten(2)
+            for level, step in zip(wide, steps, strict=True):
+                matrix, first = step.matrix(top, min(top + strip, height))
+                matrix = torch.from_numpy(matrix).to(rows).expand(batch_size, -1, -1)
+                rows.baddbmm_(matrix, level[:, first : first + matrix.shape[2]])
+            logits.append(self._classify(F.relu_(fused)))
+        return torch.cat(logits, 1)
+
+    def _classify(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.predictor.weight.flatten(1), self.predictor.bias)
+
+    def _folded(self) -> tuple[dict[str, Tensor], Tensor]:
+        """Each level's matrix (D, C), and the bias (D,), in fp32."""
+        with torch.autocast(self.fuse.weight.device.type, enabled=False):
+            fuse = self.fuse.weight.flatten(1)
+            shift = None
+            if not self.training:
+                scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
+                shift = self.norm.bias - self.norm.running_mean * scale
+                fuse = fuse * scale[:, None]
+            parts = fuse.chunk(len(self.linears), 1)
+            weights, bias = {}, shift
+            for (name, linear), part in zip(self.linears.items(), parts, strict=True):
+                weights[name] = part @ linear.weight
+                level_bias = part @ linear.bias
+                bias = level_bias if bias is None else bias + level_bias
+        return weights, bias
+
+
+def _resize(feature: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(feature, size=size, mode="bilinear", align_corners=False)

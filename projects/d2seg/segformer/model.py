@@ -1,0 +1,36 @@
+"""SegFormer (Xie et al. 2021) as a detectron2 meta-architecture."""
+
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+
+from ..per_pixel.segmentor import PerPixelSegmentor, per_pixel_arguments, select_features
+from .head import SegFormerHead
+
+
+def build_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> SegFormerHead:
+    head = cfg.MODEL.SEM_SEG_HEAD
+    return SegFormerHead(
+        select_features(cfg, input_shape),
+        num_classes=head.NUM_CLASSES,
+        embed_dim=cfg.MODEL.SEGFORMER.EMBED_DIM,
+        norm=head.NORM,
+        dropout=cfg.MODEL.PER_PIXEL.DROPOUT,
+    )
+
+
+@META_ARCH_REGISTRY.register()
+class SegFormer(PerPixelSegmentor):
+    """Mix Transformer, or any other backbone with a pyramid, and the all-MLP head."""
+
+    @configurable
+    def __init__(self, **parts) -> None:
+        """``parts``: see :class:`PerPixelSegmentor`."""
+        super().__init__(**parts)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        backbone = build_backbone(cfg)
+        return per_pixel_arguments(cfg, backbone) | {
+            "decode_head": build_head(cfg, backbone.output_shape()),
+        }
