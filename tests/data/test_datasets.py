@@ -38,6 +38,8 @@ TABLES = {
     "coco_stuff_171": (171, 80),
     "mapillary_vistas_65": (65, 37),
     "camvid_11": (11, 0),
+    "pascal_context_59": (59, 0),
+    "pascal_context_60": (60, 0),
 }
 CATEGORIES = [Category(9, "chair", True, (1, 2, 3)), Category(7, "floor", False, (4, 5, 6))]
 
