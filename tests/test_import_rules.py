@@ -14,8 +14,8 @@ FLOORS = {"layers": 0, "backbones": 1, "mask_classification": 2, "per_pixel": 2}
 METHOD_FLOOR = 3
 # what surrounds the models: it never imports one, and they never import it
 SUPPORT = {"data", "evaluation", "checkpoint", "engine", "visualization"}
-# modules that lie beside the folders; the support folders may import the first two
-TOP_MODULES = {"config", "configuration", "inference"}
+# modules that lie beside the folders; the support folders may import all but inference
+TOP_MODULES = {"config", "configuration", "inference", "acceleration"}
 SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest"}
 PACKAGE = PurePosixPath("projects/d2seg")
 
@@ -71,7 +71,7 @@ def import_fault(path: PurePosixPath, module: str, is_relative: bool) -> str:
     if own == "config":
         return "" if f"{module}.".startswith(f"d2seg.{other}.config.") else "models build on config"
     if own in SUPPORT or own in TOP_MODULES:
-        shared = SUPPORT | {"config", "configuration"}
+        shared = SUPPORT | TOP_MODULES - {"inference"}
         return "" if other in shared else f"{own} stands beside the models and the scripts"
     if other in SUPPORT or other in TOP_MODULES:
         return f"a model never imports {other}"

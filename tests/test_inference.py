@@ -101,6 +101,14 @@ def test_labels_of_scores_and_their_share():
     assert label_map(scores, 0.76).tolist() == [[-1, 1, -1]]
 
 
+def test_labels_stay_labels_and_take_no_threshold():
+    labels = torch.tensor([[3, 0, 200]], dtype=torch.int32)
+    assert label_map(labels).tolist() == [[3, 0, 200]]
+    assert label_map(labels).dtype == torch.int64
+    with pytest.raises(ValueError, match="a confidence threshold needs class scores"):
+        label_map(labels, 0.5)
+
+
 def test_labels_of_a_tall_map_equal_the_whole_at_once():
     scores = torch.randn(5, 600, 7, generator=torch.Generator().manual_seed(0))
     probability, labels = scores.softmax(0).max(0)

@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from .acceleration import prepare_as_configured
 from .checkpoint import Checkpointer
 from .configuration import TASKS, check_device, tasks_of
 
@@ -88,7 +89,7 @@ def build_predictor(
     model = build_model(cfg)
     Checkpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True)
     return Predictor(
-        model=model.eval(),
+        model=prepare_as_configured(cfg, model.eval()),
         task=task,
         resize=T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST),
         image_format=cfg.INPUT.FORMAT,
@@ -117,13 +118,14 @@ def set_confidence_threshold(cfg: CfgNode, threshold: float) -> None:
     """Tell the model in place, so that doubtful queries and boxes do not take pixels from others.
 
     The keys are read by detectron2's ROI heads and RetinaNet, its combination of instances and
-    stuff, and this project's mask-classification models.
+    stuff, and this project's mask-classification and per-pixel models.
     """
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = threshold
     cfg.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = threshold
     cfg.MODEL.MASK_CLASSIFICATION.TEST.OBJECT_MASK_THRESHOLD = threshold
     cfg.MODEL.MASK_CLASSIFICATION.TEST.SCORE_THRESHOLD = threshold
+    cfg.MODEL.PER_PIXEL.TEST.OUTPUT = "scores"  # labels tell no probability
 
 
 def select_confident(output: dict, task: str, threshold: float | None) -> dict:
@@ -149,11 +151,22 @@ def label_map(scores: Tensor, threshold: float | None = None) -> Tensor:
     Args:
         scores: (K, H, W). Negative ones mean logits, whose softmax is the probability; scores that
             are nowhere negative (MaskFormer's) count as relative to their sum over the classes.
+            Or (H, W) integers: the best classes themselves.
         threshold: pixels whose best class has a lower probability get -1.
 
     Returns:
         (H, W) int64 on the CPU.
+
+    Raises:
+        ValueError: a threshold for labels, which tell no probability.
     """
+    if scores.dim() == 2:
+        if threshold is not None:
+            raise ValueError(
+                "a confidence threshold needs class scores, and the model gives labels: set "
+                'MODEL.PER_PIXEL.TEST.OUTPUT to "scores"'
+            )
+        return scores.long().cpu()
     is_logits = threshold is not None and bool((scores < 0).any())
     rows = []
     for part in scores.float().split(_ROWS_AT_ONCE, dim=1):

@@ -1,0 +1,81 @@
+"""d2seg.acceleration: the plain model is the reference."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.modeling import build_model
+from torch import nn
+
+from d2seg.acceleration import fold_batch_norms, prepare_as_configured, prepare_for_inference
+from families.mask_classification import example
+from families.maskformer_config import small_config
+
+
+def conv(norm: nn.Module | None, bias: bool) -> Conv2d:
+    return Conv2d(3, 8, kernel_size=3, padding=1, bias=bias, norm=norm, activation=torch.relu)
+
+
+def randomised(norm: nn.Module) -> nn.Module:
+    for tensor in norm.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 2.0)
+    return norm
+
+
+def test_outputs_stay() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        conv(randomised(FrozenBatchNorm2d(8)), bias=False),
+        Conv2d(8, 8, kernel_size=1, norm=randomised(nn.BatchNorm2d(8))),
+        Conv2d(8, 8, kernel_size=1, norm=nn.GroupNorm(2, 8)),
+        Conv2d(8, 4, kernel_size=1),
+    ).eval()
+    image = torch.randn(2, 3, 9, 7)
+    with torch.no_grad():
+        expected = model(image)
+        assert fold_batch_norms(model) == 2
+        torch.testing.assert_close(model(image), expected, atol=1e-5, rtol=1e-5)
+    assert model[0].norm is None
+    assert isinstance(model[2].norm, nn.GroupNorm)
+
+
+def test_training_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"call model\.eval\(\) first"):
+        fold_batch_norms(conv(FrozenBatchNorm2d(8), bias=False))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 5e-2)], ids=["fp32", "bf16"]
+)
+@pytest.mark.parametrize("name", ["ade20k_semantic_resnet50", "coco_panoptic_swin_tiny"])
+def test_prepared_maskformer(
+    repo_dir: Path, name: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    torch.manual_seed(0)
+    model = build_model(small_config(repo_dir, name)).eval()
+    batch = [example(64, 96, []), example(50, 70, [], seed=1)]
+    with torch.inference_mode():
+        expected = [result["sem_seg"] for result in model(batch)]
+    with torch.no_grad():
+        prepare_for_inference(model, dtype)
+        actual = [result["sem_seg"] for result in model(batch)]
+    assert model.pixel_mean.dtype == torch.float32
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    for ours, reference in zip(actual, expected, strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - reference).norm() / reference.norm() < tolerance
+
+
+def test_dtype_of_the_config(repo_dir: Path) -> None:
+    cfg = small_config(repo_dir)
+    cfg.TEST.DTYPE = "bf16"
+    model = prepare_as_configured(cfg, build_model(cfg))
+    assert next(model.parameters()).dtype == torch.bfloat16
+    cfg.TEST.TASKS = []
+    with pytest.raises(ValueError, match=r"TEST\.DTYPE bf16 is for d2seg's models"):
+        prepare_as_configured(cfg, model)
+    cfg.TEST.DTYPE = "int8"
+    with pytest.raises(ValueError, match=r"TEST.DTYPE is 'int8'; choose from \['fp32', 'bf16'"):
+        prepare_as_configured(cfg, model)

@@ -1,0 +1,121 @@
+"""This project's side. It reads the weights that the peer wrote, through its checkpoint layouts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+
+# isort: split
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Instances
+from torch import Tensor, nn
+
+from d2seg.acceleration import prepare_for_inference
+from d2seg.checkpoint.layouts import find_layout
+from d2seg.configuration import load_config
+from d2seg.inference import label_map
+from d2seg.mask_classification import inference
+from d2seg.mask_classification.query_masks import ImageMasks
+
+from .runner import Outputs, Runner, result_arrays
+from .works import CONFIGS, DTYPES, TRAINING_SIZE, Work, ground_truth, padded, picture, queries
+
+
+class Ours(Runner):
+    """This project."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        facts = self.model_facts
+        if work.what == "postprocess":
+            self.step = self._postprocess()
+            return
+        cfg = load_config(str(CONFIGS / f"{facts.config}.yaml"))
+        cfg.MODEL.DEVICE = work.device
+        cfg.TEST.TASKS = [facts.task]
+        self.model = build_model(cfg)
+        self._load(self.model)
+        if work.what == "training":
+            self.model.train()
+            self.step = self._training_step()
+            return
+        self.model.eval()
+        prepare_for_inference(self.model, DTYPES[work.dtype])
+        image = picture(facts.size)
+        example = {"image": image, "height": facts.size[0], "width": facts.size[1]}
+        self.step = lambda: self._infer(example)
+
+    def _in_dtype(self) -> Any:
+        if self.work.what == "inference":  # the model was brought to its dtype
+            return self.step()
+        return super()._in_dtype()
+
+    @torch.inference_mode()
+    def _infer(self, example: dict) -> Tensor:
+        result = self.model([example])[0]
+        if self.model_facts.task == "panoptic":
+            return result["panoptic_seg"][0]
+        return label_map(result["sem_seg"])
+
+    def _load(self, model: nn.Module) -> None:
+        if not self.weights_file.is_file():  # without a peer
+            return
+        state = torch.load(self.weights_file, weights_only=True)
+        missing, unexpected = model.load_state_dict(
+            find_layout(state.keys()).convert(state), strict=False
+        )
+        if missing or unexpected:
+            raise ValueError(f"weights do not fit: missing {missing}, unexpected {unexpected}")
+
+    @torch.inference_mode()
+    def _raw_outputs(self) -> Outputs:
+        model, size = self.model, self.model_facts.size
+        pixels = padded(model._normalise(picture(size))[None])
+        features = model.backbone(pixels)
+        if self.model_facts.kind == "pixels":
+            return [model.decode_head(features).float().cpu().numpy()]
+        logits, masks = model.transformer_decoder(model.pixel_decoder(features))
+        return [logits[-1].float().cpu().numpy(), masks.all()[-1].float().cpu().numpy()]
+
+    def outputs(self) -> Outputs:
+        if self.work.what == "inference":
+            return self._raw_outputs()
+        if self.work.what == "training":
+            return []  # the points of the losses are drawn at random
+        return result_arrays(self.work.task, self.step())
+
+    def _training_step(self) -> Callable[[], Any]:
+        classes, masks = ground_truth(self.model_facts.num_classes)
+        instances = Instances(TRAINING_SIZE, gt_classes=classes, gt_masks=BitMasks(masks))
+        example = {"image": picture(TRAINING_SIZE), "instances": instances}
+
+        def step() -> None:
+            self.model.zero_grad()
+            losses = self.model([example])
+            sum(losses.values()).backward()
+
+        return step
+
+    def _postprocess(self) -> Callable[[], Any]:
+        num_classes, task = self.model_facts.num_classes, self.work.task
+        logits, *parts = (t.to(self.device) for t in queries(num_classes))
+        masks = ImageMasks(*parts)
+        resize = inference.MaskResizer((800, 1088), (800, 1067))
+        things = frozenset(range(80))
+        functions = {
+            "panoptic": lambda: inference.panoptic_inference(
+                logits,
+                masks,
+                resize,
+                thing_ids=things,
+                object_mask_threshold=0.8,
+                overlap_threshold=0.8,
+                intersect=True,
+            ),
+            "instance": lambda: inference.instance_inference(
+                logits, masks, resize, thing_ids=things, max_instances=100, score_threshold=0.0
+            ),
+            "semantic": lambda: inference.semantic_inference(logits, masks, resize),
+        }
+        return torch.inference_mode()(functions[task])

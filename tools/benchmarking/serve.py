@@ -1,0 +1,31 @@
+"""The body of a side's process."""
+
+from multiprocessing.connection import Connection
+
+import torch
+
+from .runner import Runner
+from .works import Work
+
+
+def serve(connection: Connection, name: str, work: Work) -> None:
+    """Answer requests until "end"; ``name`` is "ours", "transformers" or "plain"."""
+    torch.manual_seed(0)
+    runner: Runner | None = None
+    while (request := connection.recv()) != "end":
+        if request == "prepare":
+            runner = runner_named(name)(work)
+            connection.send("ready")
+        else:
+            connection.send(getattr(runner, request)())
+
+
+def runner_named(name: str) -> type[Runner]:
+    """Neither side's process imports the other's packages, for the sake of its peak memory."""
+    if name == "ours":
+        from .ours import Ours
+
+        return Ours
+    from .peers import Plain, Transformers
+
+    return {"transformers": Transformers, "plain": Plain}[name]
