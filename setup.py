@@ -37,7 +37,7 @@ EXTRAS_REQUIRE = {
         "hypothesis>=6.100,<7",
         "ruff>=0.17,<0.18",  # one minor version: the next one may format differently
         "transformers>=4.50,<6",  # the reference that models are compared with
-        "h5py>=3.10,<4",  # MATLAB files of the HDF5 kind (COCO-Stuff 10k)
+        "h5py>=3.10,<4",  # HDF5: MATLAB files (COCO-Stuff 10k), medical volumes
         "faster-coco-eval>=1.6,<2",  # a compiled COCO AP, compared with pycocotools
     ],
 }

@@ -8,8 +8,9 @@ With MODEL.DEVICE cpu, ``--num-gpus`` is the number of CPU processes. Processes 
 by torchrun. On SIGTERM or Ctrl-C the step is finished and a checkpoint saved; ``--resume`` goes on
 from there.
 
-Exit codes: 0 done; 1 failed; 2 a mistake in the command, config or data, said in one line (set
-D2SEG_TRACEBACK=1 to see where); 128 + n ended by signal n, resumable.
+Exit codes: 0 done; 1 failed, or scored without volumes that could not be read; 2 a mistake in the
+command, config or data, said in one line (set D2SEG_TRACEBACK=1 to see where); 128 + n ended by
+signal n, resumable.
 """
 
 import argparse
@@ -27,8 +28,10 @@ from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
+from d2seg.acceleration import prepare_as_configured
 from d2seg.checkpoint import Checkpointer
 from d2seg.engine import Trainer, run, setup
+from d2seg.evaluation import num_unreadable
 
 logger = logging.getLogger("d2seg.train_net")
 
@@ -57,13 +60,12 @@ def main(args: argparse.Namespace) -> int:
     """What each process does."""
     cfg = setup(args)
     if args.eval_only:
-        finish(cfg, evaluate(cfg, args.resume))
-        return 0
+        return finish(cfg, evaluate(cfg, args.resume))
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     results = trainer.train()
     if results and trainer.exit_code == 0:
-        finish(cfg, results)
+        return finish(cfg, results)
     return trainer.exit_code
 
 
@@ -72,17 +74,22 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     model = Trainer.build_model(cfg)
     checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)
-    return Trainer.test(cfg, model)
+    return Trainer.test(cfg, prepare_as_configured(cfg, model))
 
 
-def finish(cfg: CfgNode, results: dict[str, Any]) -> None:
+def finish(cfg: CfgNode, results: dict[str, Any]) -> int:
     """Write the scores of the final weights to results.json, then compare them with
-    TEST.EXPECTED_RESULTS: the process ends with code 1 where they differ."""
+    TEST.EXPECTED_RESULTS: the process ends with code 1 where they differ.
+
+    Returns:
+        An exit code, 1 if volumes could not be read and the others were scored alone.
+    """
     if comm.is_main_process():
         path = Path(cfg.OUTPUT_DIR) / "results.json"
         path.write_text(json.dumps(results, indent=2, default=float) + "\n")
         logger.info("Results: %s", path)
         verify_results(cfg, results)
+    return int(num_unreadable(results) > 0)
 
 
 if __name__ == "__main__":

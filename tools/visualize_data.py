@@ -33,6 +33,7 @@ from d2seg.data.catalog import check_files, kind_of, metadata_of
 from d2seg.data.declaration import register_declarations
 from d2seg.data.label_maps import read_labels
 from d2seg.data.mappers import build_mapper
+from d2seg.data.medical.files import is_array_file, read_slice
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
 
@@ -99,6 +100,8 @@ def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
 
 def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
     """(H, W, 3) uint8 RGB: segments if there are any, else instances, else the label map."""
+    if is_array_file(entry["file_name"]):
+        return draw_slice(entry, metadata)
     image = utils.read_image(entry["file_name"], "RGB")
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
     if "pan_seg_file_name" in entry:
@@ -114,6 +117,18 @@ def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
     return visualizer.output.get_image()
 
 
+def draw_slice(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a medical slice, its background left clear."""
+    image, labels = read_slice(entry["file_name"], entry.get("slice_index"))
+    grey = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    visualizer = Visualizer(
+        np.stack([grey] * 3, axis=-1), metadata, instance_mode=ColorMode.SEGMENTATION
+    )
+    shown = np.where(labels == 0, len(metadata.stuff_classes), labels)  # no class: not drawn
+    visualizer.draw_sem_seg(shown, area_threshold=0, alpha=0.6)
+    return visualizer.output.get_image()
+
+
 def mapper_drawing(cfg: CfgNode) -> Draw:
     mapper = build_mapper(cfg, is_train=True)
 
@@ -121,6 +136,8 @@ def mapper_drawing(cfg: CfgNode) -> Draw:
         sample = mapper(entry)
         if sample is None:
             raise ValueError("the mapper leaves this image out")
+        if cfg.INPUT.MAPPER == "slice":  # values of 0..1
+            sample["image"] = 255 * sample["image"].clamp(0, 1)
         return draw_sample(sample, metadata, cfg.INPUT.FORMAT)
 
     return draw

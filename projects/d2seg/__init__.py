@@ -11,7 +11,17 @@ warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.* is deprecated
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
 
-from . import backbones, data, maskformer  # noqa: E402, F401  (imported for their registrations)
+from . import (  # noqa: E402, F401  (imported for their registrations)
+    backbones,
+    data,
+    mask2former,
+    maskformer,
+    pointrend,
+    segformer,
+    setr,
+    topformer,
+    transunet,
+)
 from .config import add_d2seg_config  # noqa: E402
 
 __all__ = ["add_d2seg_config"]

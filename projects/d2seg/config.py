@@ -8,8 +8,15 @@ zoo run unchanged.
 from detectron2.config import CfgNode as CN
 from detectron2.projects.deeplab import add_deeplab_config
 
+from .mask2former.config import add_mask2former_config
 from .mask_classification.config import add_mask_classification_config
 from .maskformer.config import add_maskformer_config
+from .per_pixel.config import add_per_pixel_config
+from .pointrend.config import add_pointrend_config
+from .segformer.config import add_segformer_config
+from .setr.config import add_setr_config
+from .topformer.config import add_topformer_config
+from .transunet.config import add_transunet_config
 
 
 def add_d2seg_config(cfg: CN) -> None:
@@ -23,12 +30,21 @@ def add_d2seg_config(cfg: CN) -> None:
     _add_solver_config(cfg)
     _add_test_config(cfg)
     _add_backbone_config(cfg)
+    _add_point_head_config(cfg)
     add_mask_classification_config(cfg)
+    add_per_pixel_config(cfg)
+    add_segformer_config(cfg)
+    add_setr_config(cfg)
+    add_topformer_config(cfg)
     add_maskformer_config(cfg)
+    add_transunet_config(cfg)
+    add_pointrend_config(cfg)
+    add_mask2former_config(cfg)
 
 
 def _add_input_config(cfg: CN) -> None:
-    # "detectron2" (its DatasetMapper), "semantic", "instance" or "panoptic"
+    # "detectron2" (its DatasetMapper), "semantic", "instance", "panoptic", or "slice" (of medical
+    # volumes)
     cfg.INPUT.MAPPER = "detectron2"
     # "resize_crop" (short edge, then crop), "lsj" (large-scale jitter) or
     # "detr" (resize, or resize-crop-resize, at even odds)
@@ -37,6 +53,8 @@ def _add_input_config(cfg: CN) -> None:
     cfg.INPUT.COLOR_AUG_SSD = False
     # (height, width) that the training mapper pads to, right and bottom; empty: no padding there
     cfg.INPUT.PAD_SIZE = ()
+    # (height, width) that the mapper "slice" zooms to, in training and at test time
+    cfg.INPUT.SLICE_SIZE = (224, 224)
     # large-scale jitter (Ghiasi et al. 2021): resize by a factor in [MIN_SCALE, MAX_SCALE] of the
     # square IMAGE_SIZE, then crop to it
     cfg.INPUT.LSJ = CN()
@@ -69,6 +87,11 @@ def _add_test_config(cfg: CN) -> None:
     # of "semantic", "instance", "panoptic": what the model outputs and the evaluators score.
     # Empty: what a stock detectron2 meta-architecture does anyway.
     cfg.TEST.TASKS = []
+    # the semantic evaluator also scores the pixels that are at most so many pixels from a border
+    # between two classes; 0: off
+    cfg.TEST.BOUNDARY_WIDTH = 0
+    # "fp32", "bf16" or "fp16": of the weights in --eval-only and in the demo
+    cfg.TEST.DTYPE = "fp32"
     # e.g. "panoptic_seg/PQ": keeps model_best.pth and serves early stopping; empty: off
     cfg.TEST.BEST_METRIC = ""
     # stop after so many evaluations without a better BEST_METRIC; 0: off
@@ -85,7 +108,55 @@ def _add_backbone_config(cfg: CN) -> None:
     cfg.MODEL.SWIN.DROP_PATH_RATE = 0.3
     cfg.MODEL.SWIN.USE_CHECKPOINT = False
     cfg.MODEL.SWIN.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.HYBRID_VIT = CN()
+    cfg.MODEL.HYBRID_VIT.CNN_DEPTHS = [3, 4, 9]  # of ResNetV2 up to stride 16; empty: no ResNet
+    cfg.MODEL.HYBRID_VIT.CNN_WIDTH = 64  # channels of its root
+    cfg.MODEL.HYBRID_VIT.IMAGE_SIZE = 224  # side of the training images: the grid of positions
+    cfg.MODEL.HYBRID_VIT.EMBED_DIM = 768
+    cfg.MODEL.HYBRID_VIT.DEPTH = 12
+    cfg.MODEL.HYBRID_VIT.NUM_HEADS = 12
+    cfg.MODEL.HYBRID_VIT.MLP_RATIO = 4.0
+    cfg.MODEL.HYBRID_VIT.DROPOUT = 0.1
+    cfg.MODEL.HYBRID_VIT.USE_CHECKPOINT = False
+    cfg.MODEL.MIT = CN()  # B0; see table 6 of the SegFormer paper for the others
+    cfg.MODEL.MIT.EMBED_DIMS = [32, 64, 160, 256]
+    cfg.MODEL.MIT.DEPTHS = [2, 2, 2, 2]
+    cfg.MODEL.MIT.NUM_HEADS = [1, 2, 5, 8]
+    cfg.MODEL.MIT.REDUCTIONS = [8, 4, 2, 1]  # of each side of the map that is attended to
+    cfg.MODEL.MIT.MLP_RATIO = 4.0
+    cfg.MODEL.MIT.DROP_PATH_RATE = 0.1
+    cfg.MODEL.MIT.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.VIT = CN()
+    cfg.MODEL.VIT.NAME = "vit_large_patch16_384"  # any plain vision transformer of timm
+    cfg.MODEL.VIT.PRETRAINED = False  # True: timm loads its own weights
+    cfg.MODEL.VIT.IMG_SIZE = (512, 512)  # (height, width) of the position embedding
+    cfg.MODEL.VIT.PATCH_SIZE = 0  # 0: the model's own
+    cfg.MODEL.VIT.DEPTH = 0  # 0: the model's own
+    cfg.MODEL.VIT.CLASS_TOKEN = True
+    cfg.MODEL.VIT.DROP_PATH_RATE = 0.0
+    cfg.MODEL.VIT.USE_CHECKPOINT = False
+    cfg.MODEL.VIT.OUT_FEATURES = ["block10", "block15", "block20", "block24"]  # after n blocks
+    # what BACKBONE.NAME build_fpn_backbone builds the pyramid on: the name of another backbone
+    cfg.MODEL.FPN.BOTTOM_UP = "build_timm_backbone"
     cfg.MODEL.TIMM = CN()
     cfg.MODEL.TIMM.NAME = "convnext_tiny"  # any timm model that supports features_only
     cfg.MODEL.TIMM.PRETRAINED = False  # True: timm loads its own weights
     cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+
+
+def _add_point_head_config(cfg: CN) -> None:
+    """PointRend's point head, for instances and for any per-pixel method; the defaults are those of
+    instances (Kirillov et al. 2020, section 4.1)."""
+    cfg.MODEL.POINT_HEAD = node = CN()
+    # puts it behind the decode head of a per-pixel method; PointRend for instances always has it
+    node.ENABLED = False
+    # feature maps of the backbone that give the fine features, joined along their channels
+    node.IN_FEATURES = ["p2"]
+    node.FC_DIM = 256
+    node.NUM_FC = 3
+    node.COARSE_PRED_EACH_LAYER = True  # or the coarse prediction joins the first layer's input
+    node.TRAIN_NUM_POINTS = 196
+    node.OVERSAMPLE_RATIO = 3.0  # k of section 3.1
+    node.IMPORTANCE_SAMPLE_RATIO = 0.75  # beta of section 3.1
+    node.SUBDIVISION_STEPS = 5
+    node.SUBDIVISION_NUM_POINTS = 784

@@ -40,6 +40,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "model.safetensors": lambda path: save_file(WEIGHTS, path),
     "zoo.pkl": lambda path: save_pickle({"model": ARRAYS, "__author__": "x"}, path),
     "swin.pkl": lambda path: save_pickle({"model": WEIGHTS, "matching_heuristics": True}, path),
+    "jax.npz": lambda path: np.savez(path, **ARRAYS),
     "torch.pkl": lambda path: torch.save({"model": WEIGHTS}, path),
     "pycls.pyth": lambda path: torch.save({"model_state": WEIGHTS, "epoch": 1}, path),
 }

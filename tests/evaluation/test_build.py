@@ -6,15 +6,14 @@ import logging
 
 import numpy as np
 import pytest
-from detectron2.config import get_cfg
 from detectron2.evaluation import (
     CityscapesInstanceEvaluator,
-    CityscapesSemSegEvaluator,
     DatasetEvaluators,
     PascalVOCDetectionEvaluator,
 )
 from PIL import Image
 
+from d2seg.configuration import load_config
 from d2seg.evaluation import (
     InstanceEvaluator,
     PanopticEvaluator,
@@ -22,6 +21,7 @@ from d2seg.evaluation import (
     build_evaluator,
 )
 from d2seg.evaluation import build as build_module
+from d2seg.evaluation.semantic import CityscapesSemanticEvaluator
 from evaluation.evaluation_cases import register, register_coco, unregister
 
 NAME = "evaluation_test_build"
@@ -36,7 +36,7 @@ def clean_catalog():
 
 @pytest.fixture
 def cfg():
-    cfg = get_cfg()
+    cfg = load_config(None)
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 3
     return cfg
 
@@ -240,13 +240,13 @@ def test_missing_packages_are_named(cfg, tmp_path, monkeypatch, kind, task, pack
     ("kind", "expected"),
     [
         ("cityscapes_instance", {"instance": CityscapesInstanceEvaluator}),
-        ("cityscapes_sem_seg", {"semantic": CityscapesSemSegEvaluator}),
+        ("cityscapes_sem_seg", {"semantic": CityscapesSemanticEvaluator}),
         (
             "cityscapes_panoptic_seg",
             {
                 "panoptic": PanopticEvaluator,
                 "instance": CityscapesInstanceEvaluator,
-                "semantic": CityscapesSemSegEvaluator,
+                "semantic": CityscapesSemanticEvaluator,
             },
         ),
     ],

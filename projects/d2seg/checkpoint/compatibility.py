@@ -21,7 +21,11 @@ _OPTIONAL = re.compile(
 # tensors with a row per class, the number of rows beyond the classes, the classes' config key
 _CLASS_HEADS = [
     (r"(.*\.)?class_embed\.(weight|bias)", 1, "MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
-    (r"sem_seg_head\.predictor\.(weight|bias)", 0, "MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
+    (
+        r"((sem_seg|decode)_head|auxiliary_heads\.[0-9]+)\.predictor\.(weight|bias)",
+        0,
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+    ),
     (r"sem_seg_head\..*\.query_embed\.weight", 0, "MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
     (r"roi_heads\..*\.cls_score\.(weight|bias)", 1, "MODEL.ROI_HEADS.NUM_CLASSES"),
 ]

@@ -64,8 +64,13 @@ def place_backbone(converted: StateDict, original: StateDict, model_names: Set[s
         converted,
         renamed(converted, r"^backbone\.", "backbone.bottom_up."),  # inside detectron2's FPN
         renamed(converted, r"^backbone\.", ""),  # the backbone by itself
+        renamed(converted, r"^backbone\.", "backbone.model."),  # a layout of timm's names, in timm
         renamed(original, "^", "backbone."),  # saved from a backbone by itself
         in_timm,  # d2seg's TimmBackbone
+        renamed(in_timm, r"^backbone\.", "backbone.net."),  # inside detectron2's simple pyramid
+        # inside SETR's aggregation
+        renamed(converted, r"^backbone\.", "backbone.bottom_up.model."),
+        renamed(in_timm, r"^backbone\.", "backbone.bottom_up."),
         # where timm flattens the first level: stages.0.blocks -> stages_0.blocks
         renamed(in_timm, r"^(backbone\.model\.[a-z]+)\.([0-9]+)\.", r"\1_\2."),
     ]

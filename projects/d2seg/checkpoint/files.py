@@ -67,7 +67,7 @@ def _near(path: str) -> str:
 
 def read_checkpoint(path: str) -> dict[str, Any]:
     """Read a local checkpoint of any known format: .safetensors, transformers' index of shards,
-    detectron2's and Caffe2's .pkl, and what ``torch.save`` wrote under any other name.
+    detectron2's and Caffe2's .pkl, JAX's .npz, and what ``torch.save`` wrote under any other name.
 
     Returns:
         ``model``: {name: tensor on the CPU}; besides, what else the file holds, and for Caffe2's
@@ -111,6 +111,9 @@ def _read(path: str) -> Any:
         return load_safetensors(path)
     if path.endswith(".index.json"):
         return _read_shards(Path(path))
+    if path.endswith(".npz"):
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
     with open(path, "rb") as file:
         is_zip = file.read(2) == b"PK"  # torch.save, also where a .pkl was asked for
         if path.endswith(".pkl") and not is_zip:

@@ -1,5 +1,5 @@
 """Data sets, mappers and loaders. Importing this package registers the data sets."""
 
-from . import datasets, shapes
+from . import datasets, medical, shapes
 
-__all__ = ["datasets", "shapes"]
+__all__ = ["datasets", "medical", "shapes"]

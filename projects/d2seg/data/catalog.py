@@ -10,7 +10,7 @@ from detectron2.utils.file_io import PathManager
 
 logger = logging.getLogger(__name__)
 
-_SEMANTIC_TYPES = {"sem_seg", "cityscapes_sem_seg"}
+_SEMANTIC_TYPES = {"sem_seg", "cityscapes_sem_seg", "volumes"}
 _INSTANCE_TYPES = {"coco", "lvis", "cityscapes_instance", "pascal_voc"}
 # The keys that hold numbers of classes in detectron2's own meta-architectures, and the task whose
 # classes they count. All others count the classes of the data set's task in the key below.
@@ -136,7 +136,7 @@ def check_files(names: Sequence[str]) -> None:
         metadata = metadata_of(name)
         if name.startswith("shapes_"):  # loading it makes the files, and sets their paths
             DatasetCatalog.get(name)
-        keys = ["image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root"]
+        keys = ["image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root", "list_file"]
         # the instances of a panoptic data set serve only mask AP
         keys.append("panoptic_json" if kind_of(metadata) == "panoptic" else "json_file")
         for key in keys:

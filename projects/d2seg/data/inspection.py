@@ -24,6 +24,8 @@ from .checks import out_of_range
 from .datasets.loaders import pair_files
 from .hints import value_hints
 from .label_maps import read_id_map, read_labels
+from .medical.files import is_array_file
+from .medical.inspection import inspect_slice
 from .report import Counts, Report
 
 SOURCES = ("semantic", "panoptic", "instance")
@@ -80,6 +82,8 @@ def inspect_dataset(
 
 def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
     """Look at one dataset dict in detectron2's format."""
+    if is_array_file(entry["file_name"]):
+        return inspect_slice(entry, space.num_classes["semantic"], space.ignore_label)
     report = Report(num_images=1)
     size = _image_size(entry, report)
     if "sem_seg_file_name" in entry and "semantic" in space.num_classes:
@@ -242,8 +246,8 @@ def _check_box(annotation: dict[str, Any], number: int, file: str, report: Repor
 
 
 def _check_duplicates(entries: list[dict[str, Any]], report: Report) -> None:
-    files = Counter(entry["file_name"] for entry in entries)
-    for file, times in files.items():
+    files = Counter((entry["file_name"], entry.get("slice_index")) for entry in entries)
+    for (file, _), times in files.items():
         if times > 1:
             report.problem("image listed twice", file, f"{times} entries")
 

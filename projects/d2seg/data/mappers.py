@@ -22,6 +22,7 @@ from .augmentation import build_augmentations
 from .checks import check_labels
 from .label_maps import read_id_map, read_labels
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
+from .medical.mapper import SliceMapper
 
 # What the mappers read and models do not: left out of the sample.
 _GROUND_TRUTH = ("annotations", "sem_seg_file_name", "pan_seg_file_name", "segments_info")
@@ -197,11 +198,12 @@ class InstanceMapper(MaskMapper):
         return {"instances": to_instances(masks, classes)}
 
 
-MAPPERS: dict[str, type[DatasetMapper]] = {
+MAPPERS: dict[str, type[DatasetMapper] | type[SliceMapper]] = {
     "detectron2": DatasetMapper,
     "semantic": SemanticMapper,
     "panoptic": PanopticMapper,
     "instance": InstanceMapper,
+    "slice": SliceMapper,
 }
 
 
@@ -214,7 +216,7 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict[str, Any]], dic
     name, head = cfg.INPUT.MAPPER, cfg.MODEL.SEM_SEG_HEAD
     if name not in MAPPERS:
         raise ValueError(f"INPUT.MAPPER is {name!r}; it must be one of {', '.join(MAPPERS)}")
-    if name in ("semantic", "panoptic") and head.IGNORE_VALUE < head.NUM_CLASSES:
+    if name in ("semantic", "panoptic", "slice") and head.IGNORE_VALUE < head.NUM_CLASSES:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {head.IGNORE_VALUE} is one of the classes "
             f"0..{head.NUM_CLASSES - 1}, which would never be learnt; set it above them"

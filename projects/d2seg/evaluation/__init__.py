@@ -1,15 +1,21 @@
-"""Evaluators: panoptic quality, semantic IoU, instance AP, and the choice among them."""
+"""Evaluators: panoptic quality, semantic IoU, instance AP, Dice and HD95 of volumes, and the choice
+among them."""
 
+from .boundary import BoundaryEvaluator
 from .build import build_evaluator
 from .instance import InstanceEvaluator
 from .panoptic_evaluation import PanopticEvaluator
 from .panoptic_quality import PanopticQuality
 from .semantic import SemanticEvaluator
+from .volumes import VolumeEvaluator, num_unreadable
 
 __all__ = [
+    "BoundaryEvaluator",
     "InstanceEvaluator",
     "PanopticEvaluator",
     "PanopticQuality",
     "SemanticEvaluator",
+    "VolumeEvaluator",
     "build_evaluator",
+    "num_unreadable",
 ]

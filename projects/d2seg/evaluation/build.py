@@ -10,16 +10,17 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import (
     CityscapesInstanceEvaluator,
-    CityscapesSemSegEvaluator,
     DatasetEvaluator,
     DatasetEvaluators,
     LVISEvaluator,
     PascalVOCDetectionEvaluator,
 )
 
+from .boundary import BoundaryEvaluator
 from .instance import InstanceEvaluator
 from .panoptic_evaluation import PanopticEvaluator
-from .semantic import MissingGroundTruthError, SemanticEvaluator
+from .semantic import CityscapesSemanticEvaluator, MissingGroundTruthError, SemanticEvaluator
+from .volumes import VolumeEvaluator
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +39,13 @@ def build_evaluator(
     ====================  ======================================================================
 
     An ``evaluator_type`` of Cityscapes, LVIS or Pascal VOC brings detectron2's evaluator for that
-    data set. On a panoptic data set, semantic labels that are missing or count their classes
-    differently from the model are skipped with a log line, as long as another task remains.
+    data set; "volumes" brings Dice and HD95 for the task semantic. On a panoptic data set, semantic
+    labels that are missing or count their classes differently from the model are skipped with a log
+    line, as long as another task remains.
 
     Args:
-        cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES`` and ``TEST.KEYPOINT_OKS_SIGMAS`` are read.
+        cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES``, ``TEST.BOUNDARY_WIDTH`` and
+            ``TEST.KEYPOINT_OKS_SIGMAS`` are read.
         output_dir: where the evaluators save predictions; None saves nothing.
         tasks: of "panoptic", "instance", "semantic".
 
@@ -54,7 +57,10 @@ def build_evaluator(
         "panoptic": lambda: _build_panoptic(dataset_name, output_dir),
         "instance": lambda: _build_instance(dataset_name, output_dir, cfg.TEST.KEYPOINT_OKS_SIGMAS),
         "semantic": lambda: _build_semantic(
-            dataset_name, output_dir, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+            dataset_name,
+            output_dir,
+            cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            cfg.TEST.BOUNDARY_WIDTH,
         ),
     }
     unknown = [task for task in tasks if task not in builders]
@@ -108,12 +114,23 @@ def _build_instance(
     return InstanceEvaluator(name, output_dir, kpt_oks_sigmas=kpt_oks_sigmas)
 
 
-def _build_semantic(name: str, output_dir: str | None, num_classes: int) -> DatasetEvaluator:
+def _build_semantic(
+    name: str, output_dir: str | None, num_classes: int, boundary_width: int
+) -> DatasetEvaluator:
     kind = _metadata_value(name, "evaluator_type")
+    if boundary_width and kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg", "volumes"):
+        raise ValueError(
+            f"TEST.BOUNDARY_WIDTH is {boundary_width}, but {name} has an evaluator of its own, "
+            "which knows no boundaries: set it to 0"
+        )
     if kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):
         _require("cityscapesscripts", name)
-        return CityscapesSemSegEvaluator(name)
-    evaluator = SemanticEvaluator(name, output_dir)
+        return CityscapesSemanticEvaluator(name)
+    if boundary_width:
+        evaluator = BoundaryEvaluator(name, output_dir, width=boundary_width)
+    else:
+        choice = VolumeEvaluator if kind == "volumes" else SemanticEvaluator
+        evaluator = choice(name, output_dir)
     num_labels = len(MetadataCatalog.get(name).stuff_classes)
     if num_classes != num_labels:
         raise MissingGroundTruthError(

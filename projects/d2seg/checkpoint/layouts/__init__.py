@@ -1,6 +1,7 @@
 """Layouts of foreign checkpoints: one module each, with a ``LAYOUT``.
 
-A new layout is a new module in this folder; nothing lists it by hand.
+A new layout is a new module in this folder; nothing lists it by hand. Modules without a ``LAYOUT``
+hold what several share.
 """
 
 from collections.abc import Set
@@ -11,11 +12,8 @@ from .layout import Export, Layout
 
 __all__ = ["LAYOUTS", "Export", "Layout", "find_layout"]
 
-LAYOUTS: list[Layout] = [
-    import_module(f"{__name__}.{module.name}").LAYOUT
-    for module in iter_modules(__path__)
-    if module.name != "layout"
-]
+_MODULES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+LAYOUTS: list[Layout] = [module.LAYOUT for module in _MODULES if hasattr(module, "LAYOUT")]
 
 
 def find_layout(names: Set[str]) -> Layout | None:
