@@ -21,7 +21,7 @@ venv:  ## set up .venv with everything that the other targets need
 	@$(PYTHON) tools/check_python.py
 	@$(PYTHON) tools/setup_env.py
 
-demo: venv  ## train a small MaskFormer on the embedded data set, score it and draw its results
+demo: venv  ## train a small Mask2Former on the embedded data set, score it and draw its results
 	@$(RUN) tools/make_demo.py --device $(DEVICE)
 
 test: venv  ## run the tests; ARGS go to pytest

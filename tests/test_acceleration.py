@@ -1,6 +1,7 @@
 """d2seg.acceleration: the plain model is the reference."""
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -9,8 +10,8 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from d2seg.acceleration import fold_batch_norms, prepare_as_configured, prepare_for_inference
+from families import mask2former_config, maskformer_config
 from families.mask_classification import example
-from families.maskformer_config import small_config
 
 
 def conv(norm: nn.Module | None, bias: bool) -> Conv2d:
@@ -30,12 +31,13 @@ def test_outputs_stay() -> None:
         conv(randomised(FrozenBatchNorm2d(8)), bias=False),
         Conv2d(8, 8, kernel_size=1, norm=randomised(nn.BatchNorm2d(8))),
         Conv2d(8, 8, kernel_size=1, norm=nn.GroupNorm(2, 8)),
-        Conv2d(8, 4, kernel_size=1),
+        Conv2d(8, 4, kernel_size=1, norm=randomised(nn.SyncBatchNorm(4))),
+        Conv2d(4, 4, kernel_size=1),
     ).eval()
     image = torch.randn(2, 3, 9, 7)
     with torch.no_grad():
         expected = model(image)
-        assert fold_batch_norms(model) == 2
+        assert fold_batch_norms(model) == 3
         torch.testing.assert_close(model(image), expected, atol=1e-5, rtol=1e-5)
     assert model[0].norm is None
     assert isinstance(model[2].norm, nn.GroupNorm)
@@ -49,12 +51,20 @@ def test_training_mode_is_refused() -> None:
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 5e-2)], ids=["fp32", "bf16"]
 )
-@pytest.mark.parametrize("name", ["ade20k_semantic_resnet50", "coco_panoptic_swin_tiny"])
-def test_prepared_maskformer(
-    repo_dir: Path, name: str, dtype: torch.dtype, tolerance: float
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (maskformer_config, "ade20k_semantic_resnet50"),
+        (maskformer_config, "coco_panoptic_swin_tiny"),
+        (mask2former_config, "coco_panoptic_resnet50"),
+        (mask2former_config, "coco_instance_swin_tiny"),
+    ],
+)
+def test_prepared_model(
+    repo_dir: Path, method: ModuleType, name: str, dtype: torch.dtype, tolerance: float
 ) -> None:
     torch.manual_seed(0)
-    model = build_model(small_config(repo_dir, name)).eval()
+    model = build_model(method.small_config(repo_dir, name)).eval()
     batch = [example(64, 96, []), example(50, 70, [], seed=1)]
     with torch.inference_mode():
         expected = [result["sem_seg"] for result in model(batch)]
@@ -69,7 +79,7 @@ def test_prepared_maskformer(
 
 
 def test_dtype_of_the_config(repo_dir: Path) -> None:
-    cfg = small_config(repo_dir)
+    cfg = maskformer_config.small_config(repo_dir)
     cfg.TEST.DTYPE = "bf16"
     model = prepare_as_configured(cfg, build_model(cfg))
     assert next(model.parameters()).dtype == torch.bfloat16

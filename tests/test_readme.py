@@ -138,7 +138,7 @@ def test_train_evaluate_and_draw(checkout: Path) -> None:
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
-    config = "configs/maskformer/shapes_panoptic_small.yaml"
+    config = "configs/mask2former/shapes_panoptic_small.yaml"
     training = find_command("train_net.py", config, without="--eval-only")
     run(f"{training} SOLVER.MAX_ITER 2 OUTPUT_DIR output/demo")
     output = checkout / "output" / "demo"

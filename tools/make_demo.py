@@ -20,7 +20,7 @@ from d2seg.data.shapes import ensure_shapes, shapes_folder
 from d2seg.data.shapes.generate import NUM_IMAGES
 
 REPO = Path(__file__).resolve().parents[1]
-CONFIG = Path("configs/maskformer/shapes_panoptic_small.yaml")
+CONFIG = Path("configs/mask2former/shapes_panoptic_small.yaml")
 OUTPUT = Path("output/demo")
 NUM_PICTURES = 12
 SCORES = {  # what is printed: where detectron2's evaluators put it

@@ -1,9 +1,12 @@
 """From foreign names to d2seg's, and the place of an ImageNet model inside a model."""
 
 import pytest
+import timm
 import torch
+from detectron2.modeling import build_backbone
 
 from d2seg.checkpoint.conversion import flavours, place_backbone, to_d2seg, to_flavour
+from d2seg.configuration import load_config
 
 TORCHVISION = {
     "conv1.weight": torch.ones(1),
@@ -44,6 +47,7 @@ def test_unknown_models_cannot_be_written() -> None:
         ("conv1.weight", "backbone.bottom_up.stem.conv1.weight"),  # inside its FPN
         ("conv1.weight", "stem.conv1.weight"),  # by itself
         ("conv1.weight", "backbone.model.conv1.weight"),  # timm's ResNet
+        ("conv1.weight", "backbone.bottom_up.model.conv1.weight"),  # inside an FPN
     ],
 )
 def test_place_of_a_resnet(original: str, in_model: str) -> None:
@@ -57,6 +61,7 @@ def test_place_of_a_resnet(original: str, in_model: str) -> None:
     [
         ("stages.0.blocks.1.norm.weight", "backbone.model.stages_0.blocks.1.norm.weight"),
         ("stages.0.blocks.1.norm.weight", "backbone.model.stages.0.blocks.1.norm.weight"),
+        ("stages.0.blocks.1.norm.weight", "backbone.bottom_up.model.stages_0.blocks.1.norm.weight"),
         ("res2.0.conv1.weight", "backbone.res2.0.conv1.weight"),
         ("backbone.res2.0.conv1.weight", "backbone.bottom_up.res2.0.conv1.weight"),
         ("backbone.res2.0.conv1.weight", "backbone.res2.0.conv1.weight"),
@@ -65,6 +70,20 @@ def test_place_of_a_resnet(original: str, in_model: str) -> None:
 def test_place_of_unrecognised_names(original: str, in_model: str) -> None:
     state = {original: torch.ones(1)}
     assert set(place_backbone(state, state, {in_model})) == {in_model}
+
+
+@pytest.mark.parametrize("bottom_up", ["resnet10t", "convnext_atto"])
+def test_place_of_timms_own_weights_inside_an_fpn(bottom_up: str) -> None:
+    """Every tensor of the backbone is filled from the file of the whole classifier."""
+    opts = ["MODEL.BACKBONE.NAME", "build_fpn_backbone", "MODEL.TIMM.NAME", bottom_up]
+    cfg = load_config(None, [*opts, "MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"]])
+    names = {f"backbone.{name}" for name in build_backbone(cfg).state_dict()}
+    original = timm.create_model(bottom_up).state_dict()
+    converted, _ = to_d2seg(original)
+    placed = place_backbone(converted, original, names)
+    wanted = {name for name in names if name.startswith("backbone.bottom_up.")}
+    assert wanted
+    assert wanted <= placed.keys()
 
 
 def test_names_that_fit_nowhere_stay() -> None:

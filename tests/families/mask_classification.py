@@ -1,5 +1,7 @@
 """Checks that every mask-classification method passes; a method's test class gives its config."""
 
+import itertools
+import logging
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,10 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
+from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
+
+from d2seg.engine.train_step import TrainingDivergedError, TrainStep
 
 NUM_CLASSES = 5
 THINGS = "d2seg_test_five_classes"
@@ -75,6 +80,9 @@ class MaskClassificationChecks:
     def test_odd_sizes_train(self, model: nn.Module) -> None:
         model.size_divisibility = model.backbone.size_divisibility  # no more than it needs
         self.train_step(model, [example(37, 51, [1, 2, 3])])
+
+    def test_image_smaller_than_the_largest_stride_trains(self, model: nn.Module) -> None:
+        self.train_step(model, [example(5, 3, [1]), example(7, 9, [0, 2], seed=1)])
 
     def test_image_without_target_among_others(self, model: nn.Module) -> None:
         self.train_step(model, [example(64, 64, []), example(64, 64, [1], seed=1)])
@@ -149,6 +157,31 @@ class MaskClassificationChecks:
         del batch[0]["instances"]
         with pytest.raises(ValueError, match=r"set INPUT\.MAPPER"):
             model(batch)
+
+    def test_steps_with_nan_are_skipped_and_name_the_images(
+        self, model: nn.Module, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """NaN in every mask, so that nothing can be matched."""
+        with torch.no_grad():
+            model.transformer_decoder.mask_embed.layers[-1].bias.fill_(torch.nan)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        batch = [example(64, 64, [0, 1]), example(64, 64, [], seed=1)]
+        step = TrainStep(
+            model.train(),
+            itertools.repeat(batch),
+            torch.optim.SGD(model.parameters(), lr=0.1),
+            max_bad_steps=2,
+        )
+        with EventStorage(), caplog.at_level(logging.WARNING):
+            step.iter = 0
+            step.run_step()
+            with pytest.raises(TrainingDivergedError, match=r"2 steps in a row.*: 0\.png, 1\.png$"):
+                step.run_step()
+        assert step.num_bad_steps == 2
+        for name, tensor in model.state_dict().items():
+            torch.testing.assert_close(tensor, before[name], equal_nan=True, atol=0, rtol=0)
+        assert "matching costs are not finite, in 0.png; they count as unmatchable" in caplog.text
+        assert "Iteration 0 skipped (1 in a row, 1 in all): loss_dice is nan" in caplog.text
 
     def test_bf16_autocast_trains(self, model: nn.Module) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -8,6 +8,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 
+from d2seg.acceleration import prepare_for_inference
+
 NUM_CLASSES = 5
 IGNORE = 255
 
@@ -87,6 +89,9 @@ class PerPixelChecks:
     def test_odd_sizes_train(self, model: nn.Module) -> None:
         self.train_step(model, [example(37, 51), example(37, 51, seed=1)])
 
+    def test_images_of_a_few_pixels_train(self, model: nn.Module) -> None:
+        self.train_step(model, [example(5, 3), example(1, 1, seed=1)])
+
     def test_ignored_images(self, model: nn.Module) -> None:
         batch = [example(*self.size), example(*self.size, seed=1)]
         batch[1]["sem_seg"][:] = IGNORE
@@ -105,6 +110,15 @@ class PerPixelChecks:
     def test_bf16_autocast_trains(self, model: nn.Module) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             self.train_step(model, [example(*self.size), example(*self.size, seed=1)])
+
+    @torch.no_grad()
+    def test_bf16_weights(self, model: nn.Module) -> None:
+        """As TEST.DTYPE asks for them."""
+        image = example(50, 70)["image"]
+        expected = self.predict(model, image=image)
+        scores = self.predict(prepare_for_inference(model, torch.bfloat16), image=image)
+        assert scores.dtype == torch.float32
+        assert (scores - expected).norm() / expected.norm() < 5e-2
 
     @pytest.mark.parametrize("size", [(64, 96), (37, 51), (1, 70), (50, 1), (1, 1)])
     def test_eval_shapes(self, model: nn.Module, size: tuple[int, int]) -> None:

@@ -95,7 +95,7 @@ def golden(request: pytest.FixtureRequest, repo_dir: Path) -> dict:
 
 
 def test_predictions_of_the_last_layer(golden: dict) -> None:
-    logits, masks = golden["logits"][-1, 0], golden["masks"].of_image(0)[-1, :, ::4, ::4]
+    logits, masks = golden["logits"][-1, 0], golden["masks"].all()[-1, 0, :, ::4, ::4]
     assert relative_error(logits, golden["outputs"]["pred_logits"]) < TOLERANCE
     assert relative_error(masks, golden["outputs"]["pred_masks"]) < TOLERANCE
 
@@ -105,7 +105,7 @@ def test_predictions_of_auxiliary_layers(golden: dict, layer: int) -> None:
     """0 is what the initial queries predict."""
     outputs = golden["outputs"]
     logits = golden["logits"][layer, 0]
-    means = golden["masks"].of_image(0)[layer].mean((1, 2))
+    means = golden["masks"].all()[layer, 0].mean((1, 2))
     assert len(golden["logits"]) == 10
     assert relative_error(logits, outputs[f"aux{layer}_pred_logits"]) < TOLERANCE
     assert relative_error(means, outputs[f"aux{layer}_pred_masks_mean"]) < TOLERANCE

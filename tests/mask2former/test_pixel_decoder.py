@@ -1,7 +1,9 @@
 """Reference points and the FPN steps of the deformable pixel decoder."""
 
+import pytest
 import torch
 from detectron2.layers import ShapeSpec
+from torch.nn import functional as F
 
 from d2seg.mask2former.pixel_decoder import DeformableEncoder, DeformablePixelDecoder, cell_centers
 
@@ -24,6 +26,16 @@ def test_encoder_keeps_sizes_and_mixes_levels() -> None:
     assert [level.shape for level in first] == [coarse.shape, fine.shape]
     second = encoder([coarse, fine + 1])
     assert not torch.allclose(first[0], second[0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_levels_are_channels_last_in_memory(batch_size: int) -> None:
+    """As interpolation sees it: it keeps the layout, where a guess at another one costs copies."""
+    encoder = DeformableEncoder(dim=16, num_levels=2, num_layers=1, num_heads=2, dim_feedforward=32)
+    levels = encoder([torch.randn(batch_size, 16, 3, 4), torch.randn(batch_size, 16, 5, 7)])
+    for level in levels:
+        resized = F.interpolate(level, scale_factor=2, mode="bilinear")
+        assert resized.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_order_of_the_levels_does_not_depend_on_the_config() -> None:

@@ -121,7 +121,7 @@ def test_losses_equal_plain_ones_at_the_same_points(
     for image, target in enumerate(targets):
         height, width = target.masks.shape[-2:]
         padded = F.pad(target.masks.float(), (0, 32 - width, 0, 32 - height))
-        dense = masks.of_image(image)
+        dense = masks.all()[:, image]
         for layer in range(3):
             for query, index in zip(*matches[layer][image], strict=True):
                 where = next(coords)[None]
@@ -192,7 +192,6 @@ def test_only_matched_masks_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("masks of all queries were made")
 
     monkeypatch.setattr(QueryMasks, "all", refuse)
-    monkeypatch.setattr(QueryMasks, "of_image", refuse)
     logits, masks = random_predictions(2, 2, 5, grid=8)
     losses = criterion()(logits, masks, [random_targets(2, 32, 32)] * 2, (32, 32))
     assert torch.isfinite(torch.stack(list(losses.values()))).all()

@@ -63,7 +63,7 @@ def test_cost_equals_a_plain_one_at_the_same_points() -> None:
     coords = torch.rand(1, 64, 2) * torch.tensor([24 / 32, 20 / 32])
     padded = F.pad(targets.masks.float(), (0, 8, 0, 12))
     truth = point_sample(padded[None], coords)[0]
-    dense = masks.of_image(0)
+    dense = masks.all()[:, 0]
     for layer, query, target in itertools.product(range(2), range(4), range(3)):
         at_points = point_sample(dense[layer, query][None, None], coords)[0]
         expected = (

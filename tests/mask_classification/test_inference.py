@@ -51,37 +51,67 @@ def panoptic(logits: Tensor, masks: Tensor, resize: MaskResizer = AS_IS, **chang
     return panoptic_inference(logits, image_masks(masks), resize, **(settings | changes))
 
 
+@pytest.fixture(params=[False, True], ids=["MaskFormer", "Mask2Former"])
+def intersect(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
+def plain_panoptic(logits: Tensor, masks: Tensor, intersect: bool) -> tuple[Tensor, list[tuple]]:
+    """One query after the other, with thresholds of 0.5: ids, and (id, category) of the segments."""
+    scores, classes = logits.softmax(-1).max(-1)
+    keep = (classes != NO_OBJECT) & (scores > 0.5)
+    classes, masks = classes[keep], masks[keep].sigmoid()
+    owner = (scores[keep, None, None] * masks).argmax(0)
+    result, segments = torch.zeros(masks.shape[1:], dtype=torch.int32), []
+    for query, category in enumerate(classes.tolist()):
+        own, won = masks[query] >= 0.5, owner == query
+        visible = own & won if intersect else won
+        if not own.any() or not visible.any() or won.sum() / own.sum() < 0.5:
+            continue
+        same = [s for s in segments if s[1] == category == STUFF]
+        if not same:
+            segments.append((len(segments) + 1, category))
+        result[visible] = (same or segments[-1:])[0][0]
+    return result, segments
+
+
 def categories(segments: list[dict]) -> list[int]:
     return [segment["category_id"] for segment in segments]
 
 
 class TestPanoptic:
-    def test_two_things_side_by_side(self) -> None:
-        result, segments = panoptic(logits_of((THING, 0.9), (THING, 0.8)), masks_of(LEFT, RIGHT))
+    def test_two_things_side_by_side(self, intersect: bool) -> None:
+        result, segments = panoptic(
+            logits_of((THING, 0.9), (THING, 0.8)), masks_of(LEFT, RIGHT), intersect=intersect
+        )
         assert result.dtype == torch.int32
         assert result.tolist() == [[1, 1, 2, 2]] * 4
         assert [s["id"] for s in segments] == [1, 2]
         assert [s["isthing"] for s in segments] == [True, True]
         assert [s["score"] for s in segments] == pytest.approx([0.9, 0.8])
 
-    def test_nothing_confident_is_empty(self) -> None:
+    def test_nothing_confident_is_empty(self, intersect: bool) -> None:
         result, segments = panoptic(
-            logits_of((NO_OBJECT, 0.99), (THING, 0.4)), masks_of(LEFT, RIGHT)
+            logits_of((NO_OBJECT, 0.99), (THING, 0.4)), masks_of(LEFT, RIGHT), intersect=intersect
         )
+        assert result.shape == (4, 4)
         assert not result.any()
         assert segments == []
 
-    def test_stuff_queries_merge_into_one_segment(self) -> None:
-        result, segments = panoptic(logits_of((STUFF, 0.9), (STUFF, 0.7)), masks_of(LEFT, RIGHT))
+    def test_stuff_queries_merge_into_one_segment(self, intersect: bool) -> None:
+        result, segments = panoptic(
+            logits_of((STUFF, 0.9), (STUFF, 0.7)), masks_of(LEFT, RIGHT), intersect=intersect
+        )
         assert result.unique().tolist() == [1]
         assert categories(segments) == [STUFF]
         assert segments[0]["score"] == pytest.approx(0.8)
 
-    def test_ids_stay_unique_after_a_merge(self) -> None:
+    def test_ids_stay_unique_after_a_merge(self, intersect: bool) -> None:
         """A thing that follows merged stuff gets an id of its own."""
         result, segments = panoptic(
             logits_of((STUFF, 0.9), (STUFF, 0.9), (THING, 0.9)),
             masks_of("9000 9000 9000 9000", "0900 0900 0900 0900", RIGHT),
+            intersect=intersect,
         )
         assert [s["id"] for s in segments] == [1, 2]
         assert result.tolist() == [[1, 1, 2, 2]] * 4
@@ -104,44 +134,59 @@ class TestPanoptic:
         assert categories(segments) == [THING]
         assert result.tolist() == [[1, 1, 1, 0]] * 4
 
-    def test_thresholds_exactly_met(self) -> None:
+    def test_thresholds_exactly_met(self, intersect: bool) -> None:
         """An overlap equal to the threshold stays; a class score equal to it goes."""
         logits = logits_of((THING, 0.9), (OTHER_THING, 0.6))
         masks = masks_of("9000 0000 0000 0000", "9999 9000 0000 0000")
         # the second keeps 4 of 5 pixels
-        _, segments = panoptic(logits, masks, overlap_threshold=0.8)
+        _, segments = panoptic(logits, masks, overlap_threshold=0.8, intersect=intersect)
         assert categories(segments) == [THING, OTHER_THING]
         score = logits.softmax(-1)[1].max().item()
-        _, segments = panoptic(logits, masks, object_mask_threshold=score)
+        _, segments = panoptic(logits, masks, object_mask_threshold=score, intersect=intersect)
         assert categories(segments) == [THING]
 
-    def test_ties_go_to_the_first_query(self) -> None:
+    def test_ties_go_to_the_first_query(self, intersect: bool) -> None:
         result, segments = panoptic(
-            logits_of((THING, 0.9), (OTHER_THING, 0.9)), masks_of(LEFT, LEFT)
+            logits_of((THING, 0.9), (OTHER_THING, 0.9)), masks_of(LEFT, LEFT), intersect=intersect
         )
         assert categories(segments) == [THING]
-        # the right half is owned by the first query too: MaskFormer does not cut at 0.5
-        assert result.tolist() == [[1, 1, 1, 1]] * 4
+        # the right half is owned by the first query too, which MaskFormer does not cut at 0.5
+        assert result.tolist() == [[1, 1, 0, 0] if intersect else [1, 1, 1, 1]] * 4
 
     def test_intersection_leaves_unsure_pixels_void(self) -> None:
         logits = logits_of((THING, 0.9), (OTHER_THING, 0.8))
         result, _ = panoptic(logits, masks_of(LEFT, "0009 0009 0009 0009"), intersect=True)
         assert result.tolist() == [[1, 1, 0, 2]] * 4
 
-    def test_mask_below_one_half_everywhere_is_no_segment(self) -> None:
-        result, segments = panoptic(logits_of((THING, 0.9)), masks_of("4444 4444 4444 4444"))
+    def test_mask_below_one_half_everywhere_is_no_segment(self, intersect: bool) -> None:
+        result, segments = panoptic(
+            logits_of((THING, 0.9)), masks_of("4444 4444 4444 4444"), intersect=intersect
+        )
         assert segments == []
         assert not result.any()
 
-    def test_more_queries_than_pixels(self) -> None:
-        torch.manual_seed(0)
-        logits, masks = torch.randn(50, 4) * 4, torch.randn(50, 2, 2) * 4
-        result, segments = panoptic(
-            logits, masks, MaskResizer((2, 2), (2, 2)), overlap_threshold=0.0
-        )
-        assert set(result.unique().tolist()) - {0} <= {s["id"] for s in segments}
+    def test_pixels_won_outside_the_own_mask_count(self) -> None:
+        """The second query keeps 3 of its 5 pixels, and wins the last row, where it is unsure."""
+        logits = logits_of((THING, 0.9), (OTHER_THING, 0.8))
+        masks = masks_of("9900 0000 0000 0000", "9999 9000 0000 4444")
+        result, segments = panoptic(logits, masks, intersect=True)
+        assert categories(segments) == [THING, OTHER_THING]
+        assert result.tolist() == [[1, 1, 2, 2], [2, 0, 0, 0], [0] * 4, [0] * 4]
 
-    @pytest.mark.parametrize("intersect", [False, True])
+    @pytest.mark.parametrize("size", [(2, 2), (9, 7)])  # the first: more queries than pixels
+    def test_equals_a_loop_over_the_queries(self, size: tuple[int, int], intersect: bool) -> None:
+        torch.manual_seed(0)
+        for _ in range(5):
+            logits, masks = torch.randn(50, 4) * 4, torch.randn(50, *size) * 4
+            resize = MaskResizer(size, size)
+            result, segments = panoptic(
+                logits, masks, resize, overlap_threshold=0.5, intersect=intersect
+            )
+            expected, expected_segments = plain_panoptic(logits, masks, intersect)
+            assert torch.equal(result, expected)
+            assert [(s["id"], s["category_id"]) for s in segments] == expected_segments
+            assert set(result.unique().tolist()) - {0} == {s["id"] for s in segments}
+
     def test_chunks_do_not_change_the_result(
         self, intersect: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:

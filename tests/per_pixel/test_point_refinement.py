@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
+from d2seg.acceleration import prepare_for_inference
 from d2seg.configuration import load_config
 from d2seg.layers.point_head import PointHead
 from d2seg.layers.point_sample import semantic_uncertainty
@@ -78,6 +79,17 @@ def test_a_result_has_the_size_of_the_picture(model: nn.Module) -> None:
     image = example(90, 110) | {"height": 45, "width": 60}
     [result] = model.eval()([image])
     assert result["sem_seg"].shape[-2:] == (45, 60)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_weights(repo_dir: Path, dtype: torch.dtype) -> None:
+    """Points are sampled in fp32, whatever the point head is in."""
+    torch.manual_seed(0)
+    model = build_model(config(repo_dir, "segformer")).eval()
+    image = example(128, 128)
+    [expected] = model([image])
+    [result] = prepare_for_inference(model, dtype)([image])
+    assert (result["sem_seg"] == expected["sem_seg"]).float().mean() > 0.9
 
 
 def test_off_is_the_method_itself(repo_dir: Path) -> None:

@@ -139,6 +139,7 @@ def test_semantic_without_a_valid_label() -> None:
         ("INPUT.MASK_FORMAT", "polygon", "MASK_FORMAT .* set it to 'bitmask'"),
         ("MODEL.POINT_HEAD.IN_FEATURES", ["p1"], r"POINT_HEAD.IN_FEATURES asks for \['p1'\]"),
         ("MODEL.POINTREND.COARSE_IN_FEATURES", ["p9"], r"COARSE_IN_FEATURES asks for \['p9'\]"),
+        ("MODEL.POINT_HEAD.OVERSAMPLE_RATIO", 0.5, "oversample ratio of at least 1"),
     ],
 )
 def test_wrong_keys_of_the_instance_head(key: str, value: object, message: str) -> None:
@@ -154,6 +155,7 @@ def test_wrong_keys_of_the_instance_head(key: str, value: object, message: str) 
         ("MODEL.SEM_SEG_HEAD.NAME", "PerPixelBaselineHead", "has no coarse logits"),
         ("MODEL.POINT_HEAD.IN_FEATURES", ["res9"], r"IN_FEATURES asks for \['res9'\]"),
         ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 1, "needs two classes"),
+        ("MODEL.POINT_HEAD.IMPORTANCE_SAMPLE_RATIO", 1.5, r"importance ratio in \[0, 1\]"),
     ],
 )
 def test_wrong_keys_of_the_semantic_model(key: str, value: object, message: str) -> None:

@@ -42,7 +42,7 @@ class TestSegFormerResNet(PerPixelChecks):
         (["SEM_SEG_HEAD.IN_FEATURES", ["res2", "p6"]], r"IN_FEATURES asks for \['p6'\]"),
         (["MIT.DEPTHS", [1, 2, 3]], r"MIT\.DEPTHS is \[1, 2, 3\]; .* each of 4 stages"),
         (["MIT.NUM_HEADS", [3, 2, 5, 8]], r"MIT\.EMBED_DIMS has 8, .* NUM_HEADS, 3"),
-        (["MIT.OUT_FEATURES", ["stage1"]], r"MIT\.OUT_FEATURES has \['stage1'\]"),
+        (["MIT.OUT_FEATURES", ["stage1"]], r"MIT\.OUT_FEATURES is \['stage1'\]"),
         (["PER_PIXEL.TEST.MODE", "tiles"], r"TEST\.MODE is 'tiles'; it is one of"),
     ],
 )

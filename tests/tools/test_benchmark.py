@@ -29,6 +29,16 @@ def test_post_processing_against_the_plain_formulas(repo_dir: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_post_processing_against_transformers(repo_dir: Path, tmp_path: Path) -> None:
+    """At another resolution, and with other results: there is no difference to be stated."""
+    pytest.importorskip("transformers")
+    options = ("--what", "postprocess", "--against", "transformers")
+    report = run(repo_dir, tmp_path / "out.json", *options)
+    assert [row["difference"] for row in report["rows"]] == [None] * 3
+    assert all(row["transformers"]["ms"] > 0 for row in report["rows"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["inference", "training"])
 def test_maskformer_against_transformers(repo_dir: Path, tmp_path: Path, what: str) -> None:
     pytest.importorskip("transformers")

@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-CONFIG = "configs/maskformer/shapes_panoptic_small.yaml"
+CONFIG = "configs/mask2former/shapes_panoptic_small.yaml"
 RESULTS = {
     "panoptic_seg": {"PQ": 61.25, "SQ": 1.0},
     "sem_seg": {"mIoU": 72.5},

@@ -24,8 +24,7 @@ class TestTransUNet(PerPixelChecks):
         whole = self.train_step(self.build(cfg), [example(64, 64)])
         assert set(losses) == {"loss_sem_seg", "loss_sem_seg_dice"}
         for name, value in losses.items():
-            # dropout draws anew
-            torch.testing.assert_close(2 * value, whole[name], rtol=0.2, atol=0)
+            torch.testing.assert_close(2 * value, whole[name], rtol=1e-4, atol=0)
 
     def test_slices_of_floats(self, model: nn.Module) -> None:
         """What the mapper "slice" gives."""
@@ -35,6 +34,19 @@ class TestTransUNet(PerPixelChecks):
     def test_missing_skip_is_named(self, cfg: CfgNode) -> None:
         cfg.MODEL.HYBRID_VIT.CNN_DEPTHS = []
         with pytest.raises(ValueError, match=r"SKIP_FEATURES asks for \['stem', 'res2', 'res3'\]"):
+            build_model(cfg)
+
+    @pytest.mark.parametrize("names", [["vit"], ["stem", "stem"]])
+    def test_skips_without_a_stride_of_their_own_are_named(
+        self, cfg: CfgNode, names: list[str]
+    ) -> None:
+        cfg.MODEL.TRANSUNET.SKIP_FEATURES = names
+        with pytest.raises(ValueError, match=r"SKIP_FEATURES is .* of strides \[(16|2, 2)\]"):
+            build_model(cfg)
+
+    def test_another_backbone_is_named(self, cfg: CfgNode) -> None:
+        cfg.MODEL.BACKBONE.NAME = "build_mit_backbone"
+        with pytest.raises(ValueError, match=r"set MODEL\.BACKBONE\.NAME to build_hybrid_vit"):
             build_model(cfg)
 
     def test_number_of_blocks_is_checked(self, cfg: CfgNode) -> None:

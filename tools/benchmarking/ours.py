@@ -82,7 +82,7 @@ class Ours(Runner):
         if self.work.what == "inference":
             return self._raw_outputs()
         if self.work.what == "training":
-            return []  # the points of the losses are drawn at random
+            return []  # the losses are taken at random points, and with dropout in MaskFormer
         return result_arrays(self.work.task, self.step())
 
     def _training_step(self) -> Callable[[], Any]:

@@ -20,6 +20,7 @@ from .resnetv2 import ResNetV2
 
 STRIDE = 16
 STRIDES = {"stem": 2, "res2": 4, "res3": 8, "vit": STRIDE}
+_norm = partial(nn.LayerNorm, eps=1e-6)
 
 
 class HybridViT(Backbone):
@@ -50,15 +51,7 @@ class HybridViT(Backbone):
             ValueError: the image size is no multiple of 16, or the heads do not divide the width.
         """
         super().__init__()
-        if image_size < STRIDE or image_size % STRIDE:
-            raise ValueError(
-                f"MODEL.HYBRID_VIT.IMAGE_SIZE is {image_size}; it must be a multiple of the patch, "
-                f"{STRIDE}"
-            )
-        if embed_dim % num_heads:
-            raise ValueError(
-                f"MODEL.HYBRID_VIT.EMBED_DIM {embed_dim} is no multiple of NUM_HEADS {num_heads}"
-            )
+        _check(image_size, embed_dim, num_heads)
         self.cnn = cnn
         self.grid = (image_size // STRIDE, image_size // STRIDE)
         self.patch_embed = PatchEmbed(
@@ -71,16 +64,8 @@ class HybridViT(Backbone):
         self.pos_embed = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], embed_dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.pos_drop = nn.Dropout(dropout)
-        norm = partial(nn.LayerNorm, eps=1e-6)
-        self.blocks = nn.ModuleList(
-            Block(
-                embed_dim, num_heads, mlp_ratio, qkv_bias=True, proj_drop=dropout, norm_layer=norm
-            )
-            for _ in range(depth)
-        )
-        for block in self.blocks:
-            block.attn.proj_drop = nn.Identity()
-        self.norm = norm(embed_dim)
+        self.blocks = _encoder_blocks(depth, embed_dim, num_heads, mlp_ratio, dropout)
+        self.norm = _norm(embed_dim)
         self.use_checkpoint = use_checkpoint
         self._out_feature_channels = {} if cnn is None else dict(cnn.channels)
         self._out_feature_channels.pop("res4", None)  # the transformer's input
@@ -127,6 +112,30 @@ class HybridViT(Backbone):
             interpolation="bilinear",
             antialias=False,
         )
+
+
+def _check(image_size: int, embed_dim: int, num_heads: int) -> None:
+    if image_size < STRIDE or image_size % STRIDE:
+        raise ValueError(
+            f"MODEL.HYBRID_VIT.IMAGE_SIZE is {image_size}; it must be a multiple of the patch, "
+            f"{STRIDE}"
+        )
+    if embed_dim % num_heads:
+        raise ValueError(
+            f"MODEL.HYBRID_VIT.EMBED_DIM {embed_dim} is no multiple of NUM_HEADS {num_heads}"
+        )
+
+
+def _encoder_blocks(
+    depth: int, embed_dim: int, num_heads: int, mlp_ratio: float, dropout: float
+) -> nn.ModuleList:
+    blocks = nn.ModuleList(
+        Block(embed_dim, num_heads, mlp_ratio, qkv_bias=True, proj_drop=dropout, norm_layer=_norm)
+        for _ in range(depth)
+    )
+    for block in blocks:  # timm's rate is for the MLP and the attention's output alike
+        block.attn.proj_drop = nn.Identity()
+    return blocks
 
 
 @BACKBONE_REGISTRY.register()

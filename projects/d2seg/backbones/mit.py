@@ -141,6 +141,7 @@ class MixTransformer(Backbone):
         Args:
             embed_dims, depths, num_heads, reductions: one number for each of the four stages.
             drop_path_rate: of the last block; it grows linearly from 0.
+            out_features: of res2..res5; stages beyond the last of them are not run.
 
         Raises:
             ValueError: not four numbers each, a width that its heads do not divide, or an output
@@ -161,6 +162,9 @@ class MixTransformer(Backbone):
             self.stages.append(Stage(patch_embed, blocks, dim))
             channels = dim
         self._out_features = [stage for stage in STAGES if stage in out_features]
+        self.num_used = 1 + STAGES.index(self._out_features[-1])
+        for stage in self.stages[self.num_used :]:  # there for the checkpoints' sake alone
+            stage.requires_grad_(False)
         self._out_feature_channels = dict(zip(STAGES, embed_dims, strict=True))
         self._out_feature_strides = {stage: 4 << i for i, stage in enumerate(STAGES)}
         self.apply(_init_weights)
@@ -173,7 +177,7 @@ class MixTransformer(Backbone):
         """(B, 3, H, W), H and W multiples of 32 -> {stage: (B, C, H / stride, W / stride)}."""
         feature = images.contiguous(memory_format=torch.channels_last)
         outputs = {}
-        for name, stage in zip(STAGES, self.stages, strict=True):
+        for name, stage in zip(STAGES, self.stages[: self.num_used], strict=False):
             feature = stage(feature)
             outputs[name] = feature
         return {name: outputs[name] for name in self._out_features}
@@ -203,9 +207,9 @@ def _check(
                 f"MODEL.MIT.EMBED_DIMS has {dim}, which is no multiple of its NUM_HEADS, {heads}"
             )
     unknown = set(out_features) - set(STAGES)
-    if unknown:
+    if unknown or not out_features:
         raise ValueError(
-            f"MODEL.MIT.OUT_FEATURES has {sorted(unknown)}; choose from {list(STAGES)}"
+            f"MODEL.MIT.OUT_FEATURES is {list(out_features)}; choose from {list(STAGES)}"
         )
 
 

@@ -5,6 +5,7 @@ B batch, C channels, (H, W) image, (h, w) = (H, W) / patch size, N = prefix toke
 """
 
 import re
+from typing import Any
 
 import timm
 import torch
@@ -196,16 +197,21 @@ def _patch_size(model: VisionTransformer, name: str, img_size: tuple[int, int]) 
 
 @BACKBONE_REGISTRY.register()
 def build_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViTBackbone:
+    return ViTBackbone(**vit_arguments(cfg, input_shape))
+
+
+def vit_arguments(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+    """Those of :class:`ViTBackbone`, from MODEL.VIT."""
     vit = cfg.MODEL.VIT
-    return ViTBackbone(
-        name=vit.NAME,
-        out_features=tuple(vit.OUT_FEATURES),
-        img_size=tuple(vit.IMG_SIZE),
-        in_channels=input_shape.channels,
-        patch_size=vit.PATCH_SIZE or None,
-        depth=vit.DEPTH or None,
-        class_token=vit.CLASS_TOKEN,
-        drop_path_rate=vit.DROP_PATH_RATE,
-        pretrained=vit.PRETRAINED,
-        use_checkpoint=vit.USE_CHECKPOINT,
-    )
+    return {
+        "name": vit.NAME,
+        "out_features": tuple(vit.OUT_FEATURES),
+        "img_size": tuple(vit.IMG_SIZE),
+        "in_channels": input_shape.channels,
+        "patch_size": vit.PATCH_SIZE or None,
+        "depth": vit.DEPTH or None,
+        "class_token": vit.CLASS_TOKEN,
+        "drop_path_rate": vit.DROP_PATH_RATE,
+        "pretrained": vit.PRETRAINED,
+        "use_checkpoint": vit.USE_CHECKPOINT,
+    }

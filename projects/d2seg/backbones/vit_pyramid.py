@@ -8,7 +8,7 @@ from detectron2.modeling.backbone.vit import SimpleFeaturePyramid
 from torch import Tensor
 from torch.nn import functional as F
 
-from .vit import ViTBackbone
+from .vit import ViTBackbone, vit_arguments
 
 STRIDE = 16  # of the transformer's map
 _SCALES = {"res2": 4.0, "res3": 2.0, "res4": 1.0, "res5": 0.5}
@@ -69,17 +69,5 @@ class ViTPyramidBackbone(SimpleFeaturePyramid):
 @BACKBONE_REGISTRY.register()
 def build_vit_pyramid_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViTPyramidBackbone:
     """A ViT by MODEL.VIT, and on it a pyramid of MODEL.FPN.OUT_CHANNELS."""
-    vit = cfg.MODEL.VIT
-    net = StrideSixteenViT(
-        name=vit.NAME,
-        out_features=tuple(vit.OUT_FEATURES),
-        img_size=tuple(vit.IMG_SIZE),
-        in_channels=input_shape.channels,
-        patch_size=vit.PATCH_SIZE or None,
-        depth=vit.DEPTH or None,
-        class_token=vit.CLASS_TOKEN,
-        drop_path_rate=vit.DROP_PATH_RATE,
-        pretrained=vit.PRETRAINED,
-        use_checkpoint=vit.USE_CHECKPOINT,
-    )
+    net = StrideSixteenViT(**vit_arguments(cfg, input_shape))
     return ViTPyramidBackbone(net, out_channels=cfg.MODEL.FPN.OUT_CHANNELS)

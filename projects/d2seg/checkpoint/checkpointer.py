@@ -12,7 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from .compatibility import LoadResult, check
 from .conversion import place_backbone, to_d2seg
 from .files import TEMPORARY, CheckpointFileError, find_file, read_checkpoint, write_atomically
-from .positions import fit_positions
+from .positions import fit_positions, position_grids
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -144,7 +144,7 @@ class Checkpointer(DetectionCheckpointer):
         if not checkpoint.get("matching_heuristics") and (layout is None or layout.backbone_only):
             names = self.model.state_dict().keys()
             checkpoint["model"] = place_backbone(checkpoint["model"], original, names)
-        fit_positions(checkpoint["model"], self.model.state_dict())
+        fit_positions(checkpoint["model"], self.model.state_dict(), position_grids(self.model))
         return checkpoint
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:

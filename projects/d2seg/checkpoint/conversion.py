@@ -6,6 +6,10 @@ from collections.abc import Set
 from .layouts import LAYOUTS, Layout, find_layout
 from .naming import StateDict
 
+# of a backbone's weights: alone in a model, inside an FPN or SETR's aggregation, inside the simple
+# feature pyramid, the model itself
+_PLACES = ("backbone.", "backbone.bottom_up.", "backbone.net.", "")
+
 
 def to_d2seg(state: StateDict) -> tuple[StateDict, Layout | None]:
     """Rename the weights of a recognised layout.
@@ -59,19 +63,13 @@ def place_backbone(converted: StateDict, original: StateDict, model_names: Set[s
     def renamed(state: StateDict, pattern: str, replacement: str) -> StateDict:
         return {re.sub(pattern, replacement, name): tensor for name, tensor in state.items()}
 
-    in_timm = renamed(original, "^", "backbone.model.")
-    candidates = [
-        converted,
-        renamed(converted, r"^backbone\.", "backbone.bottom_up."),  # inside detectron2's FPN
-        renamed(converted, r"^backbone\.", ""),  # the backbone by itself
-        renamed(converted, r"^backbone\.", "backbone.model."),  # a layout of timm's names, in timm
-        renamed(original, "^", "backbone."),  # saved from a backbone by itself
-        in_timm,  # d2seg's TimmBackbone
-        renamed(in_timm, r"^backbone\.", "backbone.net."),  # inside detectron2's simple pyramid
-        # inside SETR's aggregation
-        renamed(converted, r"^backbone\.", "backbone.bottom_up.model."),
-        renamed(in_timm, r"^backbone\.", "backbone.bottom_up."),
-        # where timm flattens the first level: stages.0.blocks -> stages_0.blocks
-        renamed(in_timm, r"^(backbone\.model\.[a-z]+)\.([0-9]+)\.", r"\1_\2."),
+    ours = [converted, renamed(original, "^", "backbone.")]  # the second, of a backbone by itself
+    in_timm = [renamed(state, r"^backbone\.", "backbone.model.") for state in ours]
+    # where timm flattens the first level: stages.0.blocks -> stages_0.blocks
+    flat = renamed(in_timm[1], r"^(backbone\.model\.[a-z]+)\.([0-9]+)\.", r"\1_\2.")
+    candidates = [converted] + [
+        renamed(state, r"^backbone\.", place)
+        for place in _PLACES
+        for state in (*ours, *in_timm, flat)
     ]
     return max(candidates, key=lambda state: len(state.keys() & model_names))

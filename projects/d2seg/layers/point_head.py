@@ -56,7 +56,9 @@ class PointHead(nn.Module):
         Returns:
             Logits (N, P, K), or (N, P, 1) with ``classes``.
         """
-        hidden = torch.cat([features, coarse], dim=2)
+        dtype = self.predictor.weight.dtype  # points are sampled in fp32, whatever the model is in
+        hidden = torch.cat([features, coarse], dim=2).to(dtype)
+        coarse = coarse.to(dtype)
         for layer in self.layers:
             hidden = F.relu(layer(hidden), inplace=True)
             if self.coarse_at_every_layer:

@@ -91,8 +91,9 @@ class DeformableEncoder(nn.Module):
             else:
                 tokens = layer(*arguments)
         parts = tokens.split([height * width for height, width in shapes], dim=1)
+        # unflattened first: otherwise an only image's stride hides that the channels lie last
         return [
-            part.transpose(1, 2).unflatten(2, shape)
+            part.unflatten(1, shape).permute(0, 3, 1, 2)
             for part, shape in zip(parts, shapes, strict=True)
         ]
 
@@ -177,10 +178,10 @@ class DeformablePixelDecoder(nn.Module):
         for name in self.lateral_features:
             lateral = self.lateral_convs[name](features[name])
             # bilinear, where MaskFormer's FPN takes the nearest
-            finer = lateral + F.interpolate(
+            finer = F.interpolate(
                 pyramid[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False
             )
-            pyramid.append(self.output_convs[name](finer))
+            pyramid.append(self.output_convs[name](finer.add_(lateral)))
         return MultiScaleFeatures(
             self.mask_features(pyramid[-1]), tuple(pyramid[: self.num_scales])
         )

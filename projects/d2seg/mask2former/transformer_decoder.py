@@ -142,7 +142,9 @@ class MaskedAttentionDecoder(nn.Module):
                 mode="bilinear",
                 align_corners=False,
             )
-            scales.append(Scale(memory, position.flatten(1).T[None], mask_features.flatten(2)))
+            # contiguous, or each product in bf16 on a CPU would copy them
+            mask_features = mask_features.flatten(2).contiguous()
+            scales.append(Scale(memory, position.flatten(1).T[None], mask_features))
         return scales
 
 

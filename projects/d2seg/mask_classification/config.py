@@ -7,7 +7,7 @@ def add_mask_classification_config(cfg: CN) -> None:
     cfg.MODEL.MASK_CLASSIFICATION = node = CN()
     node.NUM_QUERIES = 100
     node.MASK_DIM = 256  # channels of the per-pixel embedding
-    node.SIZE_DIVISIBILITY = 32  # the batch is padded to a multiple of this; 0: the backbone's own
+    node.SIZE_DIVISIBILITY = 32  # the batch is padded to a multiple of this and of the backbone's
     # loss terms and their weights; the matcher uses the same ones
     node.CLASS_WEIGHT = 1.0
     node.MASK_WEIGHT = 20.0

@@ -92,8 +92,8 @@ def panoptic_inference(
         pred_logits: (Q, K+1). pred_masks: Q of (h, w).
         thing_ids: classes whose queries stay apart; queries of one stuff class are merged.
         object_mask_threshold: queries whose class score is not above are dropped.
-        overlap_threshold: a query is dropped when its share of pixels, relative to the area of its
-            own mask (probability >= 0.5), is below.
+        overlap_threshold: a query is dropped when the number of pixels that it wins, inside and
+            outside its own mask (probability >= 0.5), relative to that mask's area, is below.
         intersect: whether a segment is cut to its own mask, as Mask2Former does; MaskFormer does
             not.
 
@@ -110,14 +110,29 @@ def panoptic_inference(
     if not len(masks):
         return panoptic, []
     owner, areas, inside = _compete(scores, masks, resize)
+    won = visible = torch.bincount(owner.flatten(), minlength=len(masks))
     if intersect:
         owner = torch.where(inside, owner, len(masks))
-    won = torch.bincount(owner.flatten(), minlength=len(masks) + 1)[: len(masks)]
+        visible = torch.bincount(owner.flatten(), minlength=len(masks) + 1)[: len(masks)]
+    won, visible, areas = torch.stack([won, visible, areas]).cpu()
     # the ratio is taken in double precision, so that a threshold exactly met is met
-    accepted = (won > 0) & (areas > 0) & ~(won.double() / areas < overlap_threshold)
+    accepted = (visible > 0) & (areas > 0) & ~(won.double() / areas < overlap_threshold)
 
+    id_of_query, segments = _segments(accepted, classes, scores, thing_ids)
+    return id_of_query.to(owner.device)[owner], segments
+
+
+def _segments(
+    accepted: Tensor, classes: Tensor, scores: Tensor, thing_ids: frozenset[int]
+) -> tuple[Tensor, list[dict]]:
+    """One segment for each accepted query of a thing, and for all of a stuff class together.
+
+    Returns:
+        Each query's segment, (Q + 1,) int32 on the CPU, 0 for none and for the last, which stands
+        for no query; and the segments.
+    """
     segments: list[dict] = []
-    id_of_query = torch.zeros(len(masks) + 1, dtype=torch.int32)
+    id_of_query = torch.zeros(len(accepted) + 1, dtype=torch.int32)
     segment_of_stuff: dict[int, dict] = {}
     num_merged: dict[int, int] = {}
     rows = zip(accepted.tolist(), classes.tolist(), scores.tolist(), strict=True)
@@ -135,7 +150,7 @@ def panoptic_inference(
         merged = num_merged[segment["id"]] = num_merged.get(segment["id"], 0) + 1
         segment["score"] += (score - segment["score"]) / merged
         id_of_query[query] = segment["id"]
-    return id_of_query.to(owner.device)[owner], segments
+    return id_of_query, segments
 
 
 def _compete(

@@ -35,7 +35,7 @@ def conv_norm(
         padding=kernel_size // 2,
         bias=norm == "",
         norm=get_norm(norm, channels),
-        activation=F.relu if activation else None,
+        activation=F.relu_ if activation else None,
     )
     weight_init.c2_xavier_fill(conv)
     return conv
@@ -95,7 +95,7 @@ class FPNPixelDecoder(nn.Module):
         scales = [finest][: self.num_scales]  # no more is kept: the finest ones are large
         for name in reversed(self.lateral_features):
             lateral = self.lateral_convs[name](features[name])
-            finest = lateral + F.interpolate(finest, size=lateral.shape[-2:], mode="nearest")
+            finest = F.interpolate(finest, size=lateral.shape[-2:], mode="nearest").add_(lateral)
             finest = self.output_convs[name](finest)
             if len(scales) < self.num_scales:
                 scales.append(finest)
@@ -107,4 +107,5 @@ class FPNPixelDecoder(nn.Module):
         position = sine_position_encoding(height, width, channels, feature.device, feature.dtype)
         tokens = feature.flatten(2).transpose(1, 2)  # (B, h*w, C)
         tokens = self.encoder(tokens, position.flatten(1).T[None])
-        return tokens.transpose(1, 2).unflatten(2, (height, width))
+        # unflattened first: otherwise an only image's stride hides that the channels lie last
+        return tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2)

@@ -60,10 +60,6 @@ class QueryMasks:
         """(L, B, Q, h, w)."""
         return torch.einsum("lbqc,bchw->lbqhw", self.embeddings, self.features)
 
-    def of_image(self, image: int) -> Tensor:
-        """(L, Q, h, w)."""
-        return _product(self.embeddings[:, image], self.features[image])
-
     def matched(self, image: int, queries: Tensor) -> Tensor:
         """Masks of other queries at each layer. queries: (L, T) indices -> (L, T, h, w)."""
         layers = torch.arange(len(queries), device=queries.device)[:, None]

@@ -1,6 +1,7 @@
 """The part of a mask-classification model that does not depend on its decoders: pictures in, losses
 or results out."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -99,7 +100,9 @@ class MaskClassificationSegmentor(nn.Module):
         self.transformer_decoder = transformer_decoder
         self.criterion = criterion
         self.inference_settings = inference
-        self.size_divisibility = max(size_divisibility, backbone.size_divisibility)
+        self.size_divisibility = math.lcm(
+            max(size_divisibility, 1), max(backbone.size_divisibility, 1)
+        )
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 

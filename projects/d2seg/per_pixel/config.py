@@ -8,7 +8,8 @@ def add_per_pixel_config(cfg: CN) -> None:
     # training batches are padded, and whole images at inference brought, to a multiple of this and
     # of what the backbone asks for
     node.SIZE_DIVISIBILITY = 32
-    node.DROPOUT = 0.1  # of whole channels, before the classifier of the decode head
+    # of whole channels, before the classifier of SegFormer's and TopFormer's heads
+    node.DROPOUT = 0.1
     node.AUX_WEIGHT = 0.4  # of each auxiliary head's loss; they are dropped at inference
     node.LOSS = CN()
     node.LOSS.CE_WEIGHT = 1.0

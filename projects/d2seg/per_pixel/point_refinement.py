@@ -14,7 +14,11 @@ from torch import Tensor, nn
 
 from ..layers.point_head import PointHead, predict_uncertain_cells_, subdivide
 from ..layers.point_rows import point_rows, sampling_format
-from ..layers.point_sample import semantic_uncertainty, uncertain_point_coords
+from ..layers.point_sample import (
+    check_sampling_ratios,
+    semantic_uncertainty,
+    uncertain_point_coords,
+)
 
 
 class PointRefinement(nn.Module):
@@ -36,8 +40,12 @@ class PointRefinement(nn.Module):
         Args:
             in_features: the backbone's feature maps that are sampled, joined along the channels.
             oversample_ratio, importance_ratio: k and beta of section 3.1.
+
+        Raises:
+            ValueError: see ``check_sampling_ratios``.
         """
         super().__init__()
+        check_sampling_ratios(oversample_ratio, importance_ratio)
         self.point_head = point_head
         self.in_features = list(in_features)
         self.num_train_points = num_train_points

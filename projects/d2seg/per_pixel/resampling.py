@@ -35,9 +35,9 @@ class AxisStep:
         return matrix, first
 
 
-def resize_step(source: int, target: int, keep: int | None = None) -> AxisStep:
-    """Bilinear, with ``align_corners=False``; of the result the first ``keep`` positions."""
-    positions = (np.arange(target if keep is None else keep) + 0.5) * (source / target) - 0.5
+def resize_step(source: int, target: int) -> AxisStep:
+    """Bilinear, with ``align_corners=False``."""
+    positions = (np.arange(target) + 0.5) * (source / target) - 0.5
     positions = positions.clip(0, source - 1)
     below = np.floor(positions).astype(np.int64)
     above = np.minimum(below + 1, source - 1)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList
@@ -67,13 +67,14 @@ class PerPixelSegmentor(nn.Module):
     """Backbone, decode head and auxiliary heads between mapped examples and results.
 
     A head is a module from the backbone's {stage: feature} to logits (B, K, h, w) at a resolution
-    of its own. A method subclasses this, builds the parts in ``from_config`` and registers the
+    of its own. A method subclasses this, builds the parts in :meth:`from_config` and registers the
     class; :meth:`losses` and :meth:`window_logits` are what it may override.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
+    @configurable
     def __init__(
         self,
         *,
@@ -113,6 +114,11 @@ class PerPixelSegmentor(nn.Module):
         inference.check_crop(self.size_divisibility)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """The arguments of a method's class: :func:`per_pixel_arguments` and its heads."""
+        raise NotImplementedError(f"{cls.__name__} has no from_config")
 
     @property
     def device(self) -> torch.device:

@@ -17,7 +17,11 @@ from torch import Tensor
 
 from ..layers.point_head import PointHead
 from ..layers.point_rows import point_rows
-from ..layers.point_sample import mask_uncertainty, uncertain_point_coords
+from ..layers.point_sample import (
+    check_sampling_ratios,
+    mask_uncertainty,
+    uncertain_point_coords,
+)
 from .mask_head import Features, PointMaskHead
 from .region_heads import ImplicitPointHead, RegionHead
 
@@ -35,7 +39,11 @@ class PointRendInstanceHead(PointMaskHead):
             coarse_size: side of the coarse masks.
             oversample_ratio, importance_ratio: k and beta of section 3.1.
             parts: see :class:`PointMaskHead`.
+
+        Raises:
+            ValueError: see ``check_sampling_ratios``.
         """
+        check_sampling_ratios(oversample_ratio, importance_ratio)
         super().__init__(initial_side=coarse_size, **parts)
         self.coarse_size = coarse_size
         self.oversample_ratio = oversample_ratio

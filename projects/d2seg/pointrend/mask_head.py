@@ -108,8 +108,9 @@ class PointMaskHead(nn.Module, ABC):
                 for i, x in enumerate(instances)
             ]
             return self.losses(features, torch.cat(descriptions), instances)
+        names = self.region_strides | self.point_strides
         for i, detections in enumerate(instances):
-            of_image = {n: sampling_format(maps[i, None])[0] for n, maps in features.items()}
+            of_image = {name: sampling_format(features[name][i, None])[0] for name in names}
             detections.pred_masks = self._masks(of_image, detections)
         return instances
 

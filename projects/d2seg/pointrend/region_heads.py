@@ -29,12 +29,12 @@ class RegionHead(nn.Module):
     ) -> None:
         """
         Args:
-            input_size: S, even.
-            conv_dim: a 1x1 convolution reduces more channels than these.
+            input_size: S; of an odd one the last row and column are left out.
+            conv_dim: where there are not as many channels, a 1x1 convolution makes them.
         """
         super().__init__()
         convs: dict[str, nn.Module] = {}
-        if input_channels > conv_dim:
+        if input_channels != conv_dim:
             convs["channels"] = nn.Conv2d(input_channels, conv_dim, kernel_size=1)
         convs["space"] = nn.Conv2d(conv_dim, conv_dim, kernel_size=2, stride=2)
         self.reduce_convs = nn.ModuleDict(convs)
@@ -122,7 +122,9 @@ class ImplicitPointHead(nn.Module):
 
     def _encode(self, coords: Tensor) -> Tensor:
         """(R, P, 2) -> (R, P, position_dim)."""
-        angles = 2 * pi * ((2 * coords - 1) @ self.frequencies)
+        x, y = (2 * coords - 1).split(1, dim=-1)
+        # as a product of matrices, autocast would round the angles to half precision
+        angles = 2 * pi * (x * self.frequencies[0] + y * self.frequencies[1])
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
     def _split(self, parameters: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -1,7 +1,7 @@
 """Semantic PointRend (Kirillov et al. 2020, section 5): a coarse head of detectron2's, Semantic FPN
 or DeepLabV3+, and the point head."""
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
 from torch import Tensor, nn
 
@@ -33,11 +33,6 @@ class CoarseDecodeHead(nn.Module):
 class PointRendSemantic(PerPixelSegmentor):
     """Coarse logits, refined at uncertain points. Without MODEL.POINT_HEAD.ENABLED it is the coarse
     model alone, for comparison."""
-
-    @configurable
-    def __init__(self, **parts) -> None:
-        """``parts``: see :class:`PerPixelSegmentor`."""
-        super().__init__(**parts)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:

@@ -99,12 +99,12 @@ class SegFormerHead(nn.Module):
         logits = []
         for top in range(0, height, strip):
             fused = F.linear(features[finest][:, top : top + strip], weights[finest], bias)
-            rows = fused.flatten(2)
+            rows = fused.flatten(2)  # (B, strip, W * D)
             for level, step in zip(wide, steps, strict=True):
                 matrix, first = step.matrix(top, min(top + strip, height))
                 matrix = torch.from_numpy(matrix).to(rows).expand(batch_size, -1, -1)
                 rows.baddbmm_(matrix, level[:, first : first + matrix.shape[2]])
-            logits.append(self._classify(F.relu_(fused)))
+            logits.append(self._classify(F.relu_(rows).unflatten(2, (width, -1))))
         return torch.cat(logits, 1)
 
     def _classify(self, hidden: Tensor) -> Tensor:

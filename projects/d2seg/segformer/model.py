@@ -1,6 +1,6 @@
 """SegFormer (Xie et al. 2021) as a detectron2 meta-architecture."""
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 
@@ -22,11 +22,6 @@ def build_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> SegFormerHead
 @META_ARCH_REGISTRY.register()
 class SegFormer(PerPixelSegmentor):
     """Mix Transformer, or any other backbone with a pyramid, and the all-MLP head."""
-
-    @configurable
-    def __init__(self, **parts) -> None:
-        """``parts``: see :class:`PerPixelSegmentor`."""
-        super().__init__(**parts)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:

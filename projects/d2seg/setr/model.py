@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import nn
@@ -102,17 +102,11 @@ def _build_mla_heads(cfg: CfgNode, input_shape: Shapes) -> Heads:
 class SETR(PerPixelSegmentor):
     """A plain ViT as the encoder, one of three convolutional decoders, auxiliary heads."""
 
-    @configurable
-    def __init__(self, **parts) -> None:
-        """``parts``: see :class:`PerPixelSegmentor`."""
-        super().__init__(**parts)
-
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         backbone = build_backbone(cfg)
         decode_head, auxiliary_heads = build_heads(cfg, backbone.output_shape())
-        return {
+        return per_pixel_arguments(cfg, backbone) | {
             "decode_head": decode_head,
             "auxiliary_heads": auxiliary_heads,
-            **per_pixel_arguments(cfg, backbone),
         }

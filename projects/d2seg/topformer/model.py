@@ -1,6 +1,6 @@
 """TopFormer (Zhang et al. 2022) as a detectron2 meta-architecture."""
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 
@@ -34,15 +34,9 @@ def build_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> SumHead:
 class TopFormer(PerPixelSegmentor):
     """A mobile encoder and a head that adds its maps; no auxiliary heads."""
 
-    @configurable
-    def __init__(self, **parts) -> None:
-        """``parts``: see :class:`PerPixelSegmentor`."""
-        super().__init__(**parts)
-
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         backbone = build_backbone(cfg)
-        return {
+        return per_pixel_arguments(cfg, backbone) | {
             "decode_head": build_head(cfg, backbone.output_shape()),
-            **per_pixel_arguments(cfg, backbone),
         }

@@ -39,13 +39,14 @@ class CascadedUpsampler(nn.Module):
 
     Args:
         input_shape: of the backbone; must have ``in_feature`` at stride 16.
-        skip_features: those of the other features that are joined, at strides 8, 4 or 2; a stride
-            without one is upsampled alone.
+        skip_features: those of the other features that are joined, at strides 8, 4, 2 or 1; a
+            stride without one is upsampled alone.
         head_channels: after the first convolution; 512 in the paper's figure 1.
         decoder_channels: after each of the four blocks; 256, 128, 64, 16 as published.
 
     Raises:
-        ValueError: the backbone lacks a feature, or the number of blocks is not four.
+        ValueError: the backbone lacks a feature, a skip feature has no stride of its own among
+            these, or the number of blocks is not four.
     """
 
     def __init__(
@@ -59,20 +60,31 @@ class CascadedUpsampler(nn.Module):
         decoder_channels: tuple[int, ...] = (256, 128, 64, 16),
     ) -> None:
         super().__init__()
-        missing = [f for f in (in_feature, *skip_features) if f not in input_shape]
+        if in_feature not in input_shape or input_shape[in_feature].stride != 16:
+            raise ValueError(
+                f"TransUNet upsamples '{in_feature}' of stride 16, but the backbone gives "
+                f"{list(input_shape)}: set MODEL.BACKBONE.NAME to build_hybrid_vit_backbone"
+            )
+        missing = [name for name in skip_features if name not in input_shape]
         if missing:
             raise ValueError(
                 f"MODEL.TRANSUNET.SKIP_FEATURES asks for {missing}, but the backbone gives "
                 f"{list(input_shape)}"
             )
         strides = [8, 4, 2, 1]
+        found = [input_shape[name].stride for name in skip_features]
+        if len(set(found)) != len(found) or not set(found) <= set(strides):
+            raise ValueError(
+                f"MODEL.TRANSUNET.SKIP_FEATURES is {list(skip_features)}, of strides {found}; the "
+                f"decoder joins one feature at most at each of {strides}"
+            )
         if len(decoder_channels) != len(strides):
             raise ValueError(
                 f"MODEL.TRANSUNET.DECODER_CHANNELS is {list(decoder_channels)}; it has one number "
                 f"for each of the strides {strides}"
             )
         self.in_feature = in_feature
-        skip_of_stride = {input_shape[name].stride: name for name in skip_features}
+        skip_of_stride = dict(zip(found, skip_features, strict=True))
         self.skips = [skip_of_stride.get(stride) for stride in strides]
         self.conv_more = _conv_bn_relu(input_shape[in_feature].channels, head_channels)
         self.blocks = nn.ModuleList()

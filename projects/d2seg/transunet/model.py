@@ -1,6 +1,6 @@
 """TransUNet (Chen et al. 2021) as a detectron2 meta-architecture."""
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 
 from ..per_pixel.segmentor import PerPixelSegmentor, per_pixel_arguments
@@ -10,11 +10,6 @@ from .decoder import CascadedUpsampler
 @META_ARCH_REGISTRY.register()
 class TransUNet(PerPixelSegmentor):
     """A vision transformer, usually on the features of a ResNet, under a U-Net's decoder."""
-
-    @configurable
-    def __init__(self, **parts) -> None:
-        """``parts``: see :class:`PerPixelSegmentor`."""
-        super().__init__(**parts)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:

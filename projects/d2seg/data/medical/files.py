@@ -25,7 +25,7 @@ def is_array_file(path: str) -> bool:
 
 def read_slice(path: str, index: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Image, float32 (H, W), and label, int64 (H, W), of a file with one slice, or of the slice
-    ``index`` of a volume (D, H, W), of which only this slice is read.
+    ``index`` of a volume (D, H, W); of HDF5 only this slice is read.
 
     Raises:
         ArrayFileError: see the class.

@@ -40,7 +40,8 @@ class _TritonSum(torch.autograd.Function):
         levels = _levels_on(value.device, spatial_shapes)
         ctx.save_for_backward(value, x, y, weights, levels)
         summed = value.new_empty(*x.shape[:3], value.shape[-1])  # (B, N, M, D)
-        _forward_kernel[_grid(x)](value, x, y, weights, levels, summed, *_sizes(value, x))
+        with torch.cuda.device_of(value):  # kernels start on the current device, whatever it is
+            _forward_kernel[_grid(x)](value, x, y, weights, levels, summed, *_sizes(value, x))
         return summed.flatten(2)
 
     @staticmethod
@@ -50,17 +51,9 @@ class _TritonSum(torch.autograd.Function):
         # fp32: many bf16 numbers added one by one would be lost
         grad_value = torch.zeros_like(value, dtype=torch.float32)
         grad_points = [torch.empty_like(x) for _ in range(3)]
-        _backward_kernel[_grid(x)](
-            value,
-            x,
-            y,
-            weights,
-            levels,
-            grad.contiguous(),
-            grad_value,
-            *grad_points,
-            *_sizes(value, x),
-        )
+        tensors = (value, x, y, weights, levels, grad.contiguous(), grad_value, *grad_points)
+        with torch.cuda.device_of(value):
+            _backward_kernel[_grid(x)](*tensors, *_sizes(value, x))
         return grad_value.to(value.dtype), *grad_points, None
 
 
