@@ -126,6 +126,7 @@ def set_confidence_threshold(cfg: CfgNode, threshold: float) -> None:
     cfg.MODEL.MASK_CLASSIFICATION.TEST.OBJECT_MASK_THRESHOLD = threshold
     cfg.MODEL.MASK_CLASSIFICATION.TEST.SCORE_THRESHOLD = threshold
     cfg.MODEL.PER_PIXEL.TEST.OUTPUT = "scores"  # labels tell no probability
+    cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT = "scores"
 
 
 def select_confident(output: dict, task: str, threshold: float | None) -> dict:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def shrink(cfg: CfgNode) -> None:
     cfg.MODEL.MASK_CLASSIFICATION.SIZE_DIVISIBILITY = 32
     cfg.MODEL.MASK_CLASSIFICATION.MASK_DIM = 32
     cfg.MODEL.MASK_CLASSIFICATION.NUM_QUERIES = 7
+    cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT = "scores"
     cfg.DATASETS.TRAIN = (THINGS,)
     cfg.DATASETS.TEST = (THINGS,)
     cfg.TEST.TASKS = ["semantic", "instance", "panoptic"]
@@ -137,6 +139,18 @@ class MaskClassificationChecks:
         assert instances.image_size == (40, 60)
         assert instances.pred_masks.shape[1:] == (40, 60)
         assert set(instances.pred_classes.tolist()) <= {0, 1, 2}  # things alone
+
+    @pytest.mark.parametrize("size", [(61, 83), (50, 70)])
+    def test_labels_are_the_best_scores(self, model: nn.Module, size: tuple[int, int]) -> None:
+        model.eval()
+        batch = [example(50, 70, []) | {"height": size[0], "width": size[1]}]
+        with torch.no_grad():
+            scores = model(batch)[0]["sem_seg"]
+            model.inference_settings = replace(model.inference_settings, semantic_output="labels")
+            labels = model(batch)[0]["sem_seg"]
+        assert labels.shape == size
+        chosen = scores.gather(0, labels[None].long())[0]
+        torch.testing.assert_close(chosen, scores.amax(0))  # but for equal ones
 
     def test_result_of_an_image_is_independent_of_its_batch(self, model: nn.Module) -> None:
         model.eval()

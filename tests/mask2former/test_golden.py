@@ -113,7 +113,9 @@ def test_predictions_of_auxiliary_layers(golden: dict, layer: int) -> None:
 
 def test_semantic_map(golden: dict) -> None:
     model = golden["model"]
-    model.inference_settings = replace(model.inference_settings, tasks=("semantic",))
+    model.inference_settings = replace(
+        model.inference_settings, tasks=("semantic",), semantic_output="scores"
+    )
     with torch.no_grad():
         (result,) = model([{"image": golden["image"]}])
     assert (

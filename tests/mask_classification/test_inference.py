@@ -6,13 +6,13 @@ from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch import Tensor
 from torch.nn import functional as F
 
-from d2seg.mask_classification import inference
+from d2seg.mask_classification import mask_resizer
 from d2seg.mask_classification.inference import (
-    MaskResizer,
     instance_inference,
     panoptic_inference,
     semantic_inference,
 )
+from d2seg.mask_classification.mask_resizer import MaskResizer
 from families.dense_masks import image_masks
 
 THING, STUFF, OTHER_THING = 0, 1, 2  # three classes
@@ -199,7 +199,7 @@ class TestPanoptic:
             "object_mask_threshold": 0.3,
         }
         whole, whole_segments = panoptic(logits, masks, resize, **settings)
-        monkeypatch.setattr(inference, "CHUNK_ELEMENTS", 45 * 40 * 3)
+        monkeypatch.setitem(mask_resizer.ELEMENTS_AT_ONCE, "cpu", 23 * 40 * 4)
         pieces, segments = panoptic(logits, masks, resize, **settings)
         assert len(segments) > 2
         assert torch.equal(whole, pieces)
@@ -223,7 +223,7 @@ class TestSemantic:
         logits, masks = torch.randn(11, 4), torch.randn(11, 8, 8)
         full = F.interpolate(masks[None], size=(32, 32), mode="bilinear")[0, :, :30, :27]
         plain = torch.einsum("qc,qhw->chw", logits.softmax(-1)[:, :-1], full.sigmoid())
-        monkeypatch.setattr(inference, "CHUNK_ELEMENTS", 32 * 32 * 2)
+        monkeypatch.setitem(mask_resizer.ELEMENTS_AT_ONCE, "cpu", 11 * 27 * 4)
         scores = semantic_inference(logits, image_masks(masks), MaskResizer((32, 32), (30, 27)))
         torch.testing.assert_close(scores, plain)
 

@@ -109,7 +109,7 @@ def test_predictions_of_auxiliary_layers(golden: dict, layer: int) -> None:
 def test_semantic_map(golden: dict) -> None:
     model = golden["model"]
     model.inference_settings = type(model.inference_settings)(
-        **(vars(model.inference_settings) | {"tasks": ("semantic",)})
+        **(vars(model.inference_settings) | {"tasks": ("semantic",), "semantic_output": "scores"})
     )
     with torch.no_grad():
         (result,) = model([{"image": golden["image"]}])

@@ -132,3 +132,10 @@ def test_plus_baseline_needs_a_query_per_class(repo_dir: Path) -> None:
     cfg.TEST.TASKS = ["semantic"]
     with pytest.raises(ValueError, match=r"NUM_QUERIES is 7; .* one query per class, 5"):
         build_model(cfg)
+
+
+def test_unknown_semantic_output_is_named(repo_dir: Path) -> None:
+    cfg = small_config(repo_dir)
+    cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT = "logits"
+    with pytest.raises(ValueError, match=r"TEST\.SEMANTIC_OUTPUT is 'logits'; choose from"):
+        build_model(cfg)

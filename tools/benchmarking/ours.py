@@ -16,6 +16,7 @@ from d2seg.checkpoint.layouts import find_layout
 from d2seg.configuration import load_config
 from d2seg.inference import label_map
 from d2seg.mask_classification import inference
+from d2seg.mask_classification.mask_resizer import MaskResizer
 from d2seg.mask_classification.query_masks import ImageMasks
 
 from .runner import Outputs, Runner, result_arrays
@@ -42,6 +43,7 @@ class Ours(Runner):
             return
         self.model.eval()
         prepare_for_inference(self.model, DTYPES[work.dtype])
+        self.model.requires_grad_(False)  # the counter of operations follows gradients otherwise
         image = picture(facts.size)
         example = {"image": image, "height": facts.size[0], "width": facts.size[1]}
         self.step = lambda: self._infer(example)
@@ -70,11 +72,11 @@ class Ours(Runner):
 
     @torch.inference_mode()
     def _raw_outputs(self) -> Outputs:
-        model, size = self.model, self.model_facts.size
-        pixels = padded(model._normalise(picture(size))[None])
-        features = model.backbone(pixels)
+        model, image = self.model, picture(self.model_facts.size)
         if self.model_facts.kind == "pixels":
+            features = model.backbone(padded(model.normalise(image)[None]))
             return [model.decode_head(features).float().cpu().numpy()]
+        features = model.backbone(padded(model._normalise(image)[None]))
         logits, masks = model.transformer_decoder(model.pixel_decoder(features))
         return [logits[-1].float().cpu().numpy(), masks.all()[-1].float().cpu().numpy()]
 
@@ -101,7 +103,7 @@ class Ours(Runner):
         num_classes, task = self.model_facts.num_classes, self.work.task
         logits, *parts = (t.to(self.device) for t in queries(num_classes))
         masks = ImageMasks(*parts)
-        resize = inference.MaskResizer((800, 1088), (800, 1067))
+        resize = MaskResizer((800, 1088), (800, 1067))
         things = frozenset(range(80))
         functions = {
             "panoptic": lambda: inference.panoptic_inference(

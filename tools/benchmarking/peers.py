@@ -18,7 +18,9 @@ class Transformers(Runner):
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         facts = self.model_facts
-        self.model = build_peer(work.model, facts.num_classes).to(self.device)
+        self.model = build_peer(work.model, facts.num_classes, work.what == "training").to(
+            self.device
+        )
         torch.save(self.model.state_dict(), self.weights_file)
         mean = torch.tensor([123.675, 116.28, 103.53], device=self.device).view(3, 1, 1)
         std = torch.tensor([58.395, 57.12, 57.375], device=self.device).view(3, 1, 1)
@@ -75,7 +77,7 @@ class Transformers(Runner):
         return [tensor.float().cpu().numpy() for tensor in found]
 
 
-def build_peer(model: str, num_classes: int) -> nn.Module:
+def build_peer(model: str, num_classes: int, is_training: bool) -> nn.Module:
     """The published architecture with random weights, under which queries differ in class."""
     if model.startswith("segformer"):
         wide = model.endswith("b5")
@@ -95,7 +97,8 @@ def build_peer(model: str, num_classes: int) -> nn.Module:
             backbone_config=backbone,
             decoder_config=decoder,
             num_labels=num_classes,
-            use_auxiliary_loss=True,
+            use_auxiliary_loss=is_training,
+            output_hidden_states=is_training,  # which those losses read
         )
         peer = transformers.MaskFormerForInstanceSegmentation(config)
     else:

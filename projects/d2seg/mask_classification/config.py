@@ -21,5 +21,7 @@ def add_mask_classification_config(cfg: CN) -> None:
         0.8  # panoptic: queries at or below this class score are dropped
     )
     node.TEST.OVERLAP_THRESHOLD = 0.8  # panoptic: smallest visible share of a segment's mask
+    # semantic: "scores" of all classes, or "labels", which takes less time and memory
+    node.TEST.SEMANTIC_OUTPUT = "scores"
     node.TEST.MAX_INSTANCES = 100  # instance: top-k over queries x classes
     node.TEST.SCORE_THRESHOLD = 0.0  # instance: detections below are dropped

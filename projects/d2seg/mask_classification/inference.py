@@ -1,62 +1,16 @@
 """From queries to semantic, panoptic and instance results (Cheng et al. 2021, section 3.4).
 
-Q queries, K classes, (h, w) the predicted masks, (H, W) the padded batch. A ``MaskResizer`` brings
-masks to their final size a few at a time: no function here holds all queries at image size.
+Q queries, K classes, (h, w) the predicted masks. A ``MaskResizer`` brings masks to their final size
+a strip of rows at a time: no function here holds all queries at image size.
 """
-
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..layers.resampling import argmax, resize_step
+from .mask_resizer import MaskResizer, resize_columns, row_blocks
 from .query_masks import ImageMasks
-
-# Upper bound of the numbers that a chunk of masks may take at image size: 64 MiB in fp32.
-CHUNK_ELEMENTS = 1 << 24
-
-
-@dataclass(frozen=True)
-class MaskResizer:
-    """Resizes mask logits as detectron2 does images: to the padded batch, cut to the content, and
-    on to the output size.
-
-    padded_size: (H, W) of the batch. content_size: (h, w) of the image within.
-    output_size: (h, w) of the result; ``None`` leaves the content as it is.
-    """
-
-    padded_size: tuple[int, int]
-    content_size: tuple[int, int]
-    output_size: tuple[int, int] | None = None
-
-    @property
-    def final_size(self) -> tuple[int, int]:
-        return self.output_size or self.content_size
-
-    def __call__(self, masks: Tensor) -> Tensor:
-        """(N, h, w) -> (N, *final_size), in fp32."""
-        height, width = self.content_size
-        masks = _bilinear(masks.float(), self.padded_size)[:, :height, :width]
-        return _bilinear(masks, self.final_size)
-
-    def chunks(self, masks: ImageMasks) -> Iterator[tuple[slice, Tensor]]:
-        """Resized mask logits in pieces of bounded memory, each with its slice of the queries.
-
-        The caller may overwrite a piece.
-        """
-        height, width = (max(a, b) for a, b in zip(self.padded_size, self.final_size, strict=True))
-        step = max(1, CHUNK_ELEMENTS // (height * width))
-        for start in range(0, len(masks), step):
-            part = slice(start, min(start + step, len(masks)))
-            yield part, self(masks[part].logits())
-
-
-def _bilinear(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(masks.shape[-2:]) == tuple(size):
-        return masks
-    return F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
 def semantic_inference(pred_logits: Tensor, pred_masks: ImageMasks, resize: MaskResizer) -> Tensor:
@@ -70,10 +24,47 @@ def semantic_inference(pred_logits: Tensor, pred_masks: ImageMasks, resize: Mask
     """
     probs = pred_logits.float().softmax(-1)[:, :-1]  # (Q, K)
     height, width = resize.final_size
-    scores = probs.new_zeros(probs.shape[1], height * width)
-    for part, masks in resize.chunks(pred_masks):
-        scores.addmm_(probs[part].T, masks.sigmoid_().flatten(1))
-    return scores.view(-1, height, width)
+    scores = probs.new_empty(probs.shape[1], height, width)
+    for rows, masks in resize.strips(pred_masks.logits()):
+        scores[:, rows] = _class_scores(probs, masks)
+    return scores
+
+
+def semantic_labels(
+    pred_logits: Tensor, pred_masks: ImageMasks, resize: MaskResizer, output_size: tuple[int, int]
+) -> Tensor:
+    """The class of greatest score at each pixel, without all classes' scores at image size.
+
+    As published, scores are made at the size of the model's input and then resized.
+
+    Args:
+        pred_logits: (Q, K+1). pred_masks: Q of (h, w).
+        resize: from the masks to where the scores are made.
+        output_size: (height, width) of the result.
+
+    Returns:
+        (*output_size) int32.
+    """
+    probs = pred_logits.float().softmax(-1)[:, :-1]
+    masks = pred_masks.logits()
+    enlarge = resize_step(resize.final_size[0], output_size[0])
+    labels = torch.empty(output_size, dtype=torch.int32, device=masks.device)
+    for rows in row_blocks(max(*probs.shape), output_size, masks.device):
+        if resize.final_size == output_size:
+            scores = _class_scores(probs, resize.rows(masks, rows))
+        else:
+            matrix, first = enlarge.matrix(rows.start, rows.stop)
+            source = slice(first, first + matrix.shape[1])
+            scores = _class_scores(probs, resize.rows(masks, source))
+            scores = torch.from_numpy(matrix).to(scores) @ scores
+            scores = resize_columns(scores, output_size[1])
+        labels[rows] = argmax(scores).int()
+    return labels
+
+
+def _class_scores(probs: Tensor, mask_logits: Tensor) -> Tensor:
+    """(Q, K), (Q, n, w) -> (K, n, w); the logits are overwritten."""
+    return (probs.T @ mask_logits.sigmoid_().flatten(1)).unflatten(1, mask_logits.shape[1:])
 
 
 def panoptic_inference(
@@ -156,26 +147,21 @@ def _segments(
 def _compete(
     scores: Tensor, masks: ImageMasks, resize: MaskResizer
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Running argmax of class x mask score over chunks of queries.
-
-    Returns:
-        The winner's index at each pixel (the lowest on ties), the area of each query's own mask
-        (probability >= 0.5), (Q,), and where the winner's own mask is, all at the final size.
     """
-    best = torch.full(resize.final_size, -1.0, device=masks.device)
-    owner = torch.zeros(resize.final_size, dtype=torch.int64, device=masks.device)
-    inside = torch.zeros(resize.final_size, dtype=torch.bool, device=masks.device)
+    Returns:
+        The query of greatest class x mask score at each pixel (the lowest on ties), the area of
+        each query's own mask (probability >= 0.5), (Q,), and where the winner's own mask is, all
+        at the final size.
+    """
+    owner = torch.empty(resize.final_size, dtype=torch.int64, device=masks.device)
+    inside = torch.empty(resize.final_size, dtype=torch.bool, device=masks.device)
     areas = torch.zeros(len(masks), dtype=torch.int64, device=masks.device)
-    for part, logits in resize.chunks(masks):
+    for rows, logits in resize.strips(masks.logits()):
         probs = logits.sigmoid_()
         own = probs >= 0.5
-        areas[part] = own.flatten(1).sum(1)
-        # max() with indices is faster than argmax() over a long first axis
-        value, index = probs.mul_(scores[part, None, None]).max(0)
-        better = value > best
-        best = torch.where(better, value, best)
-        owner = torch.where(better, index + part.start, owner)
-        inside = torch.where(better, own.gather(0, index[None])[0], inside)
+        areas += own.flatten(1).sum(1)
+        owner[rows] = argmax(probs.mul_(scores[:, None, None]))
+        inside[rows] = own.gather(0, owner[rows][None])[0]
     return owner, areas, inside
 
 
@@ -213,12 +199,12 @@ def instance_inference(
     # a query may stand for several classes: its mask is resized once
     unique, inverse = queries.unique(return_inverse=True)
     masks = torch.zeros(len(unique), *resize.final_size, dtype=torch.bool, device=probs.device)
-    quality = torch.zeros(len(unique), device=probs.device)
-    for part, logits in resize.chunks(pred_masks[unique]):
-        masks[part] = logits > 0
-        area = masks[part].flatten(1).sum(1)
-        inside = (logits.sigmoid_() * masks[part]).flatten(1).sum(1)
-        quality[part] = inside / (area + 1e-6)
+    area, inside = torch.zeros(2, len(unique), device=probs.device)
+    for rows, logits in resize.strips(pred_masks[unique].logits()):
+        own = masks[:, rows] = logits > 0
+        area += own.flatten(1).sum(1)
+        inside += logits.sigmoid_().mul_(own).flatten(1).sum(1)
+    quality = inside / (area + 1e-6)
     scores = scores * quality[inverse]
 
     order = scores.argsort(descending=True, stable=True)

@@ -13,11 +13,18 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from .criterion import SetCriterion
-from .inference import MaskResizer, instance_inference, panoptic_inference, semantic_inference
+from .inference import (
+    instance_inference,
+    panoptic_inference,
+    semantic_inference,
+    semantic_labels,
+)
+from .mask_resizer import MaskResizer
 from .query_masks import ImageMasks
 from .targets import targets_of
 
 TASKS = ("semantic", "instance", "panoptic")
+SEMANTIC_OUTPUTS = ("scores", "labels")
 
 
 @dataclass(frozen=True)
@@ -31,10 +38,16 @@ class InferenceSettings:
     max_instances: int
     score_threshold: float
     intersect_panoptic: bool
+    semantic_output: str = "scores"
 
     def __post_init__(self) -> None:
         if not self.tasks or set(self.tasks) - set(TASKS):
             raise ValueError(f"TEST.TASKS is {list(self.tasks)}; name one or more of {list(TASKS)}")
+        if self.semantic_output not in SEMANTIC_OUTPUTS:
+            raise ValueError(
+                f"MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT is {self.semantic_output!r}; "
+                f"choose from {list(SEMANTIC_OUTPUTS)}"
+            )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, intersect_panoptic: bool) -> "InferenceSettings":
@@ -47,6 +60,7 @@ class InferenceSettings:
             max_instances=test.MAX_INSTANCES,
             score_threshold=test.SCORE_THRESHOLD,
             intersect_panoptic=intersect_panoptic,
+            semantic_output=test.SEMANTIC_OUTPUT,
         )
 
 
@@ -164,10 +178,14 @@ class MaskClassificationSegmentor(nn.Module):
         result: dict = {}
         if "semantic" in settings.tasks:
             # as published: scores are made at the size of the input, then resized
-            scores = semantic_inference(
-                pred_logits, pred_masks, MaskResizer(padded_size, tuple(content_size))
-            )
-            result["sem_seg"] = sem_seg_postprocess(scores, content_size, height, width)
+            to_content = MaskResizer(padded_size, tuple(content_size))
+            if settings.semantic_output == "labels":
+                result["sem_seg"] = semantic_labels(
+                    pred_logits, pred_masks, to_content, (height, width)
+                )
+            else:
+                scores = semantic_inference(pred_logits, pred_masks, to_content)
+                result["sem_seg"] = sem_seg_postprocess(scores, content_size, height, width)
         if "panoptic" in settings.tasks:
             result["panoptic_seg"] = panoptic_inference(
                 pred_logits,

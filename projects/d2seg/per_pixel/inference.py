@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .resampling import AxisTaps, WindowAxis, flip_step, resize_step, window_offsets
+from ..layers.resampling import AxisTaps, WindowAxis, flip_step, resize_step, window_offsets
 from .tiles import Patch, tile_labels, tile_scores
 
 MODES = ("whole", "slide")

@@ -6,6 +6,8 @@ K classes, (n, m) the tile, (h, w) a patch.
 import torch
 from torch import Tensor
 
+from ..layers.resampling import argmax
+
 # (rows (n, h), logits (K, h, w), columns (m, w)): gives rows @ logits @ columns.T to the tile
 Patch = tuple[Tensor, Tensor, Tensor]
 
@@ -42,19 +44,3 @@ def resample(patches: list[Patch]) -> Tensor:
     for other in others:
         first += other
     return first
-
-
-def argmax(scores: Tensor) -> Tensor:
-    """The first best of K classes, (K, n, m) -> (n, m), overwriting the scores.
-
-    ``max`` with indices takes more than three times as long as these steps do. The index is a
-    product of matrices, with two digits of base 128, which are exact in every precision that a
-    product may be set to.
-    """
-    is_best = scores.eq_(scores.amax(0))
-    classes = torch.arange(len(scores), device=scores.device)
-    digits = torch.stack([classes // 128, classes % 128, torch.ones_like(classes)])
-    high, low, count = (digits.to(scores) @ is_best.flatten(1)).view(3, *scores.shape[1:])
-    if bool((count == 1).all()):
-        return (128 * high + low).long()
-    return is_best.max(0)[1]

@@ -8,7 +8,7 @@ from detectron2.layers import ShapeSpec, get_norm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..per_pixel.resampling import resize_step
+from ..layers.resampling import resize_step
 
 # of a strip of hidden values on a CPU: 2 MiB in fp32
 _STRIP_VALUES = 1 << 19

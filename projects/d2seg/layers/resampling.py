@@ -1,4 +1,5 @@
-"""Bilinear resizing, cropping, mirroring and the averaging of windows as one linear map per axis.
+"""Bilinear resizing, cropping, mirroring and the averaging of windows as one linear map per axis;
+and the best class of each position.
 
 Each of these is separable: rows and columns are mapped by a sparse matrix each, and maps that
 follow one another are a product of matrices. So any tile of a result can be computed from the few
@@ -127,3 +128,19 @@ def window_offsets(length: int, window_size: int, stride: int) -> list[int]:
         return [0]
     number = -((length - window_size) // -stride) + 1
     return [min(i * stride, length - window_size) for i in range(number)]
+
+
+def argmax(scores: Tensor) -> Tensor:
+    """The first best of K classes, (K, n, m) -> (n, m), overwriting the scores.
+
+    ``max`` with indices takes more than three times as long as these steps do. The index is a
+    product of matrices, with two digits of base 128, which are exact in every precision that a
+    product may be set to.
+    """
+    is_best = scores.eq_(scores.amax(0))
+    classes = torch.arange(len(scores), device=scores.device)
+    digits = torch.stack([classes // 128, classes % 128, torch.ones_like(classes)])
+    high, low, count = (digits.to(scores) @ is_best.flatten(1)).view(3, *scores.shape[1:])
+    if bool((count == 1).all()):
+        return (128 * high + low).long()
+    return is_best.max(0)[1]

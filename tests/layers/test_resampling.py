@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from d2seg.per_pixel.resampling import WindowAxis, flip_step, resize_step, window_offsets
+from d2seg.layers.resampling import WindowAxis, flip_step, resize_step, window_offsets
 
 
 @pytest.mark.parametrize(
