@@ -48,6 +48,11 @@ class PointSetCriterion(SetCriterion):
         self.oversample_ratio = oversample_ratio
         self.importance_ratio = importance_ratio
 
+    def _pair_losses(
+        self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        return self._summed_losses(logits, target, indices, padded_size)  # points are few
+
     def _mask_samples(
         self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:

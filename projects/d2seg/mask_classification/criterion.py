@@ -9,6 +9,7 @@ from detectron2.utils import comm
 from fvcore.nn.distributed import differentiable_all_reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .losses import MASK_LOSSES, dice_loss
 from .matcher import HungarianMatcher, Match
@@ -117,14 +118,46 @@ class SetCriterion(nn.Module):
             queries = torch.stack([queries for queries, _ in pairs]).to(device)  # (L, T)
             indices = torch.stack([indices for _, indices in pairs]).to(device)  # (L, T)
             logits = pred_masks.matched(image, queries).float()
-            logits, truth = self._mask_samples(logits, target, indices, padded_size)
-            mask = MASK_LOSSES[self.matcher.mask_loss](logits, truth)
-            mask_terms.append(mask.view(len(pairs), -1).sum(1))
-            dice_terms.append(dice_loss(logits, truth).view(len(pairs), -1).sum(1))
+            mask, dice = self._pair_losses(logits, target, indices, padded_size)
+            mask_terms.append(mask)
+            dice_terms.append(dice)
         if not mask_terms:  # no target in the batch: every parameter still gets a gradient
             zero = 0.0 * (pred_masks.embeddings.sum((1, 2, 3)) + pred_masks.features.sum())
             return zero.float(), zero.float()
         return torch.stack(mask_terms).sum(0), torch.stack(dice_terms).sum(0)
+
+    def _pair_losses(
+        self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Sums of both losses over one image's pairs, (L,); arguments of :meth:`_mask_samples`.
+
+        One layer at a time, and once more in the backward pass: maps at image size take the most
+        memory of a training step, and more time to write and read than to compute.
+        """
+        layers = [
+            checkpoint(
+                self._summed_losses,
+                logits[layer : layer + 1],
+                target,
+                indices[layer : layer + 1],
+                padded_size,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+            for layer in range(len(logits))
+        ]
+        mask, dice = zip(*layers, strict=True)
+        return torch.cat(mask), torch.cat(dice)
+
+    def _summed_losses(
+        self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`_pair_losses`, of all layers at once."""
+        num_layers = len(logits)
+        logits, truth = self._mask_samples(logits, target, indices, padded_size)
+        mask = MASK_LOSSES[self.matcher.mask_loss](logits, truth)
+        dice = dice_loss(logits, truth)
+        return mask.view(num_layers, -1).sum(1), dice.view(num_layers, -1).sum(1)
 
     def _mask_samples(
         self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]
