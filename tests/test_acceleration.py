@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from d2seg.acceleration import fold_batch_norms, prepare_as_configured, prepare_for_inference
+from d2seg.configuration import load_config
 from families import mask2former_config, maskformer_config
 from families.mask_classification import example
 
@@ -89,3 +90,11 @@ def test_dtype_of_the_config(repo_dir: Path) -> None:
     cfg.TEST.DTYPE = "int8"
     with pytest.raises(ValueError, match=r"TEST.DTYPE is 'int8'; choose from \['fp32', 'bf16'"):
         prepare_as_configured(cfg, model)
+
+
+def test_models_with_boxes_stay_in_fp32(repo_dir: Path) -> None:
+    cfg = load_config(str(repo_dir / "configs/pointrend/shapes_instance_small.yaml"))
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.TEST.DTYPE = "bf16"
+    with pytest.raises(ValueError, match=r"TEST\.DTYPE bf16 is not for models with boxes"):
+        prepare_as_configured(cfg, build_model(cfg))

@@ -3,6 +3,7 @@
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -14,11 +15,16 @@ def prepare_as_configured(cfg: CfgNode, model: nn.Module) -> nn.Module:
     """:func:`prepare_for_inference` in TEST.DTYPE; models of detectron2's zoo stay as they are.
 
     Raises:
-        ValueError: TEST.DTYPE is unknown, or not fp32 for a model of the zoo.
+        ValueError: TEST.DTYPE is unknown, or not fp32 for a model of the zoo or with boxes.
     """
     name = cfg.TEST.DTYPE
     if name not in DTYPES:
         raise ValueError(f"TEST.DTYPE is {name!r}; choose from {list(DTYPES)}")
+    if name != "fp32" and isinstance(model, GeneralizedRCNN):
+        raise ValueError(
+            f"TEST.DTYPE {name} is not for models with boxes, whose suppression in detectron2 "
+            "takes fp32 alone; leave it at fp32"
+        )
     if cfg.TEST.TASKS:
         return prepare_for_inference(model.eval(), DTYPES[name])
     if name != "fp32":
