@@ -252,6 +252,13 @@ def instances(logits: Tensor, masks: Tensor, **changes):
 
 
 class TestInstance:
+    def test_nothing_left_to_enlarge(self) -> None:
+        """As at a high confidence threshold: no masks, but a change of size."""
+        settings = {"thing_ids": frozenset({THING}), "max_instances": 9, "score_threshold": 0.99}
+        masks, resize = image_masks(masks_of(LEFT)), MaskResizer((16, 16), (15, 13), (20, 30))
+        result = instance_inference(logits_of((THING, 0.5)), masks, resize, **settings)
+        assert result.pred_masks.shape == (0, 20, 30)
+
     def test_scores_masks_and_boxes(self) -> None:
         result = instances(
             logits_of((THING, 0.9), (OTHER_THING, 0.8)),

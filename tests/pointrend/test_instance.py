@@ -53,5 +53,8 @@ def test_masks_are_the_reference_s(pair: tuple[nn.Module, nn.Module]) -> None:
         assert len(found) == 12
         assert found.pred_masks.shape == (12, 1, 224, 224)
         assert torch.equal(found.pred_classes, expected.pred_classes)
-        torch.testing.assert_close(found.pred_masks, expected.pred_masks, atol=2e-5, rtol=0)
+        # of points that are equally uncertain to rounding, either side may choose others
+        differ = (found.pred_masks - expected.pred_masks).abs() > 2e-5
+        assert differ.float().mean() < 1e-4
+        torch.testing.assert_close(found.pred_masks, expected.pred_masks, atol=2e-2, rtol=0)
         assert 0.05 < (expected.pred_masks > 0.5).float().mean() < 0.95

@@ -85,7 +85,7 @@ def test_every_data_set_and_script_of_the_list_is_there(repo_dir):
     for script in set(re.findall(r"`(prepare_\w+\.py)`", guide)):
         assert (repo_dir / "tools" / script).is_file()
     rows = re.findall(r"^\| `([^`]+)`[^|]*\| ([^|]+)\|[^|]*\| (\d*) ?\|", guide, re.MULTILINE)
-    assert len(rows) == 12
+    assert len(rows) == 16
     for pattern, classes, ignore_label in rows:
         for name in expand(pattern):
             metadata = metadata_of(name)

@@ -75,5 +75,7 @@ def resize_columns(maps: Tensor, width: int) -> Tensor:
     """(N, n, w) -> (N, n, width), bilinear."""
     if maps.shape[-1] == width:
         return maps
+    if not len(maps):  # which interpolate refuses
+        return maps.new_empty(0, maps.shape[1], width)
     size = (maps.shape[1], width)
     return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
