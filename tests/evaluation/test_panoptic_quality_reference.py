@@ -186,7 +186,9 @@ def test_equal_to_panopticapi_on_real_maps(tmp_path, shared_dir):
 
 @pytest.mark.slow
 def test_faster_than_panopticapi_on_real_maps(tmp_path, shared_dir):
-    """User CPU time per image from both PNGs to the counts; 6 to 9 times faster was measured."""
+    """User CPU time per image from both PNGs to the counts. How much faster hangs on numpy's sort,
+    which panopticapi's time consists of: 9 times on one processor, 1.75 on one where numpy sorts
+    with AVX-512."""
     api = pytest.importorskip("panopticapi.evaluation")
     images, categories = real_images(shared_dir, "val")
     reference(images, categories, tmp_path)  # writes the PNGs
@@ -216,4 +218,4 @@ def test_faster_than_panopticapi_on_real_maps(tmp_path, shared_dir):
         return os.times().user - start
 
     ratios = [user_seconds(theirs) / user_seconds(ours) for _ in range(3)]
-    assert sorted(ratios)[1] > 2.5, ratios
+    assert sorted(ratios)[1] > 1.2, ratios
