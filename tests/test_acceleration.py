@@ -1,5 +1,6 @@
 """d2seg.acceleration: the plain model is the reference."""
 
+import copy
 from pathlib import Path
 from types import ModuleType
 
@@ -9,7 +10,13 @@ from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from torch import nn
 
-from d2seg.acceleration import fold_batch_norms, prepare_as_configured, prepare_for_inference
+from d2seg.acceleration import (
+    FrozenNormConv2d,
+    fold_batch_norms,
+    prepare_as_configured,
+    prepare_for_inference,
+    prepare_for_training,
+)
 from d2seg.configuration import load_config
 from families import mask2former_config, maskformer_config
 from families.mask_classification import example
@@ -47,6 +54,41 @@ def test_outputs_stay() -> None:
 def test_training_mode_is_refused() -> None:
     with pytest.raises(ValueError, match=r"call model\.eval\(\) first"):
         fold_batch_norms(conv(FrozenBatchNorm2d(8), bias=False))
+
+
+def test_training_stays() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(
+        conv(randomised(FrozenBatchNorm2d(8)), bias=True),
+        Conv2d(8, 8, kernel_size=3, stride=2, groups=2, norm=randomised(FrozenBatchNorm2d(8))),
+        Conv2d(8, 4, kernel_size=1, norm=nn.GroupNorm(2, 4)),
+    ).train()
+    prepared = prepare_for_training(copy.deepcopy(plain))
+    kinds = [type(module) for module in prepared]
+    assert kinds == [FrozenNormConv2d, FrozenNormConv2d, Conv2d]
+    assert list(prepared.state_dict()) == list(plain.state_dict())
+
+    image = torch.randn(2, 3, 9, 7)
+    outputs = []
+    for model in (plain, prepared):
+        for steps in range(2):  # weights that have changed are folded anew
+            model.zero_grad()
+            output = model(image)
+            output.square().sum().backward()
+            if not steps:
+                with torch.no_grad():
+                    for parameter in model.parameters():
+                        parameter -= 1e-3 * parameter.grad
+        outputs.append(output)
+    torch.testing.assert_close(outputs[1], outputs[0], atol=1e-5, rtol=1e-5)
+    for ours, reference in zip(prepared.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, reference.grad, atol=1e-4, rtol=1e-4)
+
+    image = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        expected = prepared.eval()(image)
+        assert fold_batch_norms(prepared) == 2
+        torch.testing.assert_close(prepared(image), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Making a trained model faster, in one place: the models themselves know nothing of it."""
+"""Making models faster, in one place: they themselves know nothing of it."""
 
 import torch
 from detectron2.config import CfgNode
@@ -94,3 +94,35 @@ def fold_batch_norms(model: nn.Module) -> int:
         module.norm = None
         num_folded += 1
     return num_folded
+
+
+def prepare_for_training(model: nn.Module) -> nn.Module:
+    """Make training faster, in place: names of parameters, gradients and checkpoints stay.
+
+    Frozen batch norms are applied to the weights instead of the feature maps.
+    """
+    for module in model.modules():
+        if type(module) is Conv2d and isinstance(module.norm, FrozenBatchNorm2d):
+            module.__class__ = FrozenNormConv2d
+    return model
+
+
+class FrozenNormConv2d(Conv2d):
+    """detectron2's ``Conv2d`` with a frozen batch norm, which it folds into its weights each call.
+
+    The norm is an affine map of each output channel (see :func:`fold_batch_norms`). Applied to the
+    weights, with gradients flowing through, it costs a pass over the weights instead of three over
+    the feature maps: detectron2's multiplies and adds, and multiplies again in the backward pass.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C', h', w')."""
+        if self.norm is None:  # folded for good since
+            return super().forward(x)
+        norm = self.norm
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        bias = norm.bias - norm.running_mean * scale
+        if self.bias is not None:
+            bias = bias + self.bias * scale
+        x = self._conv_forward(x, self.weight * scale[:, None, None, None], bias)
+        return x if self.activation is None else self.activation(x)

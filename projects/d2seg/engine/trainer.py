@@ -18,6 +18,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..acceleration import prepare_for_training
 from ..checkpoint import Checkpointer
 from ..configuration import tasks_of
 from ..data.build import build_test_loader, build_train_loader
@@ -64,7 +65,7 @@ class Trainer(DefaultTrainer):
         self._stop_reason = ""
         self._last_step = -1  # the last iteration that the weights have gone through
 
-        model = self.build_model(cfg)
+        model = prepare_for_training(self.build_model(cfg))
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainStep(
             _distributed(model),
