@@ -76,8 +76,21 @@ def test_swin_subset_of_stages() -> None:
         embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 2, 2, 2), out_features=("res3", "res5")
     )
     assert list(backbone(torch.randn(1, 3, 64, 64))) == ["res3", "res5"]
-    with pytest.raises(ValueError, match=r"OUT_FEATURES has \['p0'\]"):
-        SwinBackbone(out_features=("p0",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"out_features": ("p0",)}, r"OUT_FEATURES is \['p0'\]; choose from \['res2', "),
+        ({"out_features": ()}, r"OUT_FEATURES is \[\]"),
+        ({"depths": (2, 2, 6)}, r"DEPTHS is \[2, 2, 6\]; give a number for each of 4 stages"),
+        ({"num_heads": (3, 6, 12)}, r"NUM_HEADS is \[3, 6, 12\]"),
+        ({"num_heads": (3, 5, 12, 24)}, "EMBED_DIM 96 gives stage 2 192 .* its NUM_HEADS, 5"),
+    ],
+)
+def test_swin_errors_name_the_key(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"MODEL\.SWIN\.{message}"):
+        SwinBackbone(**changes)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "swin_s3_tiny_224"])
@@ -126,6 +139,8 @@ def test_timm_errors_name_key_and_remedy() -> None:
         TimmBackbone(name="resnet_18")
     with pytest.raises(ValueError, match=r"MODEL\.TIMM\.OUT_FEATURES: 'resnet18' has features"):
         TimmBackbone(name="resnet18", out_features=("res2", "res7"))
+    with pytest.raises(ValueError, match=r"MODEL\.TIMM\.OUT_FEATURES: .*, none for \[\]"):
+        TimmBackbone(name="resnet18", out_features=())
 
 
 def test_deeplab_stem_of_r101c_builds() -> None:

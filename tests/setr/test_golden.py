@@ -130,29 +130,24 @@ def golden(request: pytest.FixtureRequest, repo_dir: Path) -> dict:
     return {"outputs": outputs, "actual": actual | statistics | scaled}
 
 
-def test_logits_of_all_heads(golden: dict) -> None:
-    names = [name for name in golden["outputs"].files if name.endswith("_logits")]
-    assert len(names) == 7  # decoder and four auxiliary heads, and two with scaled positions
+def check(golden: dict, names: list[str]) -> None:
     for name in names:
-        expected = torch.from_numpy(golden["outputs"][name])
         torch.testing.assert_close(
             golden["actual"][name],
-            expected,
+            torch.from_numpy(golden["outputs"][name]),
             rtol=0,
             atol=TOLERANCE,
             msg=lambda m, n=name: f"{n}: {m}",
         )
+
+
+def test_logits_of_all_heads(golden: dict) -> None:
+    names = [name for name in golden["outputs"].files if name.endswith("_logits")]
+    assert len(names) == 7  # decoder and four auxiliary heads, and two with scaled positions
+    check(golden, names)
 
 
 def test_features_on_the_way(golden: dict) -> None:
     names = [name for name in golden["outputs"].files if name.startswith("feat_")]
     assert len(names) >= 34
-    for name in names:
-        expected = torch.from_numpy(golden["outputs"][name])
-        torch.testing.assert_close(
-            golden["actual"][name],
-            expected,
-            rtol=0,
-            atol=TOLERANCE,
-            msg=lambda m, n=name: f"{n}: {m}",
-        )
+    check(golden, names)

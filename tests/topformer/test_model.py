@@ -144,10 +144,12 @@ def test_head_adds_at_the_finest_size(depthwise: bool) -> None:
     ("keys", "message"),
     [
         (["MODEL.TOPFORMER.OUT_FEATURES", ["res6"]], r"OUT_FEATURES is \['res6'\]; choose from"),
+        (["MODEL.TOPFORMER.PYRAMID_BLOCKS", []], r"rows of \[kernel size, expansion"),
         (["MODEL.TOPFORMER.PYRAMID_BLOCKS", [[3, 1, 8]]], r"rows of \[kernel size, expansion"),
         (["MODEL.TOPFORMER.PYRAMID_BLOCKS", [[3, 1, 8, 1], [3, 1, 8, 3]]], "stride 1 or 2"),
         (["MODEL.TOPFORMER.PYRAMID_BLOCKS", [[3, 1, 8, 1], [3, 1, 8, 2]]], "four rows of stride 2"),
         (["MODEL.SEM_SEG_HEAD.IN_FEATURES", ["res2"]], r"IN_FEATURES asks for \['res2'\]"),
+        (["MODEL.SEM_SEG_HEAD.IN_FEATURES", []], "IN_FEATURES asks for nothing, but the backbone"),
     ],
 )
 def test_errors_name_the_key(repo_dir: Path, keys: list, message: str) -> None:

@@ -16,7 +16,8 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STAGES = ("res2", "res3", "res4", "res5")
+from .outputs import STAGES, STRIDE_OF_STAGE, choose_stages, leave_out
+
 Size = tuple[int, int]
 
 
@@ -141,14 +142,15 @@ class MixTransformer(Backbone):
         Args:
             embed_dims, depths, num_heads, reductions: one number for each of the four stages.
             drop_path_rate: of the last block; it grows linearly from 0.
-            out_features: of res2..res5; stages beyond the last of them are not run.
+            out_features: of res2..res5; stages beyond the last of them are left out.
 
         Raises:
             ValueError: not four numbers each, a width that its heads do not divide, or an output
                 that is none of res2..res5.
         """
         super().__init__()
-        _check(embed_dims, depths, num_heads, reductions, out_features)
+        _check(embed_dims, depths, num_heads, reductions)
+        self._out_features = choose_stages("MODEL.MIT.OUT_FEATURES", out_features)
         drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
         self.stages = nn.ModuleList()
         channels = in_channels
@@ -161,12 +163,9 @@ class MixTransformer(Backbone):
             ]
             self.stages.append(Stage(patch_embed, blocks, dim))
             channels = dim
-        self._out_features = [stage for stage in STAGES if stage in out_features]
-        self.num_used = 1 + STAGES.index(self._out_features[-1])
-        for stage in self.stages[self.num_used :]:  # there for the checkpoints' sake alone
-            stage.requires_grad_(False)
+        leave_out(self, "stages", 1 + STAGES.index(self._out_features[-1]))
         self._out_feature_channels = dict(zip(STAGES, embed_dims, strict=True))
-        self._out_feature_strides = {stage: 4 << i for i, stage in enumerate(STAGES)}
+        self._out_feature_strides = STRIDE_OF_STAGE
         self.apply(_init_weights)
 
     @property
@@ -177,7 +176,7 @@ class MixTransformer(Backbone):
         """(B, 3, H, W), H and W multiples of 32 -> {stage: (B, C, H / stride, W / stride)}."""
         feature = images.contiguous(memory_format=torch.channels_last)
         outputs = {}
-        for name, stage in zip(STAGES, self.stages[: self.num_used], strict=False):
+        for name, stage in zip(STAGES, self.stages, strict=False):
             feature = stage(feature)
             outputs[name] = feature
         return {name: outputs[name] for name in self._out_features}
@@ -188,7 +187,6 @@ def _check(
     depths: Sequence[int],
     num_heads: Sequence[int],
     reductions: Sequence[int],
-    out_features: Sequence[str],
 ) -> None:
     per_stage = {
         "EMBED_DIMS": embed_dims,
@@ -206,11 +204,6 @@ def _check(
             raise ValueError(
                 f"MODEL.MIT.EMBED_DIMS has {dim}, which is no multiple of its NUM_HEADS, {heads}"
             )
-    unknown = set(out_features) - set(STAGES)
-    if unknown or not out_features:
-        raise ValueError(
-            f"MODEL.MIT.OUT_FEATURES is {list(out_features)}; choose from {list(STAGES)}"
-        )
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -1,34 +1,55 @@
 """Swin Transformer (Liu et al. 2021): detectron2's module under a registered builder."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.swin import SwinTransformer
 from torch import Tensor
 
-STAGES = ("res2", "res3", "res4", "res5")
+from .outputs import STAGES, STRIDE_OF_STAGE, choose_stages, leave_out
 
 
 class SwinBackbone(SwinTransformer):
     """detectron2's Swin with ResNet's names for the stages (res2..res5 for strides 4..32)."""
 
-    def __init__(self, *, out_features: tuple[str, ...] = STAGES, **kwargs) -> None:
-        """``kwargs`` are those of detectron2's ``SwinTransformer``.
+    def __init__(
+        self,
+        *,
+        embed_dim: int = 96,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        out_features: Sequence[str] = STAGES,
+        **others: Any,
+    ) -> None:
+        """
+        Args:
+            embed_dim: channels of the first stage, doubled from stage to stage.
+            depths, num_heads: one number for each of the four stages.
+            out_features: of res2..res5; stages beyond the last of them are left out.
+            others: see detectron2's ``SwinTransformer``.
 
         Raises:
-            ValueError: an output that is none of res2..res5.
+            ValueError: not four numbers each, a width that its heads do not divide, or an output
+                that is none of res2..res5.
         """
-        unknown = set(out_features) - set(STAGES)
-        if unknown:
-            raise ValueError(
-                f"MODEL.SWIN.OUT_FEATURES has {sorted(unknown)}; choose from {list(STAGES)}"
-            )
-        super().__init__(out_indices=tuple(STAGES.index(f) for f in out_features), **kwargs)
-        self._out_features = list(out_features)
-        self._out_feature_channels = {
-            f: self.num_features[STAGES.index(f)] for f in self._out_features
-        }
-        self._out_feature_strides = {f: 4 << STAGES.index(f) for f in self._out_features}
+        _check(embed_dim, depths, num_heads)
+        stages = choose_stages("MODEL.SWIN.OUT_FEATURES", out_features)
+        super().__init__(
+            embed_dim=embed_dim,
+            depths=depths,
+            num_heads=num_heads,
+            out_indices=tuple(STAGES.index(stage) for stage in stages),
+            **others,
+        )
+        self.num_layers = 1 + STAGES.index(stages[-1])
+        leave_out(self, "layers", self.num_layers)
+        self.layers[-1].downsample = None  # for the next stage, if there was one
+        self._out_features = stages
+        self._out_feature_channels = dict(zip(STAGES, self.num_features, strict=True))
+        self._out_feature_strides = STRIDE_OF_STAGE
 
     @property
     def size_divisibility(self) -> int:
@@ -38,6 +59,20 @@ class SwinBackbone(SwinTransformer):
         """(B, 3, H, W) -> {stage: (B, C, ceil(H / stride), ceil(W / stride))}."""
         outputs = super().forward(images)
         return {STAGES[int(name[1:])]: feature for name, feature in outputs.items()}
+
+
+def _check(embed_dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
+    for key, values in (("DEPTHS", depths), ("NUM_HEADS", num_heads)):
+        if len(values) != len(STAGES):
+            raise ValueError(
+                f"MODEL.SWIN.{key} is {list(values)}; give a number for each of 4 stages"
+            )
+    for i, heads in enumerate(num_heads):
+        if (embed_dim << i) % heads:
+            raise ValueError(
+                f"MODEL.SWIN.EMBED_DIM {embed_dim} gives stage {i + 1} {embed_dim << i} channels, "
+                f"which are no multiple of its NUM_HEADS, {heads}"
+            )
 
 
 @BACKBONE_REGISTRY.register()

@@ -6,9 +6,11 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
+from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
-STRIDE_OF_STAGE = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+from .outputs import STRIDE_OF_STAGE, leave_out
 
 
 class TimmBackbone(Backbone):
@@ -28,18 +30,16 @@ class TimmBackbone(Backbone):
                 no feature at the stride of one of ``out_features``.
         """
         super().__init__()
-        if not timm.is_model(name):
-            near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
-            raise ValueError(f"MODEL.TIMM.NAME: timm has no model '{name}'; near it: {near}")
+        check_name("MODEL.TIMM.NAME", name)
         # asked on the meta device first: a model made for chosen features ends after the last one
         strides = self._pyramid(name).feature_info.reduction()
         # the last feature of a stride is the end of its stage
         index_of_stride = {stride: i for i, stride in enumerate(strides)}
         missing = [f for f in out_features if STRIDE_OF_STAGE.get(f) not in index_of_stride]
-        if missing:
+        if missing or not out_features:
             raise ValueError(
                 f"MODEL.TIMM.OUT_FEATURES: '{name}' has features at strides {strides}, none for "
-                f"{missing}"
+                f"{missing or list(out_features)}"
             )
         stages = sorted(out_features, key=STRIDE_OF_STAGE.get)
         self.model = timm.create_model(
@@ -49,6 +49,9 @@ class TimmBackbone(Backbone):
             features_only=True,
             out_indices=[index_of_stride[STRIDE_OF_STAGE[stage]] for stage in stages],
         )
+        if isinstance(self.model, EfficientNetFeatures | MobileNetV3Features):
+            # the two that do not end after the last feature by themselves; stage 0 is the stem
+            leave_out(self.model, "blocks", self.model.feature_info.get_dicts()[-1]["stage"])
         # timm's Swin and its kin yield (B, h, w, C)
         self.channels_last = getattr(self.model, "output_fmt", None) == "NHWC"
         self._out_features = stages
@@ -77,6 +80,13 @@ class TimmBackbone(Backbone):
         if self.channels_last:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
         return dict(zip(self._out_features, features, strict=True))
+
+
+def check_name(key: str, name: str) -> None:
+    """Raises ValueError where timm has no model ``name``, which the config key ``key`` names."""
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
+        raise ValueError(f"{key}: timm has no model '{name}'; near it: {near}")
 
 
 @BACKBONE_REGISTRY.register()

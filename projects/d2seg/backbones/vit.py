@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .outputs import leave_out
+from .timm import check_name
+
 _FEATURE = re.compile(r"block([1-9][0-9]*)")
 
 
@@ -68,8 +71,7 @@ class ViTBackbone(Backbone):
         )
         self.patch_size = _patch_size(self.model, name, img_size)
         self.use_checkpoint = use_checkpoint
-        last = self._set_outputs(out_features)
-        self.model.blocks = self.model.blocks[:last]
+        leave_out(self.model, "blocks", self._set_outputs(out_features))
         self._leave_out_unused(class_token)
 
     def _set_outputs(self, out_features: tuple[str, ...]) -> int:
@@ -171,9 +173,7 @@ class ViTBackbone(Backbone):
 
 
 def _create(name: str, **arguments: object) -> VisionTransformer:
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
-        raise ValueError(f"MODEL.VIT.NAME: timm has no model '{name}'; near it: {near}")
+    check_name("MODEL.VIT.NAME", name)
     try:
         model = timm.create_model(name, num_classes=0, dynamic_img_size=True, **arguments)
     except (TypeError, AttributeError) as error:

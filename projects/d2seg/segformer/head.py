@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..layers.resampling import resize_step
 
-# of a strip of hidden values on a CPU: 2 MiB in fp32
+# of a strip of hidden values on a CPU, which shall stay in the cache: 2 MiB in fp32
 _STRIP_VALUES = 1 << 19
 
 
@@ -111,7 +111,7 @@ class SegFormerHead(nn.Module):
         return F.linear(hidden, self.predictor.weight.flatten(1), self.predictor.bias)
 
     def _folded(self) -> tuple[dict[str, Tensor], Tensor]:
-        """Each level's matrix (D, C), and the bias (D,), in fp32."""
+        """Each level's matrix (D, C), and the bias (D,), in the precision of the parameters."""
         with torch.autocast(self.fuse.weight.device.type, enabled=False):
             fuse = self.fuse.weight.flatten(1)
             shift = None

@@ -4,14 +4,15 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 
-from ..per_pixel.segmentor import PerPixelSegmentor, per_pixel_arguments, select_features
+from ..backbones.outputs import decode_features
+from ..per_pixel.segmentor import PerPixelSegmentor, per_pixel_arguments
 from .head import SegFormerHead
 
 
 def build_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> SegFormerHead:
     head = cfg.MODEL.SEM_SEG_HEAD
     return SegFormerHead(
-        select_features(cfg, input_shape),
+        decode_features(cfg, input_shape),
         num_classes=head.NUM_CLASSES,
         embed_dim=cfg.MODEL.SEGFORMER.EMBED_DIM,
         norm=head.NORM,

@@ -7,7 +7,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import nn
 
-from ..per_pixel.segmentor import PerPixelSegmentor, per_pixel_arguments, select_features
+from ..backbones.outputs import decode_features, select_features
+from ..per_pixel.segmentor import PerPixelSegmentor, per_pixel_arguments
 from .heads import MLAAuxiliaryHead, MLAHead, UpsamplingHead
 
 Heads = tuple[nn.Module, list[nn.Module]]
@@ -28,17 +29,12 @@ def build_heads(cfg: CfgNode, input_shape: Shapes) -> Heads:
     name = cfg.MODEL.SETR.HEAD
     if name not in build:
         raise ValueError(f"MODEL.SETR.HEAD is '{name}'; it is one of {list(build)}")
-    decode_features = select_features(cfg, input_shape)
-    if name != "mla" and len(decode_features) != 1:
-        raise ValueError(
-            f"MODEL.SEM_SEG_HEAD.IN_FEATURES is {list(decode_features)}; the {name} head takes one"
-        )
-    missing = [name for name in cfg.MODEL.SETR.AUX_IN_FEATURES if name not in input_shape]
-    if missing:
-        raise ValueError(
-            f"MODEL.SETR.AUX_IN_FEATURES asks for {missing}, but the backbone "
-            f"{cfg.MODEL.BACKBONE.NAME} gives {list(input_shape)}"
-        )
+    decoded = list(decode_features(cfg, input_shape))
+    if name != "mla" and len(decoded) != 1:
+        raise ValueError(f"MODEL.SEM_SEG_HEAD.IN_FEATURES is {decoded}; the {name} head takes one")
+    auxiliary = cfg.MODEL.SETR.AUX_IN_FEATURES
+    if auxiliary:
+        select_features(cfg, "MODEL.SETR.AUX_IN_FEATURES", auxiliary, input_shape)
     return build[name](cfg, input_shape)
 
 

@@ -14,8 +14,9 @@ from detectron2.modeling.backbone import Backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..backbones.outputs import STRIDE_OF_STAGE, choose_stages
 from .semantics import SemanticsBlock, SemanticsInjection
-from .token_pyramid import STAGE_OF_STRIDE, TokenPyramid
+from .token_pyramid import TokenPyramid
 
 POOLING = 2  # of the coarsest tokens: the transformer works at stride 64 (section 3.2)
 
@@ -45,13 +46,7 @@ class TopFormerBackbone(Backbone):
             ValueError: an output that is none of res2..res5; blocks that give no such pyramid.
         """
         super().__init__()
-        stride_of_stage = {stage: stride for stride, stage in STAGE_OF_STRIDE.items()}
-        unknown = set(out_features) - set(stride_of_stage)
-        if unknown or not out_features:
-            raise ValueError(
-                f"MODEL.TOPFORMER.OUT_FEATURES is {list(out_features)}; choose from "
-                f"{list(stride_of_stage)}"
-            )
+        self._out_features = choose_stages("MODEL.TOPFORMER.OUT_FEATURES", out_features)
         self.pyramid = TokenPyramid(in_channels=in_channels, blocks=pyramid_blocks, norm=norm)
         self.channels = list(self.pyramid.channels.values())
         self.semantics = nn.Sequential(
@@ -60,7 +55,6 @@ class TopFormerBackbone(Backbone):
                 for rate in torch.linspace(0, drop_path_rate, depth).tolist()
             )
         )
-        self._out_features = [stage for stage in stride_of_stage if stage in out_features]
         self.injections = nn.ModuleDict(
             {
                 stage: SemanticsInjection(self.pyramid.channels[stage], out_dim, norm)
@@ -68,7 +62,7 @@ class TopFormerBackbone(Backbone):
             }
         )
         self._out_feature_channels = dict.fromkeys(self._out_features, out_dim)
-        self._out_feature_strides = stride_of_stage
+        self._out_feature_strides = STRIDE_OF_STAGE
 
     @property
     def size_divisibility(self) -> int:

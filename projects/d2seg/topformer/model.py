@@ -4,7 +4,8 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 
-from ..per_pixel.segmentor import PerPixelSegmentor, per_pixel_arguments, select_features
+from ..backbones.outputs import decode_features
+from ..per_pixel.segmentor import PerPixelSegmentor, per_pixel_arguments
 from .head import SumHead
 
 
@@ -13,7 +14,7 @@ def build_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> SumHead:
     Raises:
         ValueError: the features asked for are missing or differ in their channels.
     """
-    features = select_features(cfg, input_shape)
+    features = decode_features(cfg, input_shape)
     channels = {name: shape.channels for name, shape in features.items()}
     if len(set(channels.values())) != 1:
         raise ValueError(

@@ -11,8 +11,10 @@ from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..backbones.outputs import STRIDE_OF_STAGE
+
 STEM_STRIDE = 2
-STAGE_OF_STRIDE = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
+_STAGE_OF_STRIDE = {stride: stage for stage, stride in STRIDE_OF_STAGE.items()}
 
 
 class ConvNorm(Conv2d):
@@ -84,11 +86,12 @@ class TokenPyramid(nn.Module):
             blocks: rows of kernel size, expansion, channels and stride.
 
         Raises:
-            ValueError: a row of another length or with a stride that is neither 1 nor 2; strides
-                that do not reach 4, 8, 16 and 32.
+            ValueError: no rows; one of another length or with a stride that is neither 1 nor 2;
+                strides that do not reach 4, 8, 16 and 32.
         """
         super().__init__()
-        if any(len(row) != len(BlockSpec._fields) or row[-1] not in (1, 2) for row in blocks):
+        is_wrong = [len(row) != len(BlockSpec._fields) or row[-1] not in (1, 2) for row in blocks]
+        if any(is_wrong) or not blocks:
             raise ValueError(
                 "MODEL.TOPFORMER.PYRAMID_BLOCKS has rows of [kernel size, expansion, channels, "
                 f"stride], the stride 1 or 2; got {[list(row) for row in blocks]}"
@@ -105,11 +108,11 @@ class TokenPyramid(nn.Module):
             channels = spec.channels
             stride *= spec.stride
             is_last = i + 1 == len(specs) or specs[i + 1].stride > 1
-            stage = STAGE_OF_STRIDE.get(stride) if is_last else None
+            stage = _STAGE_OF_STRIDE.get(stride) if is_last else None
             self.stage_of_block.append(stage)
             if stage is not None:
                 self.channels[stage] = channels
-        if list(self.channels) != list(STAGE_OF_STRIDE.values()) or stride != max(STAGE_OF_STRIDE):
+        if stride != max(_STAGE_OF_STRIDE) or list(self.channels) != list(STRIDE_OF_STAGE):
             raise ValueError(
                 "MODEL.TOPFORMER.PYRAMID_BLOCKS must have four rows of stride 2, for strides 4, 8, "
                 f"16 and 32 behind the stem of stride 2; got {[list(spec) for spec in specs]}"
