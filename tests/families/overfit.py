@@ -21,6 +21,23 @@ SCHEDULE = {
 }
 
 
+class ByHeartChecks:
+    """Subclass it as ``Test...`` and set these."""
+
+    config: str  # under configs/
+    num_iterations: int
+    least_score: float  # PQ and mIoU, in percent
+
+    @pytest.mark.slow
+    def test_four_pictures_by_heart(
+        self, repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = repo_dir / "configs" / self.config
+        results = learn_by_heart(config, self.num_iterations, tmp_path, monkeypatch)
+        assert results["panoptic_seg"]["PQ"] > self.least_score
+        assert results["sem_seg"]["mIoU"] > self.least_score
+
+
 def learn_by_heart(
     config: Path, num_iterations: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:

@@ -7,45 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 from torch import nn
 
-from d2seg.checkpoint.layouts import find_layout
+from families.huggingface_equality import BACKBONES, IMAGES, backbone_config, ours_like
 from families.mask2former_config import small_config
+from families.mask_classification import NUM_CLASSES
 
 transformers = pytest.importorskip("transformers")
 
-NUM_CLASSES, NUM_LAYERS = 5, 4
 
-
-def randomise(model: nn.Module) -> None:
-    """Weights and statistics under which every layer matters."""
-    torch.manual_seed(0)
-    for name, tensor in model.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5)
-        elif "sampling_offsets.bias" in name:
-            tensor.uniform_(-3, 3)  # some points fall outside the image
-        elif "sampling_offsets" in name or "attention_weights" in name:
-            tensor.normal_(std=0.2)
-        elif "quer" in name or "level_embed" in name:
-            tensor.normal_()
-        elif tensor.dim() <= 1 and tensor.is_floating_point() and "empty_weight" not in name:
-            tensor.add_(0.1 * torch.randn_like(tensor))
-
-
-def their_model(backbone: str) -> nn.Module:
-    sizes = {"depths": [2, 2, 2, 2], "out_features": ["stage1", "stage2", "stage3", "stage4"]}
-    if backbone == "swin":
-        backbone_config = transformers.SwinConfig(
-            embed_dim=12, num_heads=[3, 6, 12, 24], window_size=7, drop_path_rate=0.0, **sizes
-        )
-    else:
-        backbone_config = transformers.ResNetConfig(
-            embedding_size=64, hidden_sizes=[64, 128, 256, 512], layer_type="basic", **sizes
-        )
+def their_model(backbone: str, num_layers: int) -> nn.Module:
     config = transformers.Mask2FormerConfig(
-        backbone_config=backbone_config,
+        backbone_config=backbone_config(backbone),
         feature_size=64,
         mask_feature_size=32,
         hidden_dim=32,
@@ -53,37 +26,19 @@ def their_model(backbone: str) -> nn.Module:
         encoder_layers=2,
         encoder_feedforward_dim=64,
         dim_feedforward=64,
-        decoder_layers=NUM_LAYERS + 1,  # theirs counts the predictions
+        decoder_layers=num_layers + 1,  # theirs counts the predictions
         num_queries=7,
         num_labels=NUM_CLASSES,
         dropout=0.0,
     )
-    model = transformers.Mask2FormerForUniversalSegmentation(config).eval()
-    randomise(model)
-    return model
+    return transformers.Mask2FormerForUniversalSegmentation(config).eval()
 
 
-def our_model(repo_dir: Path, backbone: str) -> nn.Module:
-    cfg = small_config(
-        repo_dir, f"coco_panoptic_{'swin_tiny' if backbone == 'swin' else 'resnet50'}"
-    )
-    cfg.MODEL.MASK2FORMER.NUM_DECODER_LAYERS = NUM_LAYERS
-    cfg.MODEL.SWIN.EMBED_DIM = 12
-    cfg.MODEL.SWIN.DEPTHS = [2, 2, 2, 2]
-    return build_model(cfg).eval()
-
-
-@pytest.fixture(scope="module", params=["resnet", "swin"])
+@pytest.fixture(scope="module", params=BACKBONES)
 def models(request: pytest.FixtureRequest, repo_dir: Path) -> tuple[nn.Module, nn.Module]:
-    theirs, ours = their_model(request.param), our_model(repo_dir, request.param)
-    state = theirs.state_dict()
-    missing, unexpected = ours.load_state_dict(find_layout(state.keys()).convert(state), False)
-    assert not unexpected
-    assert all("relative_position_index" in name for name in missing)
-    return theirs, ours
-
-
-IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    cfg = small_config(repo_dir, f"coco_panoptic_{BACKBONES[request.param]}")
+    theirs = their_model(request.param, cfg.MODEL.MASK2FORMER.NUM_DECODER_LAYERS)
+    return theirs, ours_like(theirs, cfg)
 
 
 def test_pixel_decoder(models: tuple[nn.Module, nn.Module]) -> None:
@@ -91,7 +46,7 @@ def test_pixel_decoder(models: tuple[nn.Module, nn.Module]) -> None:
     with torch.no_grad():
         expected = theirs.model.pixel_level_module(IMAGES)
         decoded = ours.pixel_decoder(ours.backbone(IMAGES))
-    tolerance = {"atol": 1e-4, "rtol": 1e-4}
+    tolerance = {"atol": 2e-5, "rtol": 2e-5}
     torch.testing.assert_close(
         decoded.mask_features, expected.decoder_last_hidden_state, **tolerance
     )
@@ -116,5 +71,5 @@ def test_predictions_of_every_layer(models: tuple[nn.Module, nn.Module]) -> None
     ]
     for layer in zip(logits, masks.all(), their_layers, strict=True):
         layer_logits, layer_masks, (their_logits, their_masks) = layer
-        torch.testing.assert_close(layer_logits, their_logits, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(layer_masks, their_masks, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(layer_logits, their_logits, atol=2e-5, rtol=2e-5)
+        torch.testing.assert_close(layer_masks, their_masks, atol=2e-5, rtol=2e-5)

@@ -1,47 +1,38 @@
-"""Semantic, panoptic and instance inference on masks written by hand."""
+"""Semantic and panoptic inference on masks written by hand."""
+
+from typing import Any
 
 import pytest
 import torch
-from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch import Tensor
 from torch.nn import functional as F
 
 from d2seg.mask_classification import mask_resizer
 from d2seg.mask_classification.inference import (
-    instance_inference,
     panoptic_inference,
     semantic_inference,
+    semantic_labels,
 )
 from d2seg.mask_classification.mask_resizer import MaskResizer
 from families.dense_masks import image_masks
+from families.drawn_queries import (
+    LEFT,
+    NO_OBJECT,
+    OTHER_THING,
+    RIGHT,
+    STUFF,
+    THING,
+    TOP,
+    logits_of,
+    masks_of,
+)
 
-THING, STUFF, OTHER_THING = 0, 1, 2  # three classes
-NO_OBJECT = 3
 AS_IS = MaskResizer((4, 4), (4, 4))
 
 
-def logits_of(*queries: tuple[int, float]) -> Tensor:
-    """(Q, 4) logits whose softmax gives each query's class the stated probability."""
-    probs = torch.zeros(len(queries), 4)
-    for row, (category, probability) in zip(probs, queries, strict=True):
-        row.fill_((1 - probability) / 3)
-        row[category] = probability
-    return probs.log()
-
-
-def masks_of(*drawings: str) -> Tensor:
-    """(Q, 4, 4) logits; a digit d of a drawing is a mask probability of d / 10."""
-    probs = [[[int(c) / 10 for c in row] for row in drawing.split()] for drawing in drawings]
-    return torch.logit(torch.tensor(probs), eps=1e-4)
-
-
-LEFT = "9900 9900 9900 9900"
-RIGHT = "0099 0099 0099 0099"
-TOP = "9999 9999 0000 0000"
-BOTTOM = "0000 0000 9999 9999"
-
-
-def panoptic(logits: Tensor, masks: Tensor, resize: MaskResizer = AS_IS, **changes):
+def panoptic(
+    logits: Tensor, masks: Tensor, resize: MaskResizer = AS_IS, **changes: Any
+) -> tuple[Tensor, list[dict]]:
     settings = {
         "thing_ids": frozenset({THING, OTHER_THING}),
         "object_mask_threshold": 0.5,
@@ -227,74 +218,30 @@ class TestSemantic:
         scores = semantic_inference(logits, image_masks(masks), MaskResizer((32, 32), (30, 27)))
         torch.testing.assert_close(scores, plain)
 
-    def test_resizer_equals_detectron2(self) -> None:
-        masks = torch.randn(5, 8, 8)
-        padded = F.interpolate(masks[None], size=(32, 32), mode="bilinear")[0]
-        expected = sem_seg_postprocess(padded, (30, 27), 45, 40)
-        torch.testing.assert_close(MaskResizer((32, 32), (30, 27), (45, 40))(masks), expected)
-
     def test_inputs_are_left_alone(self) -> None:
         logits, masks = logits_of((THING, 0.9)), masks_of(LEFT)
         before = masks.clone()
         semantic_inference(logits, image_masks(masks), AS_IS)
         panoptic(logits, masks)
-        instances(logits, masks)
         assert torch.equal(masks, before)
 
+    def test_labels_of_a_shrunk_image_take_bounded_memory(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of 32 x 32 pixels to 4 x 4: each row of labels has eight rows of scores below it."""
+        torch.manual_seed(0)
+        logits, masks = torch.randn(5, 4), image_masks(torch.randn(5, 8, 8))
+        resize, sizes, rows = MaskResizer((32, 32), (32, 32)), [], MaskResizer.rows
+        whole = semantic_labels(logits, masks, resize, (4, 4))
 
-def instances(logits: Tensor, masks: Tensor, **changes):
-    settings = {
-        "thing_ids": frozenset({THING, OTHER_THING}),
-        "max_instances": 100,
-        "score_threshold": 0.0,
-    }
-    return instance_inference(logits, image_masks(masks), AS_IS, **(settings | changes))
+        def record(self: MaskResizer, *args: Any) -> Tensor:
+            strip = rows(self, *args)
+            sizes.append(strip.numel())
+            return strip
 
-
-class TestInstance:
-    def test_nothing_left_to_enlarge(self) -> None:
-        """As at a high confidence threshold: no masks, but a change of size."""
-        settings = {"thing_ids": frozenset({THING}), "max_instances": 9, "score_threshold": 0.99}
-        masks, resize = image_masks(masks_of(LEFT)), MaskResizer((16, 16), (15, 13), (20, 30))
-        result = instance_inference(logits_of((THING, 0.5)), masks, resize, **settings)
-        assert result.pred_masks.shape == (0, 20, 30)
-
-    def test_scores_masks_and_boxes(self) -> None:
-        result = instances(
-            logits_of((THING, 0.9), (OTHER_THING, 0.8)),
-            masks_of(LEFT, "0000 0060 0000 0000"),
-            max_instances=2,
-        )
-        assert result.pred_classes.tolist() == [THING, OTHER_THING]
-        # class probability times the mean probability inside the mask
-        assert result.scores.tolist() == pytest.approx([0.9 * 0.9, 0.8 * 0.6], abs=1e-4)
-        assert result.pred_masks.dtype == torch.bool
-        assert result.pred_masks[1].nonzero().tolist() == [[1, 2]]
-        assert result.pred_boxes.tensor.tolist() == [[0, 0, 2, 4], [2, 1, 3, 2]]
-
-    def test_stuff_is_no_instance(self) -> None:
-        result = instances(logits_of((STUFF, 0.97)), masks_of(LEFT), max_instances=1)
-        assert len(result) == 0
-        assert result.pred_masks.shape == (0, 4, 4)
-        assert result.pred_boxes.tensor.shape == (0, 4)
-
-    def test_top_k_is_bounded_by_queries_times_classes(self) -> None:
-        result = instances(logits_of((THING, 0.9)), masks_of(LEFT), max_instances=1000)
-        assert len(result) == 2  # one query, two thing classes
-
-    def test_threshold_applies_to_the_final_score(self) -> None:
-        logits, masks = logits_of((THING, 0.9), (OTHER_THING, 0.8)), masks_of(LEFT, "6666 " * 4)
-        kept = instances(logits, masks, score_threshold=0.5)
-        assert kept.pred_classes.tolist() == [THING]
-        assert len(instances(logits, masks, score_threshold=0.95)) == 0
-
-    def test_empty_mask_scores_zero(self) -> None:
-        result = instances(logits_of((THING, 0.9)), masks_of("0000 0000 0000 0000"))
-        assert result.scores.tolist() == [0.0, 0.0]
-        assert result.pred_boxes.tensor.tolist() == [[0, 0, 0, 0]] * 2
-
-    def test_one_query_under_two_classes_keeps_one_mask(self) -> None:
-        logits = torch.tensor([[0.5, 0.05, 0.4, 0.05]]).log()
-        result = instances(logits, masks_of(TOP))
-        assert result.pred_classes.tolist() == [THING, OTHER_THING]
-        assert torch.equal(result.pred_masks[0], result.pred_masks[1])
+        monkeypatch.setattr(MaskResizer, "rows", record)
+        at_once = 5 * 32 * 16
+        monkeypatch.setitem(mask_resizer.ELEMENTS_AT_ONCE, "cpu", at_once)
+        assert torch.equal(semantic_labels(logits, masks, resize, (4, 4)), whole)
+        assert max(sizes) <= at_once
+        assert len(sizes) == 2

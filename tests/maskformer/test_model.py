@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from torch import nn
 from torch.nn import functional as F
 
 from families.mask_classification import MaskClassificationChecks, example
@@ -16,7 +17,7 @@ class TestMaskFormer(MaskClassificationChecks):
     def config(self, repo_dir: Path) -> CfgNode:
         return small_config(repo_dir)
 
-    def test_losses_of_six_layers(self, model) -> None:
+    def test_losses_of_six_layers(self, model: nn.Module) -> None:
         losses = self.train_step(model, [example(64, 64, [1])])
         assert len(losses) == 18
 
@@ -26,10 +27,10 @@ class TestMaskFormer(MaskClassificationChecks):
         losses = self.train_step(build_model(cfg), [example(64, 64, [1])])
         assert set(losses) == {"loss_ce", "loss_mask", "loss_dice"}
 
-    def test_missing_feature_is_named(self, repo_dir: Path) -> None:
+    def test_no_feature_at_all_is_refused(self, repo_dir: Path) -> None:
         cfg = self.config(repo_dir)
-        cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["res2", "p6"]
-        with pytest.raises(ValueError, match=r"IN_FEATURES asks for \['p6'\]"):
+        cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = []
+        with pytest.raises(ValueError, match=r"IN_FEATURES asks for nothing, but the backbone"):
             build_model(cfg)
 
     def test_unknown_task_is_named(self, repo_dir: Path) -> None:
@@ -49,10 +50,7 @@ class TestMaskFormerWithTransformerEncoder(MaskClassificationChecks):
 
 class TestMaskFormerSwin(MaskClassificationChecks):
     def config(self, repo_dir: Path) -> CfgNode:
-        cfg = small_config(repo_dir, "coco_panoptic_swin_tiny")
-        cfg.MODEL.SWIN.EMBED_DIM = 12
-        cfg.MODEL.SWIN.DEPTHS = [2, 1, 1, 1]
-        return cfg
+        return small_config(repo_dir, "coco_panoptic_swin_tiny")
 
 
 class TestMaskFormerTimm(MaskClassificationChecks):
@@ -65,12 +63,13 @@ class TestMaskFormerTimm(MaskClassificationChecks):
 
 @pytest.mark.parametrize("plus", [False, True])
 class TestPerPixelBaseline:
-    def model(self, repo_dir: Path, plus: bool):
+    def model(self, repo_dir: Path, plus: bool, **head: object) -> nn.Module:
         torch.manual_seed(0)
         name = f"ade20k_semantic_per_pixel{'_plus' if plus else ''}_resnet50"
         cfg = small_config(repo_dir, name)
         cfg.MODEL.MASK_CLASSIFICATION.NUM_QUERIES = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         cfg.TEST.TASKS = ["semantic"]
+        cfg.MODEL.SEM_SEG_HEAD.update(head)
         return build_model(cfg)
 
     def batch(self, *label_maps: torch.Tensor) -> list[dict]:
@@ -114,6 +113,23 @@ class TestPerPixelBaseline:
         losses = model(self.batch(torch.randint(0, 5, (37, 51)), torch.randint(0, 5, (45, 34))))
         sum(losses.values()).backward()
         assert all(torch.isfinite(value) for value in losses.values())
+
+    def test_finest_feature_of_stride_eight(self, repo_dir: Path, plus: bool) -> None:
+        """The logits of 37 x 51 pixels are 5 x 7."""
+        model = self.model(repo_dir, plus, IN_FEATURES=["res3", "res4", "res5"])
+        batch = self.batch(torch.randint(0, 5, (37, 51)))
+        sum(model.train()(batch).values()).backward()
+        columns = torch.arange(7).float().expand(1, 5, 5, 7)
+        model.sem_seg_head.layer_logits = lambda decoded: [columns]
+        with torch.no_grad():
+            scores = model.eval()(batch)[0]["sem_seg"]
+        expected = (torch.arange(51) + 0.5) / 8 - 0.5
+        torch.testing.assert_close(scores[0, 20, 4:50], expected[4:50])
+
+    def test_training_without_labels_names_the_mapper(self, repo_dir: Path, plus: bool) -> None:
+        model = self.model(repo_dir, plus).train()
+        with pytest.raises(ValueError, match=r"needs 'sem_seg' .* set INPUT\.MAPPER"):
+            model([{"image": torch.zeros(3, 64, 64)}])
 
     def test_logits_of_odd_sizes_are_not_stretched(self, repo_dir: Path, plus: bool) -> None:
         """Logits that give the column's number at stride 4 give it at each pixel too."""

@@ -1,15 +1,7 @@
-from pathlib import Path
-
-import pytest
-
-from families.overfit import learn_by_heart
+from families.overfit import ByHeartChecks
 
 
-@pytest.mark.slow
-def test_four_pictures_by_heart(
-    repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = repo_dir / "configs" / "maskformer" / "shapes_panoptic_small.yaml"
-    results = learn_by_heart(config, 250, tmp_path, monkeypatch)
-    assert results["panoptic_seg"]["PQ"] > 80
-    assert results["sem_seg"]["mIoU"] > 80
+class TestByHeart(ByHeartChecks):
+    config = "maskformer/shapes_panoptic_small.yaml"
+    num_iterations = 250
+    least_score = 80

@@ -5,15 +5,13 @@ B batch, Q queries, C channels, L predictions, K classes, M cells of a feature o
 
 from dataclasses import dataclass
 
-import fvcore.nn.weight_init as weight_init
 import torch
-from detectron2.layers import Conv2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import MLP, CrossAttention, FeedForward, SelfAttention, sine_position_encoding
-from ..mask_classification.pixel_decoder import MultiScaleFeatures
+from ..mask_classification.pixel_decoder import MultiScaleFeatures, decoder_projection
 from ..mask_classification.query_masks import QueryMasks
 
 
@@ -84,7 +82,7 @@ class MaskedAttentionDecoder(nn.Module):
         self.query_embed = nn.Embedding(num_queries, hidden_dim)  # position
         self.level_embed = nn.Embedding(len(scale_channels), hidden_dim)
         self.input_projs = nn.ModuleList(
-            _input_projection(channels, hidden_dim) for channels in scale_channels
+            decoder_projection(channels, hidden_dim) for channels in scale_channels
         )
         self.layers = nn.ModuleList(
             MaskedAttentionLayer(hidden_dim, num_heads, dim_feedforward, dropout, pre_norm)
@@ -146,14 +144,6 @@ class MaskedAttentionDecoder(nn.Module):
             mask_features = mask_features.flatten(2).contiguous()
             scales.append(Scale(memory, position.flatten(1).T[None], mask_features))
         return scales
-
-
-def _input_projection(in_channels: int, channels: int) -> nn.Module:
-    if in_channels == channels:  # as published: no projection where widths agree
-        return nn.Identity()
-    conv = Conv2d(in_channels, channels, kernel_size=1)
-    weight_init.c2_xavier_fill(conv)
-    return conv
 
 
 @torch.no_grad()

@@ -17,10 +17,9 @@ def add_mask_classification_config(cfg: CN) -> None:
     node.DEEP_SUPERVISION = True
     # inference; TEST.TASKS says which outputs are made
     node.TEST = CN()
-    node.TEST.OBJECT_MASK_THRESHOLD = (
-        0.8  # panoptic: queries at or below this class score are dropped
-    )
-    node.TEST.OVERLAP_THRESHOLD = 0.8  # panoptic: smallest visible share of a segment's mask
+    node.TEST.OBJECT_MASK_THRESHOLD = 0.8  # panoptic: queries whose class score is not above go
+    # panoptic: least number of pixels that a query wins, relative to the area of its own mask
+    node.TEST.OVERLAP_THRESHOLD = 0.8
     # semantic: "scores" of all classes, or "labels", which takes less time and memory
     node.TEST.SEMANTIC_OUTPUT = "scores"
     node.TEST.MAX_INSTANCES = 100  # instance: top-k over queries x classes

@@ -131,8 +131,8 @@ class SetCriterion(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Sums of both losses over one image's pairs, (L,); arguments of :meth:`_mask_samples`.
 
-        One layer at a time, and once more in the backward pass: maps at image size take the most
-        memory of a training step, and more time to write and read than to compute.
+        One layer at a time, and once more in the backward pass, so that the maps of one layer alone
+        are in memory at image size.
         """
         layers = [
             checkpoint(

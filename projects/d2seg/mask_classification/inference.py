@@ -1,11 +1,13 @@
 """From queries to semantic, panoptic and instance results (Cheng et al. 2021, section 3.4).
 
 Q queries, K classes, (h, w) the predicted masks. A ``MaskResizer`` brings masks to their final size
-a strip of rows at a time: no function here holds all queries at image size.
+a strip of rows at a time: no function here holds all queries' scores at image size.
 """
 
+import math
+
 import torch
-from detectron2.structures import BitMasks, Instances
+from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..layers.resampling import argmax, resize_step
@@ -47,17 +49,20 @@ def semantic_labels(
     """
     probs = pred_logits.float().softmax(-1)[:, :-1]
     masks = pred_masks.logits()
-    enlarge = resize_step(resize.final_size[0], output_size[0])
+    height, width = output_size
+    to_output = resize_step(resize.final_size[0], height)
+    source_rows = math.ceil(max(1.0, resize.final_size[0] / height))  # below each of the output
+    row_elements = max(*probs.shape) * max(width, source_rows * resize.padded_size[1])
     labels = torch.empty(output_size, dtype=torch.int32, device=masks.device)
-    for rows in row_blocks(max(*probs.shape), output_size, masks.device):
+    for rows in row_blocks(height, row_elements, masks.device):
         if resize.final_size == output_size:
             scores = _class_scores(probs, resize.rows(masks, rows))
         else:
-            matrix, first = enlarge.matrix(rows.start, rows.stop)
+            matrix, first = to_output.matrix(rows.start, rows.stop)
             source = slice(first, first + matrix.shape[1])
             scores = _class_scores(probs, resize.rows(masks, source))
             scores = torch.from_numpy(matrix).to(scores) @ scores
-            scores = resize_columns(scores, output_size[1])
+            scores = resize_columns(scores, width)
         labels[rows] = argmax(scores).int()
     return labels
 
@@ -211,7 +216,19 @@ def instance_inference(
     order = order[scores[order] >= score_threshold]
     result = Instances(resize.final_size)
     result.pred_masks = masks[inverse[order]]
-    result.pred_boxes = BitMasks(masks).get_bounding_boxes()[inverse[order]]
+    result.pred_boxes = tight_boxes(masks)[inverse[order]]
     result.scores = scores[order]
     result.pred_classes = classes[order]
     return result
+
+
+def tight_boxes(masks: Tensor) -> Boxes:
+    """Around (N, H, W) bool masks, and zeros for an empty one.
+
+    Those of detectron2's ``BitMasks`` lie on the CPU, wherever the masks are.
+    """
+    columns, rows = masks.any(1).int(), masks.any(2).int()  # (N, W), (N, H)
+    low = [hit.argmax(1) for hit in (columns, rows)]  # the first one
+    high = [hit.shape[1] - hit.flip(1).argmax(1) for hit in (columns, rows)]
+    boxes = torch.stack(low + high, dim=1) * columns.amax(1)[:, None]
+    return Boxes(boxes.float())

@@ -2,7 +2,7 @@
 content, and on to the output.
 
 Bilinear resizing is separable. Rows go first, as one small matrix for both stages, on maps of the
-predictions' width; columns follow, on a few rows at a time that stay in the caches.
+predictions' width; columns follow, on a few rows at a time.
 
 N maps, (h, w) the predictions, n rows of a strip.
 """
@@ -36,14 +36,12 @@ class MaskResizer:
     def final_size(self) -> tuple[int, int]:
         return self.output_size or self.content_size
 
-    def __call__(self, maps: Tensor) -> Tensor:
-        """(N, h, w) -> (N, *final_size), in fp32."""
-        return self.rows(maps, slice(0, self.final_size[0]))
-
     def strips(self, maps: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """All maps, resized, in strips of rows (N, n, final width) of bounded memory, each with its
         rows. The caller may overwrite a strip."""
-        for rows in row_blocks(len(maps), self.final_size, maps.device):
+        height, width = self.final_size
+        width = max(width, self.padded_size[1])  # which the rows have on their way
+        for rows in row_blocks(height, len(maps) * width, maps.device):
             yield rows, self.rows(maps, rows)
 
     def rows(self, maps: Tensor, rows: slice) -> Tensor:
@@ -63,12 +61,11 @@ class MaskResizer:
         return torch.from_numpy(outer @ inner).float(), first
 
 
-def row_blocks(num_maps: int, size: tuple[int, int], device: torch.device) -> Iterator[slice]:
-    """The rows of maps of ``size`` in blocks of bounded memory."""
-    height, width = size
+def row_blocks(num_rows: int, row_elements: int, device: torch.device) -> Iterator[slice]:
+    """Rows of which each takes so many elements, in blocks of bounded memory."""
     elements = ELEMENTS_AT_ONCE.get(device.type, ELEMENTS_AT_ONCE_ELSEWHERE)
-    step = max(1, elements // max(1, num_maps * width))
-    return (slice(start, min(start + step, height)) for start in range(0, height, step))
+    step = max(1, elements // max(1, row_elements))
+    return (slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step))
 
 
 def resize_columns(maps: Tensor, width: int) -> Tensor:

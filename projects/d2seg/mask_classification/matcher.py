@@ -89,7 +89,7 @@ class HungarianMatcher(nn.Module):
     ) -> Tensor:
         """Cost of one image, (L, Q, T), in fp32. pred_logits: (L, Q, K+1)."""
         features, truth = self._mask_samples(pred_masks, image, target, padded_size)
-        # layer by layer, because the logits of all layers together would not stay in the cache
+        # layer by layer: the logits of one layer alone are in memory
         mask_cost = torch.stack(
             [
                 self._mask_cost((embeddings @ features).float(), truth)

@@ -1,7 +1,7 @@
 """FPN-style pixel decoder (Cheng et al. 2021, section 4.1), optionally with a transformer encoder
 on the coarsest feature, as DETR has it.
 
-Features run from res2 (stride 4) to res5 (stride 32); res5 is at the top of the pyramid.
+Sizes are given for features from res2 (stride 4) to res5 (stride 32), the top of the pyramid.
 """
 
 from dataclasses import dataclass
@@ -37,6 +37,15 @@ def conv_norm(
         norm=get_norm(norm, channels),
         activation=F.relu_ if activation else None,
     )
+    weight_init.c2_xavier_fill(conv)
+    return conv
+
+
+def decoder_projection(in_channels: int, channels: int) -> nn.Module:
+    """From a pixel decoder's feature to a transformer decoder's width."""
+    if in_channels == channels:  # as published: no projection where widths agree
+        return nn.Identity()
+    conv = Conv2d(in_channels, channels, kernel_size=1)
     weight_init.c2_xavier_fill(conv)
     return conv
 
@@ -83,6 +92,7 @@ class FPNPixelDecoder(nn.Module):
         if encoder is not None:
             self.input_proj = Conv2d(channels[self.top_feature], conv_dim, kernel_size=1)
             weight_init.c2_xavier_fill(self.input_proj)
+        self.mask_stride = input_shape[fine_to_coarse[0]].stride  # of ``mask_features``
         self.memory_channels = top_channels
         self.num_scales = num_scales
         self.scale_channels = [conv_dim] * min(num_scales, len(fine_to_coarse))

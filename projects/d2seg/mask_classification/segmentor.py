@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.data import MetadataCatalog
 from detectron2.modeling.backbone import Backbone
 from detectron2.modeling.postprocessing import sem_seg_postprocess
@@ -38,7 +38,7 @@ class InferenceSettings:
     max_instances: int
     score_threshold: float
     intersect_panoptic: bool
-    semantic_output: str = "scores"
+    semantic_output: str
 
     def __post_init__(self) -> None:
         if not self.tasks or set(self.tasks) - set(TASKS):
@@ -86,6 +86,7 @@ class MaskClassificationSegmentor(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
+    @configurable
     def __init__(
         self,
         *,
@@ -120,6 +121,11 @@ class MaskClassificationSegmentor(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """A method's decoders and criterion beside ``building.segmentor_arguments``."""
+        raise NotImplementedError(f"{cls.__name__} has no from_config")
+
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
@@ -148,16 +154,17 @@ class MaskClassificationSegmentor(nn.Module):
                 for example in batched_inputs
             ]
             return self.criterion(pred_logits, pred_masks, targets, padded_size)
-        return [
-            self._result(
-                pred_logits[-1, i],
-                pred_masks.last_layer(i),
-                example,
-                padded_size,
-                images.image_sizes[i],
-            )
-            for i, example in enumerate(batched_inputs)
-        ]
+        with torch.autocast(self.device.type, enabled=False):  # resizing and scores are in fp32
+            return [
+                self._result(
+                    pred_logits[-1, i],
+                    pred_masks.last_layer(i),
+                    example,
+                    padded_size,
+                    tuple(images.image_sizes[i]),
+                )
+                for i, example in enumerate(batched_inputs)
+            ]
 
     def _normalise(self, image: Tensor) -> Tensor:
         return (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
@@ -174,11 +181,11 @@ class MaskClassificationSegmentor(nn.Module):
         settings = self.inference_settings
         height = example.get("height", content_size[0])
         width = example.get("width", content_size[1])
-        resize = MaskResizer(padded_size, tuple(content_size), (height, width))
+        resize = MaskResizer(padded_size, content_size, (height, width))
         result: dict = {}
         if "semantic" in settings.tasks:
             # as published: scores are made at the size of the input, then resized
-            to_content = MaskResizer(padded_size, tuple(content_size))
+            to_content = MaskResizer(padded_size, content_size)
             if settings.semantic_output == "labels":
                 result["sem_seg"] = semantic_labels(
                     pred_logits, pred_masks, to_content, (height, width)

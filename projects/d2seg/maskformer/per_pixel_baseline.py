@@ -6,6 +6,7 @@ takes MaskFormer's transformer decoder with one query per class; its masks are t
 """
 
 from abc import abstractmethod
+from typing import Any
 
 import fvcore.nn.weight_init as weight_init
 from detectron2.config import CfgNode, configurable
@@ -18,11 +19,10 @@ from ..mask_classification.pixel_decoder import FPNPixelDecoder, PixelDecoderOut
 from .model import build_pixel_decoder, build_transformer_decoder
 from .transformer_decoder import MaskFormerDecoder
 
-STRIDE = 4  # of the per-pixel embedding
-
 
 class PerPixelHead(nn.Module):
-    """Pixel decoder, class logits at stride 4, and a cross-entropy at the image's resolution."""
+    """Pixel decoder, class logits at the stride s of its finest feature (4 as published), and a
+    cross-entropy at the image's resolution."""
 
     def __init__(
         self, *, pixel_decoder: FPNPixelDecoder, ignore_value: int, loss_weight: float
@@ -34,7 +34,7 @@ class PerPixelHead(nn.Module):
 
     @abstractmethod
     def layer_logits(self, decoded: PixelDecoderOutput) -> list[Tensor]:
-        """Class logits (B, K, H/4, W/4) of every supervised layer, the last one last."""
+        """Class logits (B, K, H/s, W/s) of every supervised layer, the last one last."""
 
     def forward(
         self, features: dict[str, Tensor], targets: Tensor | None = None
@@ -46,13 +46,20 @@ class PerPixelHead(nn.Module):
 
         Returns:
             (``None``, losses) in training, else (logits (B, K, H', W'), {}), where H' and W' are
-            the multiples of 4 that hold the padded images: one row of logits for each row of
+            the multiples of s that hold the padded images: one row of logits for each row of
             pixels from the top, so that ``SemanticSegmentor``'s cropping to an image's size is
             exact for every size.
+
+        Raises:
+            ValueError: there are no targets in training.
         """
+        if self.training and targets is None:
+            raise ValueError(
+                "training needs 'sem_seg' in each mapped example; set INPUT.MAPPER to 'semantic'"
+            )
         *auxiliary, logits = self.layer_logits(self.pixel_decoder(features))
         if not self.training:
-            return _upsample(logits), {}
+            return self._upsample(logits), {}
         losses = {"loss_sem_seg": self._loss(logits, targets)}
         for layer, layer_logits in enumerate(auxiliary):
             losses[f"loss_sem_seg_{layer}"] = self._loss(layer_logits, targets)
@@ -61,15 +68,15 @@ class PerPixelHead(nn.Module):
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         height, width = targets.shape[-2:]
         # cropped, not resized, as at inference: a resize would shift the pixels of odd sizes
-        logits = _upsample(logits.float())[..., :height, :width]
+        logits = self._upsample(logits.float())[..., :height, :width]
         total = F.cross_entropy(logits, targets, ignore_index=self.ignore_value, reduction="sum")
         # a batch without any valid pixel gives 0, not NaN
         num_valid = (targets != self.ignore_value).sum().clamp(min=1)
         return self.loss_weight * total / num_valid
 
-
-def _upsample(logits: Tensor) -> Tensor:
-    return F.interpolate(logits, scale_factor=STRIDE, mode="bilinear", align_corners=False)
+    def _upsample(self, logits: Tensor) -> Tensor:
+        stride = self.pixel_decoder.mask_stride
+        return F.interpolate(logits, scale_factor=stride, mode="bilinear", align_corners=False)
 
 
 def _head_arguments(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -85,8 +92,8 @@ class PerPixelBaselineHead(PerPixelHead):
     """``PerPixelBaseline`` of the paper's table 1."""
 
     @configurable
-    def __init__(self, *, num_classes: int, mask_dim: int, **kwargs) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, num_classes: int, mask_dim: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.predictor = Conv2d(mask_dim, num_classes, kernel_size=1)
         weight_init.c2_msra_fill(self.predictor)
 
@@ -106,8 +113,8 @@ class PerPixelBaselinePlusHead(PerPixelHead):
     """``PerPixelBaseline+`` of the paper's table 1."""
 
     @configurable
-    def __init__(self, *, transformer_decoder: MaskFormerDecoder, **kwargs) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, transformer_decoder: MaskFormerDecoder, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.transformer_decoder = transformer_decoder
 
     @classmethod

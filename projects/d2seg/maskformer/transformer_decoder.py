@@ -3,13 +3,11 @@
 B batch, Q queries, C channels, L layers, K classes.
 """
 
-import fvcore.nn.weight_init as weight_init
 import torch
-from detectron2.layers import Conv2d
 from torch import Tensor, nn
 
 from ..layers import MLP, CrossAttention, FeedForward, SelfAttention, sine_position_encoding
-from ..mask_classification.pixel_decoder import PixelDecoderOutput
+from ..mask_classification.pixel_decoder import PixelDecoderOutput, decoder_projection
 from ..mask_classification.query_masks import QueryMasks
 
 
@@ -61,11 +59,7 @@ class MaskFormerDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(hidden_dim)
         self.query_embed = nn.Embedding(num_queries, hidden_dim)
-        if memory_channels == hidden_dim:  # as published: no projection where widths agree
-            self.input_proj = nn.Identity()
-        else:
-            self.input_proj = Conv2d(memory_channels, hidden_dim, kernel_size=1)
-            weight_init.c2_xavier_fill(self.input_proj)
+        self.input_proj = decoder_projection(memory_channels, hidden_dim)
         self.class_embed = None if num_classes is None else nn.Linear(hidden_dim, num_classes + 1)
         self.mask_embed = MLP(hidden_dim, hidden_dim, mask_dim, 3)
         self.deep_supervision = deep_supervision
