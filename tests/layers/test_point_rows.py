@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from d2seg.layers.point_rows import point_rows, sampling_format
+from d2seg.layers.point_rows import bilinear_corners, point_rows, sampling_format
 from d2seg.layers.point_sample import point_sample
 
 COORDS = torch.rand(2, 300, 2, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.2
@@ -39,3 +39,13 @@ def test_no_map_and_no_point() -> None:
 def test_points_far_away_and_nowhere() -> None:
     coords = torch.tensor([[[1e30, 0.5], [-1e30, 0.5], [float("nan"), 0.5]]])
     assert point_rows(torch.ones(1, 2, 4, 4), coords).tolist() == [[[0.0, 0.0]] * 3]
+
+
+def test_cells_of_a_map_that_fp32_cannot_count() -> None:
+    """Beyond 2^24 cells only every other index is a number of fp32."""
+    height, width = 4100, 4101
+    centres = torch.tensor([[[x + 0.5, height - 0.5] for x in range(width - 4, width)]])
+    indices, weights = bilinear_corners(centres, height, width)
+    last = height * width
+    assert indices[0, :, 0].tolist() == [last - 4, last - 3, last - 2, last - 1]
+    assert weights[0].tolist() == [[1.0, 0.0, 0.0, 0.0]] * 4

@@ -32,8 +32,9 @@ def test_mean_over_valid_pixels() -> None:
     assert found == pytest.approx(-(math.log(0.5) + math.log(0.1)) / 2)
 
 
-def test_class_weights() -> None:
-    found = ce(log_odds(0.5, 0.9, 0.1), labels(1, 0, IGNORE), class_weights=[3.0, 1.0])
+@pytest.mark.parametrize("weights", [[3.0, 1.0], [3, 1]])  # a config may say integers
+def test_class_weights(weights: list[float]) -> None:
+    found = ce(log_odds(0.5, 0.9, 0.1), labels(1, 0, IGNORE), class_weights=weights)
     assert found == pytest.approx(-(math.log(0.5) + 3 * math.log(0.1)) / 4)
 
 

@@ -81,15 +81,15 @@ def test_a_result_has_the_size_of_the_picture(model: nn.Module) -> None:
     assert result["sem_seg"].shape[-2:] == (45, 60)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_weights(repo_dir: Path, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("dtype", "share"), [(torch.bfloat16, 0.96), (torch.float16, 0.99)])
+def test_half_precision_weights(repo_dir: Path, dtype: torch.dtype, share: float) -> None:
     """Points are sampled in fp32, whatever the point head is in."""
     torch.manual_seed(0)
     model = build_model(config(repo_dir, "segformer")).eval()
     image = example(128, 128)
     [expected] = model([image])
     [result] = prepare_for_inference(model, dtype)([image])
-    assert (result["sem_seg"] == expected["sem_seg"]).float().mean() > 0.9
+    assert (result["sem_seg"] == expected["sem_seg"]).float().mean() > share
 
 
 def test_off_is_the_method_itself(repo_dir: Path) -> None:

@@ -114,6 +114,16 @@ def test_more_points_than_pixels_and_fewer(head: str, num_points: int) -> None:
     assert torch.isfinite(result.pred_masks).all()
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_point_head_without_hidden_layers(head: str) -> None:
+    cfg = our_config(head)
+    cfg.MODEL.POINT_HEAD.NUM_FC = 0
+    model = build_model(cfg)
+    with torch.no_grad():
+        [result] = mask_head(model)(features(model), [detections([[8.0, 8.0, 40.0, 50.0]])])
+    assert torch.isfinite(result.pred_masks).all()
+
+
 def test_semantic_with_more_points_than_pixels() -> None:
     cfg = our_semantic_config("SemSegFPNHead")
     cfg.MODEL.POINT_HEAD.TRAIN_NUM_POINTS = 5000
@@ -139,7 +149,7 @@ def test_semantic_without_a_valid_label() -> None:
         ("INPUT.MASK_FORMAT", "polygon", "MASK_FORMAT .* set it to 'bitmask'"),
         ("MODEL.POINT_HEAD.IN_FEATURES", ["p1"], r"POINT_HEAD.IN_FEATURES asks for \['p1'\]"),
         ("MODEL.POINTREND.COARSE_IN_FEATURES", ["p9"], r"COARSE_IN_FEATURES asks for \['p9'\]"),
-        ("MODEL.POINT_HEAD.OVERSAMPLE_RATIO", 0.5, "oversample ratio of at least 1"),
+        ("MODEL.POINT_HEAD.OVERSAMPLE_RATIO", 0.5, r"OVERSAMPLE_RATIO .* at least 1 .* got 0\.5"),
     ],
 )
 def test_wrong_keys_of_the_instance_head(key: str, value: object, message: str) -> None:
@@ -154,8 +164,13 @@ def test_wrong_keys_of_the_instance_head(key: str, value: object, message: str) 
     [
         ("MODEL.SEM_SEG_HEAD.NAME", "PerPixelBaselineHead", "has no coarse logits"),
         ("MODEL.POINT_HEAD.IN_FEATURES", ["res9"], r"IN_FEATURES asks for \['res9'\]"),
+        ("MODEL.POINT_HEAD.IN_FEATURES", [], "IN_FEATURES asks for nothing"),
         ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 1, "needs two classes"),
-        ("MODEL.POINT_HEAD.IMPORTANCE_SAMPLE_RATIO", 1.5, r"importance ratio in \[0, 1\]"),
+        (
+            "MODEL.POINT_HEAD.IMPORTANCE_SAMPLE_RATIO",
+            1.5,
+            r"IMPORTANCE_SAMPLE_RATIO .* in \[0, 1\]",
+        ),
     ],
 )
 def test_wrong_keys_of_the_semantic_model(key: str, value: object, message: str) -> None:

@@ -38,8 +38,8 @@ def point_sample(features: Tensor, coords: Tensor) -> Tensor:
 def sample_binary_masks(masks: Tensor, coords: Tensor) -> Tensor:
     """Bilinear values of bool masks at points, equal to :func:`point_sample` of ``masks.float()``.
 
-    A few masks at a time are converted, because the float copies of all masks of an image at full
-    resolution may take hundreds of MiB.
+    A few masks at a time are converted, because a float copy takes four times the memory of its
+    mask, and an image may have hundreds.
 
     Args:
         masks: (N, H, W) bool.
@@ -90,8 +90,9 @@ def check_sampling_ratios(oversample_ratio: float, importance_ratio: float) -> N
     """
     if oversample_ratio < 1 or not 0 <= importance_ratio <= 1:
         raise ValueError(
-            "point sampling needs an oversample ratio of at least 1 and an importance ratio in "
-            f"[0, 1], got {oversample_ratio} and {importance_ratio}"
+            "OVERSAMPLE_RATIO (in MODEL.POINT_HEAD or MODEL.MASK2FORMER) must be at least 1 and "
+            "IMPORTANCE_SAMPLE_RATIO or IMPORTANCE_RATIO beside it in [0, 1], got "
+            f"{oversample_ratio} and {importance_ratio}"
         )
 
 

@@ -16,7 +16,8 @@ def add_per_pixel_config(cfg: CN) -> None:
     node.LOSS.DICE_WEIGHT = 0.0
     node.LOSS.CLASS_WEIGHTS = []  # of the cross-entropy, one per class; empty: all 1
     # online hard example mining (Shrivastava et al. 2016) over pixels: the cross-entropy counts
-    # those whose class has a probability below THRESHOLD, and at least MIN_KEPT per image
+    # those whose class has a probability below THRESHOLD, and at least MIN_KEPT per image, which
+    # are chosen from the whole batch
     node.LOSS.OHEM = CN()
     node.LOSS.OHEM.ENABLED = False
     node.LOSS.OHEM.THRESHOLD = 0.7

@@ -32,7 +32,8 @@ class PerPixelLoss(nn.Module):
             ce_weight, dice_weight: of the terms; one of weight 0 is left out.
             class_weights: one per class; ``None``: all 1.
             ohem_threshold: the cross-entropy counts the pixels whose own class has a probability
-                below, and at least ``ohem_min_kept`` per image; ``None``: all pixels.
+                below, and of the whole batch at least ``ohem_min_kept`` times the images; ``None``:
+                all pixels.
 
         Raises:
             ValueError: another number of class weights than classes; both terms have weight 0.
@@ -53,7 +54,8 @@ class PerPixelLoss(nn.Module):
         self.dice_weight = dice_weight
         self.ohem_threshold = ohem_threshold
         self.ohem_min_kept = ohem_min_kept
-        weights = torch.tensor(class_weights) if class_weights else None
+        # integers in a config are weights, too
+        weights = torch.tensor(class_weights, dtype=torch.float32) if class_weights else None
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from ..backbones.outputs import select_features
 from ..layers.point_head import PointHead, predict_uncertain_cells_, subdivide
 from ..layers.point_rows import point_rows, sampling_format
 from ..layers.point_sample import (
@@ -115,8 +116,8 @@ class PointRefinement(nn.Module):
 
 @torch.no_grad()
 def uncertainty_map(logits: Tensor) -> Tensor:
-    """``semantic_uncertainty`` of whole maps, (B, K, H, W) -> (B, H, W), by a running comparison:
-    several times as fast as ``topk``, which is made for the last axis."""
+    """``semantic_uncertainty`` of whole maps, (B, K, H, W) -> (B, H, W), by a running comparison,
+    because ``topk`` is made for the last axis."""
     best = logits[:, 0].clone()
     second = torch.full_like(best, -torch.inf)
     for of_class in logits.unbind(1)[1:]:
@@ -134,7 +135,7 @@ def labels_at(labels: Tensor, coords: Tensor) -> Tensor:
 
 
 def build_point_refinement(
-    cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]
+    cfg: CfgNode, input_shape: dict[str, ShapeSpec]
 ) -> PointRefinement | None:
     """What MODEL.POINT_HEAD asks for; ``None`` where it is off.
 
@@ -147,12 +148,7 @@ def build_point_refinement(
     node, head = cfg.MODEL.POINT_HEAD, cfg.MODEL.SEM_SEG_HEAD
     if not node.ENABLED:
         return None
-    missing = [name for name in node.IN_FEATURES if name not in input_shape]
-    if missing:
-        raise ValueError(
-            f"MODEL.POINT_HEAD.IN_FEATURES asks for {missing}, but the backbone "
-            f"{cfg.MODEL.BACKBONE.NAME} gives {list(input_shape)}"
-        )
+    features = select_features(cfg, "MODEL.POINT_HEAD.IN_FEATURES", node.IN_FEATURES, input_shape)
     if head.NUM_CLASSES < 2:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}; MODEL.POINT_HEAD.ENABLED needs "
@@ -160,13 +156,13 @@ def build_point_refinement(
         )
     return PointRefinement(
         point_head=PointHead(
-            feature_channels=sum(input_shape[name].channels for name in node.IN_FEATURES),
+            feature_channels=sum(shape.channels for shape in features.values()),
             num_classes=head.NUM_CLASSES,
             hidden_dim=node.FC_DIM,
             num_layers=node.NUM_FC,
             coarse_at_every_layer=node.COARSE_PRED_EACH_LAYER,
         ),
-        in_features=node.IN_FEATURES,
+        in_features=list(features),
         num_train_points=node.TRAIN_NUM_POINTS,
         oversample_ratio=node.OVERSAMPLE_RATIO,
         importance_ratio=node.IMPORTANCE_SAMPLE_RATIO,

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
@@ -49,18 +48,6 @@ def per_pixel_arguments(cfg: CfgNode, backbone: Backbone) -> dict:
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,
     }
-
-
-def select_features(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, ShapeSpec]:
-    """Those of the backbone that MODEL.SEM_SEG_HEAD.IN_FEATURES names, in its order."""
-    names = cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES
-    missing = [name for name in names if name not in input_shape]
-    if missing:
-        raise ValueError(
-            f"MODEL.SEM_SEG_HEAD.IN_FEATURES asks for {missing}, but the backbone "
-            f"{cfg.MODEL.BACKBONE.NAME} gives {list(input_shape)}"
-        )
-    return {name: input_shape[name] for name in names}
 
 
 class PerPixelSegmentor(nn.Module):

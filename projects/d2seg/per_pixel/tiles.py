@@ -23,7 +23,7 @@ def tile_labels(patches: list[list[Patch]]) -> Tensor:
     """(n, m) of a tile, or (1, 1) where all of it is one class.
 
     Each score is a weighted mean of logits in the patches. So a class all of whose logits are below
-    all those of another class wins nowhere in the tile, which is most of the classes.
+    all those of another class wins nowhere in the tile, and is left out.
     """
     if len(patches) > 1:
         return argmax(tile_scores(patches))

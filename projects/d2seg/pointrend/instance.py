@@ -69,7 +69,8 @@ class PointRendInstanceHead(PointMaskHead):
 
     @property
     def numbers_per_point(self) -> int:
-        return 3 * max(layer.in_features for layer in self.point_head.layers)
+        layers = [*self.point_head.layers, self.point_head.predictor]
+        return 3 * max(layer.in_features for layer in layers)
 
     def losses(
         self, features: Features, descriptions: Tensor, instances: list[Instances]

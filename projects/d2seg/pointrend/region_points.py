@@ -11,7 +11,7 @@ import torch
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
-from ..layers.point_rows import point_rows
+from ..layers.point_rows import bilinear_corners, point_rows
 
 
 def box_to_image_coords(coords: Tensor, boxes: Tensor) -> Tensor:
@@ -69,14 +69,6 @@ def _sample_masks(masks: Tensor, pixels: Tensor) -> Tensor:
 
     Gathers four cells per point; ``grid_sample`` would need all masks in fp32.
     """
-    height, width = masks.shape[-2:]
-    flat = masks.flatten(1)
-    x, y = (pixels - 0.5).unbind(-1)  # in cells: 0 is the centre of the first
-    left, top = x.floor(), y.floor()
-    labels = torch.zeros_like(x)
-    for column, weight_x in ((left, left + 1 - x), (left + 1, x - left)):
-        for row, weight_y in ((top, top + 1 - y), (top + 1, y - top)):
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            cells = torch.where(inside, row * width + column, 0).long()
-            labels += flat.gather(1, cells) * inside * weight_x * weight_y
-    return labels
+    indices, weights = bilinear_corners(pixels, *masks.shape[-2:])  # (R, P, 4)
+    values = masks.flatten(1).gather(1, indices.flatten(1)).view_as(weights)
+    return (values * weights).sum(-1)
