@@ -54,6 +54,29 @@ def test_name_says_data_set_and_task(path: Path) -> None:
     assert any(f"_{task}_" in path.name for task in tasks_of(cfg)), path
 
 
+@pytest.mark.parametrize("path", LEAVES, ids=str)
+def test_automatic_scaling_starts_from_the_batch(path: Path) -> None:
+    """Else SOLVER.AUTO_SCALE would scale a recipe that is run as it stands."""
+    solver = load(path).SOLVER
+    assert solver.AUTO_SCALE.REFERENCE_BATCH_SIZE == solver.IMS_PER_BATCH
+
+
+def decay(cfg: CfgNode) -> tuple[str, float, int]:
+    """Of the learning rate: its schedule, power and warm-up."""
+    solver = cfg.SOLVER
+    return solver.LR_SCHEDULER_NAME, solver.POLY_LR_POWER, solver.WARMUP_ITERS
+
+
+def rates(cfg: CfgNode) -> list[float]:
+    """Learning rates of the backbone and of the rest."""
+    return [cfg.SOLVER.BASE_LR * cfg.SOLVER.BACKBONE_MULTIPLIER, cfg.SOLVER.BASE_LR]
+
+
+def clip(cfg: CfgNode) -> tuple[bool, str, float]:
+    node = cfg.SOLVER.CLIP_GRADIENTS
+    return node.ENABLED, node.CLIP_TYPE, node.CLIP_VALUE
+
+
 # learning rate, iterations, batch, crop, weight decay and backbone factor, as published
 PUBLISHED = {
     "ade20k_semantic_resnet50": (1e-4, 160_000, 16, (512, 512), 1e-4, 0.1),
@@ -76,9 +99,7 @@ def test_published_recipe(name: str) -> None:
     crop = tuple(cfg.INPUT.CROP.SIZE)
     recipe = (solver.BASE_LR, solver.MAX_ITER, solver.IMS_PER_BATCH, crop)
     assert (*recipe, solver.WEIGHT_DECAY, solver.BACKBONE_MULTIPLIER) == PUBLISHED[name]
-    assert solver.CLIP_GRADIENTS.CLIP_TYPE == "full_model"
-    assert solver.CLIP_GRADIENTS.CLIP_VALUE == 0.01
-    assert cfg.SOLVER.AUTO_SCALE.REFERENCE_BATCH_SIZE == solver.IMS_PER_BATCH
+    assert clip(cfg) == (True, "full_model", 0.01)
     weights = cfg.MODEL.MASK_CLASSIFICATION
     losses = (weights.CLASS_WEIGHT, weights.MASK_WEIGHT, weights.DICE_WEIGHT)
     assert losses == (1.0, 20.0, 1.0)
@@ -122,17 +143,13 @@ def test_published_recipe_of_mask2former(name: str) -> None:
     assert recipe == PUBLISHED_MASK2FORMER[name]
     optimizer = (solver.OPTIMIZER, solver.BASE_LR, solver.WEIGHT_DECAY, solver.BACKBONE_MULTIPLIER)
     assert optimizer == ("ADAMW", 1e-4, 0.05, 0.1)
-    assert (solver.IMS_PER_BATCH, solver.AUTO_SCALE.REFERENCE_BATCH_SIZE) == (16, 16)
-    assert (solver.CLIP_GRADIENTS.CLIP_TYPE, solver.CLIP_GRADIENTS.CLIP_VALUE) == (
-        "full_model",
-        0.01,
-    )
+    assert solver.IMS_PER_BATCH == 16
+    assert clip(cfg) == (True, "full_model", 0.01)
     if "coco" in name:  # the last tenths, rounded as published
         assert [round(step / solver.MAX_ITER, 4) for step in solver.STEPS] == [0.8889, 0.963]
         assert solver.WARMUP_ITERS == 10
     else:
-        assert (solver.LR_SCHEDULER_NAME, solver.POLY_LR_POWER) == ("WarmupPolyLR", 0.9)
-        assert solver.WARMUP_ITERS == 0
+        assert decay(cfg) == ("WarmupPolyLR", 0.9, 0)
     losses = (shared.CLASS_WEIGHT, shared.MASK_WEIGHT, shared.DICE_WEIGHT, shared.NO_OBJECT_WEIGHT)
     assert (*losses, shared.MASK_LOSS) == (2.0, 5.0, 5.0, 0.1, "bce")
     assert (node.NUM_DECODER_LAYERS, node.NUM_PIXEL_ENCODER_LAYERS) == (9, 6)
@@ -148,9 +165,8 @@ def test_published_recipe_of_transunet(name: str) -> None:
     assert (solver.OPTIMIZER, solver.BASE_LR, solver.MOMENTUM) == ("SGD", 0.01, 0.9)
     decays = (solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM, solver.WEIGHT_DECAY_EMBED)
     assert decays == (1e-4, 1e-4, 1e-4)
-    assert (solver.LR_SCHEDULER_NAME, solver.POLY_LR_POWER) == ("WarmupPolyLR", 0.9)
-    assert solver.WARMUP_ITERS == 0
-    assert solver.IMS_PER_BATCH == solver.AUTO_SCALE.REFERENCE_BATCH_SIZE == 24
+    assert decay(cfg) == ("WarmupPolyLR", 0.9, 0)
+    assert solver.IMS_PER_BATCH == 24
     assert solver.MAX_ITER == 150 * -(2211 // -24)
     assert (loss.CE_WEIGHT, loss.DICE_WEIGHT) == (0.5, 0.5)
     assert tuple(cfg.INPUT.SLICE_SIZE) == (vit.IMAGE_SIZE, vit.IMAGE_SIZE) == (224, 224)
@@ -191,12 +207,10 @@ def test_published_recipe_of_setr(name: str) -> None:
     solver, test, head = cfg.SOLVER, cfg.MODEL.PER_PIXEL.TEST, cfg.MODEL.SEM_SEG_HEAD
     rate, iterations, batch, crop, step, num_classes = PUBLISHED_SETR[name]
     assert (solver.OPTIMIZER, solver.MOMENTUM, solver.WEIGHT_DECAY) == ("SGD", 0.9, 0.0)
-    rates = [solver.BASE_LR * solver.BACKBONE_MULTIPLIER, solver.BASE_LR]  # of the ViT, the heads
-    assert rates == pytest.approx([rate, 10 * rate])
-    decay = (solver.LR_SCHEDULER_NAME, solver.POLY_LR_POWER, solver.BASE_LR_END)
-    assert decay == ("WarmupPolyLR", 0.9, 1e-4)
-    length = (solver.MAX_ITER, solver.IMS_PER_BATCH, solver.AUTO_SCALE.REFERENCE_BATCH_SIZE)
-    assert (*length, solver.WARMUP_ITERS) == (iterations, batch, batch, 0)
+    assert rates(cfg) == pytest.approx([rate, 10 * rate])
+    assert (*decay(cfg), solver.BASE_LR_END) == ("WarmupPolyLR", 0.9, 0, 1e-4)
+    length = (solver.MAX_ITER, solver.IMS_PER_BATCH)
+    assert length == (iterations, batch)
     crops = (cfg.INPUT.CROP.SIZE, cfg.INPUT.PAD_SIZE, cfg.MODEL.VIT.IMG_SIZE, test.CROP_SIZE)
     assert {tuple(size) for size in crops} == {(crop, crop)}
     assert (test.MODE, tuple(test.STRIDE)) == ("slide", (step, step))
@@ -216,10 +230,9 @@ def test_published_recipe_of_topformer(size: str) -> None:
     cfg = load(Path("topformer") / f"ade20k_semantic_{size}.yaml")
     solver, test = cfg.SOLVER, cfg.MODEL.PER_PIXEL.TEST
     rate = PUBLISHED_TOPFORMER[size]
-    rates = [solver.BASE_LR * solver.BACKBONE_MULTIPLIER, solver.BASE_LR]  # of encoder and head
-    assert rates == pytest.approx([rate, 10 * rate])
-    assert (solver.OPTIMIZER, solver.WEIGHT_DECAY, solver.POLY_LR_POWER) == ("ADAMW", 0.01, 1.0)
-    assert (solver.WARMUP_ITERS, solver.WARMUP_FACTOR) == (1500, 1e-6)
+    assert rates(cfg) == pytest.approx([rate, 10 * rate])
+    assert (solver.OPTIMIZER, solver.WEIGHT_DECAY) == ("ADAMW", 0.01)
+    assert (*decay(cfg), solver.WARMUP_FACTOR) == ("WarmupPolyLR", 1.0, 1500, 1e-6)
     assert (solver.MAX_ITER, solver.IMS_PER_BATCH) == (160_000, 16)
     assert tuple(cfg.INPUT.CROP.SIZE) == (512, 512)
     assert (test.MODE, test.ALIGN, cfg.MODEL.PER_PIXEL.SIZE_DIVISIBILITY) == ("whole", "resize", 32)
@@ -246,15 +259,11 @@ def test_published_recipe_of_segformer(data: str, size: str) -> None:
     batch, crop, width, mode = PUBLISHED_SEGFORMER[data, size]
     optimizer = (solver.OPTIMIZER, solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM)
     assert optimizer == ("ADAMW", 0.01, 0)
-    rates = (solver.BASE_LR * solver.BACKBONE_MULTIPLIER, solver.BASE_LR)
-    assert rates == pytest.approx((6e-5, 6e-4))
-    schedule = (solver.LR_SCHEDULER_NAME, solver.POLY_LR_POWER, solver.MAX_ITER)
-    assert schedule == ("WarmupPolyLR", 1.0, 160_000)
-    warmup = (solver.WARMUP_ITERS, solver.WARMUP_FACTOR)
-    assert warmup == (1500, 1e-6)
+    assert rates(cfg) == pytest.approx([6e-5, 6e-4])
+    assert (*decay(cfg), solver.WARMUP_FACTOR) == ("WarmupPolyLR", 1.0, 1500, 1e-6)
     assert not solver.CLIP_GRADIENTS.ENABLED
-    batches = (solver.IMS_PER_BATCH, solver.AUTO_SCALE.REFERENCE_BATCH_SIZE)
-    assert batches == (batch, batch)
+    length = (solver.MAX_ITER, solver.IMS_PER_BATCH)
+    assert length == (160_000, batch)
     sizes = (*cfg.INPUT.CROP.SIZE, cfg.INPUT.MIN_SIZE_TEST, cfg.MODEL.SEGFORMER.EMBED_DIM)
     assert sizes == (crop, crop, crop, width)
     inference = (test.MODE, test.ALIGN)

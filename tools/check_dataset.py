@@ -3,14 +3,13 @@
 
     python tools/check_dataset.py camvid_sem_seg_train camvid_sem_seg_val
     python tools/check_dataset.py my_data.yaml
-    python tools/check_dataset.py --config-file configs/... [KEY VALUE ...]
+    python tools/check_dataset.py --config-file configs/... [--opts KEY VALUE ...]
 
 Names of registered data sets, files that declare one's own (docs/own_data.md), or a config, whose
 data sets are then checked against its class counts as well. Exit code 0: all is well; 1: something
 is wrong with the data; 2: with the command line or the config.
 """
 
-import argparse
 import logging
 import sys
 from collections.abc import Iterable, Sequence
@@ -23,9 +22,8 @@ from detectron2.data import Metadata
 from tabulate import tabulate
 from tqdm import tqdm
 
-from d2seg.configuration import load_config
-from d2seg.data.catalog import check_classes, check_files, metadata_of
-from d2seg.data.declaration import register_declarations
+from d2seg.data.catalog import check_classes, metadata_of
+from d2seg.data.command_line import dataset_parser, parse, read_targets
 from d2seg.data.inspection import inspect_dataset
 from d2seg.data.report import Counts, Report
 
@@ -33,41 +31,18 @@ MAX_EXAMPLES = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_arguments(argv)
-    names: list[str] = []
-    wrong = 0
-    cfg = None
+    parser = dataset_parser(__doc__)
+    parser.add_argument("--workers", type=int, default=4, help="images to look at at once")
+    args = parse(parser, argv)
     try:
-        for target in args.targets:
-            is_file = target.endswith((".yaml", ".yml", ".json"))
-            names += register_declarations([target]) if is_file else [target]
-        if args.config_file is not None:
-            cfg = load_config(args.config_file, args.opts)
-            register_declarations(cfg.DATASETS.DECLARATIONS)
-            names = names or list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
-        check_files(names)
+        names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if cfg is not None:
-        wrong += not classes_agree(cfg)
+    wrong = cfg is not None and not classes_agree(cfg)
     for name in names:
-        wrong += check_one(name, cfg, args.workers)
-    return int(wrong > 0)
-
-
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("targets", nargs="*", help="names of data sets, or declaration files")
-    parser.add_argument("--config-file", help="a config of this project or of the model zoo")
-    parser.add_argument("--workers", type=int, default=4, help="images to look at at once")
-    parser.add_argument("--opts", nargs="*", default=[], help="KEY VALUE ... for the config")
-    args = parser.parse_args(argv)
-    if not args.targets and args.config_file is None:
-        parser.error("name a data set, a declaration file or --config-file")
-    return args
+        wrong |= check_one(name, cfg, args.workers)
+    return int(wrong)
 
 
 def classes_agree(cfg: CfgNode) -> bool:

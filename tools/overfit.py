@@ -22,6 +22,7 @@ import d2seg  # noqa: F401  (first: it silences what detectron2's own imports wa
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
+from detectron2.utils import comm
 
 from d2seg.engine import Trainer, run, setup
 
@@ -79,7 +80,9 @@ def write_subset(annotations: Path, image_ids: set, output: Path) -> str:
     for part, key in (("images", "id"), ("annotations", "image_id")):
         content[part] = [row for row in content[part] if str(row[key]).lstrip("0") in wanted]
     copy = output / f"first_{len(image_ids)}_{annotations.name}"
-    copy.write_text(json.dumps(content))
+    if comm.is_main_process():
+        copy.write_text(json.dumps(content))
+    comm.synchronize()  # the others read it
     return str(copy)
 
 

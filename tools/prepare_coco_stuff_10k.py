@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import scipy.io
-from PIL import Image
 
 from d2seg.data.datasets.categories import load_categories
 from d2seg.data.preparation import (
     argument_parser,
-    link_or_copy,
+    link_image,
     require,
     run_parallel,
     run_script,
@@ -68,10 +67,7 @@ def convert(root: Path, split: str, name: str, table: np.ndarray) -> None:
             f"{source}: value {values[labels == INVALID][0]} is none of this release; "
             "try the other one with --release"
         )
-    with Image.open(image) as opened:
-        if opened.size != labels.shape[::-1]:
-            raise ValueError(f"{source} has another size than {image}")
-    link_or_copy(image, linked)
+    link_image(image, linked, labels)
     save_image(labels, target)
 
 

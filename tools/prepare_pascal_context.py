@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
-from PIL import Image
 
 from d2seg.data.datasets.categories import load_categories
 from d2seg.data.preparation import (
     argument_parser,
-    link_or_copy,
+    link_image,
     require,
     run_parallel,
     run_script,
@@ -88,12 +87,7 @@ def convert(
     if linked.exists() and with_background.exists() and without_background.exists():
         return
     labels = draw(image, segments, table)
-    with Image.open(source) as opened:
-        if opened.size != labels.shape[::-1]:
-            raise ValueError(
-                f"{source} is {opened.size}, its annotation {labels.shape[::-1]} (width, height)"
-            )
-    link_or_copy(source, linked)
+    link_image(source, linked, labels)
     save_image(labels, with_background)
     save_image(labels - np.uint8(1), without_background)  # 0 becomes 255
 

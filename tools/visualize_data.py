@@ -8,7 +8,6 @@
 With --mapper, what the config's training mapper makes of it: augmented, cropped and padded.
 """
 
-import argparse
 import copy
 import logging
 import sys
@@ -28,10 +27,9 @@ from detectron2.utils.visualizer import ColorMode, Visualizer
 from PIL import Image
 from tqdm import tqdm
 
-from d2seg.configuration import load_config
-from d2seg.data.catalog import check_files, kind_of, metadata_of
-from d2seg.data.declaration import register_declarations
-from d2seg.data.label_maps import read_labels
+from d2seg.data.catalog import kind_of, metadata_of
+from d2seg.data.command_line import dataset_parser, parse, read_targets
+from d2seg.data.label_maps import read_id_map, read_labels
 from d2seg.data.mappers import build_mapper
 from d2seg.data.medical.files import is_array_file, read_slice
 
@@ -39,42 +37,21 @@ Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_arguments(argv)
-    names: list[str] = []
-    cfg = None
+    parser = dataset_parser(__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--num-images", type=int, default=20, help="of each data set; default: 20")
+    parser.add_argument("--mapper", action="store_true", help="draw the config's training samples")
+    args = parse(parser, argv)
+    if args.mapper and args.config_file is None:
+        parser.error("--mapper needs --config-file")
     try:
-        for target in args.targets:
-            is_file = target.endswith((".yaml", ".yml", ".json"))
-            names += register_declarations([target]) if is_file else [target]
-        if args.config_file is not None:
-            cfg = load_config(args.config_file, args.opts)
-            register_declarations(cfg.DATASETS.DECLARATIONS)
-            names = names or list(cfg.DATASETS.TRAIN)
-        check_files(names)
+        names, cfg = read_targets(args, splits=("TRAIN",))
         draw = mapper_drawing(cfg) if args.mapper else draw_ground_truth
         failed = sum(draw_dataset(name, draw, args.output, args.num_images) for name in names)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return int(failed > 0)
-
-
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("targets", nargs="*", help="names of data sets, or declaration files")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
-    parser.add_argument("--num-images", type=int, default=20, help="of each data set; default: 20")
-    parser.add_argument("--config-file", help="a config of this project or of the model zoo")
-    parser.add_argument("--mapper", action="store_true", help="draw the config's training samples")
-    parser.add_argument("--opts", nargs="*", default=[], help="KEY VALUE ... for the config")
-    args = parser.parse_args(argv)
-    if not args.targets and args.config_file is None:
-        parser.error("name a data set, a declaration file or --config-file")
-    if args.mapper and args.config_file is None:
-        parser.error("--mapper needs --config-file")
-    return args
 
 
 def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
@@ -105,8 +82,7 @@ def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
     image = utils.read_image(entry["file_name"], "RGB")
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
     if "pan_seg_file_name" in entry:
-        colors = utils.read_image(entry["pan_seg_file_name"], "RGB").astype(np.int64)
-        ids = torch.from_numpy(colors @ np.array([1, 256, 256**2]))
+        ids = torch.from_numpy(read_id_map(entry["pan_seg_file_name"]).astype(np.int64))
         visualizer.draw_panoptic_seg(ids, entry["segments_info"], area_threshold=0, alpha=0.5)
     elif "annotations" in entry:
         entry.pop("sem_seg_file_name", None)

@@ -21,9 +21,8 @@ from .transunet.config import add_transunet_config
 
 def add_d2seg_config(cfg: CN) -> None:
     """Add all keys of d2seg, and those of detectron2's DeepLab project, to ``cfg`` in place."""
-    add_deeplab_config(
-        cfg
-    )  # stem and dilation keys of the R101c backbone, poly schedule, crop area
+    # stem and dilation keys of the R101c backbone, poly schedule, crop area
+    add_deeplab_config(cfg)
     # files that declare data sets of one's own, see docs/own_data.md
     cfg.DATASETS.DECLARATIONS = ()
     _add_input_config(cfg)

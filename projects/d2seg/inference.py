@@ -165,7 +165,8 @@ def label_map(scores: Tensor, threshold: float | None = None) -> Tensor:
         if threshold is not None:
             raise ValueError(
                 "a confidence threshold needs class scores, and the model gives labels: set "
-                'MODEL.PER_PIXEL.TEST.OUTPUT to "scores"'
+                "MODEL.PER_PIXEL.TEST.OUTPUT or MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT to "
+                '"scores"'
             )
         return scores.long().cpu()
     is_logits = threshold is not None and bool((scores < 0).any())

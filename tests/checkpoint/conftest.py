@@ -1,5 +1,6 @@
-"""Small models and their weights."""
+"""Small models and their weights, official names, and how the layouts of both are compared."""
 
+import json
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import torch
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 
+from d2seg.checkpoint.conversion import to_flavour
+from d2seg.checkpoint.layouts import Layout, find_layout
 from families.maskformer_config import small_config
 
 
@@ -62,6 +65,31 @@ def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None
 @pytest.fixture(scope="session")
 def same_state() -> Callable[[dict[str, Tensor], dict[str, Tensor]], None]:
     return assert_equal
+
+
+@pytest.fixture(scope="session")
+def official_state(repo_dir: Path) -> Callable[[str], dict[str, Tensor]]:
+    """The names and shapes of a published checkpoint in golden/keys, each tensor of one value that
+    tells it apart."""
+
+    def read(case: str) -> dict[str, Tensor]:
+        shapes = json.loads((repo_dir / "tests" / "golden" / "keys" / f"{case}.json").read_text())
+        return {name: torch.tensor(float(i)).expand(shapes[name]) for i, name in enumerate(shapes)}
+
+    return read
+
+
+def assert_round_trip(state: dict[str, Tensor], flavour: str, layout: Layout) -> None:
+    """Our tensors become those of ``layout``, and those become ours again."""
+    assert find_layout(state.keys()) is None
+    theirs = to_flavour(state, flavour)
+    assert find_layout(theirs.keys()) is layout
+    assert_equal(layout.convert(theirs), state)
+
+
+@pytest.fixture(scope="session")
+def round_trip() -> Callable[[dict[str, Tensor], str, Layout], None]:
+    return assert_round_trip
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,16 @@ class TestDamage:
         torch.save({"model": WEIGHTS, "hook": print}, tmp_path / "m.pth")
         with pytest.raises(CheckpointFileError, match="'print' could run code, so it is refused"):
             read_checkpoint(str(tmp_path / "m.pth"))
+
+    def test_the_remedy_for_an_unsafe_file_is_safe(self, tmp_path: Path) -> None:
+        torch.save({"model": WEIGHTS, "time": timedelta(1)}, tmp_path / "m.pth")
+        with pytest.raises(CheckpointFileError, match="add_safe_globals") as raised:
+            read_checkpoint(str(tmp_path / "m.pth"))
+        assert "weights_only" not in str(raised.value)
+        with torch.serialization.safe_globals([timedelta]):  # as the message says
+            model = torch.load(tmp_path / "m.pth")["model"]
+        torch.save({"model": model}, tmp_path / "anew.pth")
+        assert read_checkpoint(str(tmp_path / "anew.pth"))["model"].keys() == WEIGHTS.keys()
 
 
 class TestFinding:

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -35,9 +37,42 @@ def test_signed_16_bit_files_give_what_was_meant(tmp_path):
 
 
 def test_id_map_that_cannot_be_decoded_is_named(tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"broken\.png: the segment ids cannot be read"):
-        read_id_map(str(tmp_path / "broken.png"))
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)).save(
+        whole, "png"
+    )
+    content = whole.getvalue()
+    middle = len(content) // 2
+    flipped = bytes([content[middle] ^ 1])
+    for wrong in (
+        b"",
+        b"no image",
+        content[:middle],
+        content[:middle] + flipped + content[middle + 1 :],
+    ):
+        (tmp_path / "broken.png").write_bytes(wrong)
+        with pytest.raises(ValueError, match=r"broken\.png: the segment ids cannot be read"):
+            read_id_map(str(tmp_path / "broken.png"))
+    with pytest.raises(ValueError, match=r"absent\.png: the segment ids cannot be read"):
+        read_id_map(str(tmp_path / "absent.png"))
+
+
+def test_id_maps_of_other_kinds(tmp_path):
+    """Grey and palette images stand for the colours that they show; transparency counts for
+    nothing; 16 bits are refused."""
+    grey = np.array([[0, 3]], np.uint8)
+    Image.fromarray(grey).save(tmp_path / "l.png")
+    assert read_id_map(str(tmp_path / "l.png")).tolist() == [[0, 3 + 3 * 256 + 3 * 65536]]
+    palette = Image.new("P", (2, 1))
+    palette.putdata([0, 1])
+    palette.putpalette([0, 0, 0, 7, 8, 9])
+    palette.save(tmp_path / "p.png")
+    assert read_id_map(str(tmp_path / "p.png")).tolist() == [[0, 7 + 8 * 256 + 9 * 65536]]
+    Image.fromarray(np.array([[[1, 2, 3, 0]]], np.uint8)).save(tmp_path / "a.png")
+    assert read_id_map(str(tmp_path / "a.png")).tolist() == [[1 + 2 * 256 + 3 * 65536]]
+    Image.fromarray(np.array([[40000]], np.uint16)).save(tmp_path / "i.png")
+    with pytest.raises(ValueError, match=r"i\.png: .* uint16 channels"):
+        read_id_map(str(tmp_path / "i.png"))
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,13 @@ class TestRegistration:
         folders = [tmp_path / "none", tmp_path / "slices"]
         assert len(load_slices(listed, folders, ".npz")) == 4
 
+    def test_names_with_blanks_and_lines_of_any_system(self, tmp_path: Path) -> None:
+        write_h5(tmp_path / "patient 1.h5", **volume())
+        listed = tmp_path / "list.txt"
+        listed.write_bytes(b"patient 1\r\n\r\n")
+        (entry,) = load_slices(listed, [tmp_path], ".h5")
+        assert entry == {"file_name": str(tmp_path / "patient 1.h5"), "image_id": "patient 1"}
+
     def test_an_unreadable_volume_has_one_dict_and_a_log_line(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -96,6 +103,10 @@ class TestRegistration:
             load_slices(tmp_path / "none.txt", [tmp_path], ".npz")
         with pytest.raises(ValueError, match=r"names 4 files, of which 4 are missing.*slice0\.h5"):
             load_slices(listed, [tmp_path / "slices"], ".h5")
+        with pytest.raises(ValueError, match=r"being case0_slice0\.npz, in .*none and in .*never"):
+            load_slices(listed, [tmp_path / "none", tmp_path / "never"], ".npz")
+        with pytest.raises(ValueError, match=r"being case0_slice0\.npz, in no folder at all"):
+            load_slices(listed, [], ".npz")
         with pytest.raises(ValueError, match="names no file"):
             load_slices(write_list(tmp_path / "empty.txt", []), [tmp_path], ".npz")
         arguments = {"list_file": listed, "folders": [], "suffix": "", "classes": [], "colors": []}

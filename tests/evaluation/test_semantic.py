@@ -134,6 +134,7 @@ def test_separated_metadata_keep_the_stuff_mapping(tmp_path):
         ({"instances": 0}, r"gives no 'sem_seg' but \['instances'\].*TEST.TASKS"),
         (semantic_output(np.zeros((2, 2)), 4), "has 3 classes, the model scores 4.*NUM_CLASSES"),
         ({"sem_seg": torch.tensor([[0, 4]])}, "has 3 classes, the model gives the label 4: set"),
+        ({"sem_seg": torch.tensor([[0, -1]])}, "has 3 classes, the model gives the label -1: set"),
         (semantic_output(np.zeros((2, 3)), 3), r"0\.png: .*\(2, 2\).*\(2, 3\)"),
     ],
 )
@@ -146,7 +147,7 @@ def test_bad_outputs_are_named(tmp_path, output, message):
 def test_labels_out_of_range_are_named(tmp_path):
     name = make_semantic(tmp_path, [np.array([[0, 7, 7, 255]], np.uint8)], 3, 255)
     with pytest.raises(
-        ValueError, match=r"0\.png: label 7 \(2 pixels.*3 classes.*ignore_label 255"
+        ValueError, match=r"0\.png: labels outside of 0\.\.2 \(ignore label 255\): 7 \(2 times\)"
     ):
         score(SemanticEvaluator(name), [semantic_output(np.zeros((1, 4)), 3)])
 

@@ -235,9 +235,11 @@ def test_mistakes(folder: Path) -> None:
         VolumeEvaluator(NAME).process(inputs, [{"instances": None}])
     with pytest.raises(ValueError, match="has 3 classes, the model scores 4"):
         VolumeEvaluator(NAME).process(inputs, [{"sem_seg": torch.zeros(4, *SIZE)}])
+    with pytest.raises(ValueError, match="has 3 classes, the model gives the label 3"):
+        VolumeEvaluator(NAME).process(inputs, [{"sem_seg": torch.full(SIZE, 3)}])
     register(folder, classes=ORGANS[:2], colors=COLORS[:2])
     with pytest.raises(ValueError, match=r"case0\.h5: labels outside of 0\.\.1"):
-        run(entries, as_scores=False)
+        run(entries, lambda entry: torch.zeros(SIZE), as_scores=False)
 
 
 def test_real_volumes_predicted_perfectly(shared_dir: Path, folder: Path) -> None:

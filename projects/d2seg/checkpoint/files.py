@@ -81,8 +81,10 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     except UnsafePickleError as error:
         raise CheckpointFileError(
             f"{path} holds more than weights: reading its '{error}' could run code, so it is "
-            "refused. If you trust the file, load it with torch.load(..., weights_only=False) and "
-            "save the weights alone, torch.save({'model': state_dict}, ...)"
+            "refused. Save it anew where it was made, with tensors alone: "
+            "torch.save({'model': model.state_dict()}, ...); or, if you know that class or "
+            "function to be harmless, name it to torch.serialization.add_safe_globals, read the "
+            "file with torch.load and save its tensors"
         ) from error
     except CheckpointFileError:
         raise

@@ -20,9 +20,9 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from .catalog import kind_of, metadata_of, num_classes_of
-from .checks import out_of_range
 from .datasets.loaders import pair_files
 from .hints import value_hints
+from .label_counts import count_labels, value_counts
 from .label_maps import read_id_map, read_labels
 from .medical.files import is_array_file
 from .medical.inspection import inspect_slice
@@ -135,24 +135,9 @@ def _inspect_labels(
         return
     _check_size(labels.shape, size, file, report)
     num_classes = space.num_classes["semantic"]
-    found = _value_counts(labels)
-    report.values.update(found)
-    counts = report.counts.setdefault("semantic", Counts())
-    counts.pixels.update({v: n for v, n in found.items() if 0 <= v < num_classes})
-    counts.images.update(counts.pixels.keys())
-    for value, count in out_of_range(labels, num_classes, space.ignore_label).items():
-        report.problem("label out of range", file, f"value {value} in {count} pixels")
+    counts = count_labels(labels, num_classes, space.ignore_label, file, report)
     if not counts.pixels:
         report.problem("nothing annotated", file, "no pixel belongs to a class")
-
-
-def _value_counts(labels: np.ndarray) -> dict[int, int]:
-    if labels.dtype == np.uint8:  # a table is much faster than sorting
-        pixels = np.bincount(labels.ravel())
-        values = np.flatnonzero(pixels)
-        return dict(zip(values.tolist(), pixels[values].tolist(), strict=True))
-    values, pixels = np.unique(labels, return_counts=True)
-    return dict(zip(values.tolist(), pixels.tolist(), strict=True))
 
 
 def _inspect_panoptic(
@@ -165,7 +150,7 @@ def _inspect_panoptic(
         report.problem("unreadable label map", file, str(error))
         return
     _check_size(ids.shape, size, file, report)
-    areas = _value_counts(ids)
+    areas = value_counts(ids)
     counts = report.counts.setdefault("panoptic", Counts())
     seen = Counter(segment["id"] for segment in entry["segments_info"])
     for number in (i for i, times in seen.items() if times > 1):

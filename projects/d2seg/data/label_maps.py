@@ -6,11 +6,14 @@ A COCO panoptic PNG stores one segment id per pixel: ``id = R + 256 * G + 256**2
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
 NUM_IDS = 256**3  # what three 8-bit channels can hold
+# by the number of channels; palettes are resolved already
+_TO_RGBA = {1: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGBA}
 # Modes of Pillow whose pixels are ids. A palette image ("P") holds ids too; converting it to "L"
 # would replace them by the brightness of their colours.
 _ID_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B"}
@@ -19,23 +22,36 @@ _ID_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B"}
 def read_id_map(path: str) -> np.ndarray:
     """Segment ids of a COCO panoptic PNG, (H, W) uint32 in [0, 2**24).
 
+    OpenCV reads it, which refuses what is damaged; Pillow leaves the checksum of the pixels aside.
+
     Raises:
-        ValueError: the file cannot be decoded.
+        ValueError: the file cannot be decoded, or has not 8 bits per channel.
     """
     try:
-        with PathManager.open(path, "rb") as file, Image.open(file) as image:
-            # Four bytes per pixel are one little-endian integer: no arithmetic per channel.
-            rgba = np.asarray(image.convert("RGBA"))  # (H, W, 4)
-    except (OSError, SyntaxError) as error:
+        with PathManager.open(path, "rb") as file:
+            content = np.frombuffer(file.read(), np.uint8)
+        pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)  # (H, W) or (H, W, C) BGR
+    except (OSError, cv2.error) as error:  # the latter of an empty file
         raise ValueError(f"{path}: the segment ids cannot be read: {error}") from error
-    return rgba.view("<u4")[..., 0] & np.uint32(NUM_IDS - 1)
+    if pixels is None:
+        raise ValueError(f"{path}: the segment ids cannot be read: no image, or a damaged one")
+    if pixels.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: the segment ids cannot be read: the image has {pixels.dtype} channels, a "
+            "panoptic PNG has red, green and blue of 8 bits"
+        )
+    rgba = cv2.cvtColor(pixels, _TO_RGBA[1 if pixels.ndim == 2 else pixels.shape[2]])
+    # four bytes per pixel are one little-endian integer: no arithmetic per channel
+    ids = rgba.view("<u4")[..., 0]
+    ids &= np.uint32(NUM_IDS - 1)
+    return ids
 
 
 def write_id_map(path: str, id_map: np.ndarray) -> None:
     """Write (H, W) segment ids in [0, 2**24) as a COCO panoptic PNG."""
     rgba = np.ascontiguousarray(id_map, dtype="<u4").view(np.uint8).reshape(*id_map.shape, 4)
     with PathManager.open(path, "wb") as file:
-        # Level 1 is several times faster than the default and the files stay small.
+        # the lowest level of compression: maps of segments stay small with it
         Image.fromarray(rgba[..., :3].copy()).save(file, format="PNG", compress_level=1)
 
 

@@ -122,3 +122,17 @@ def link_or_copy(source: Path, target: Path) -> None:
             temporary.hardlink_to(source)
         except OSError:
             shutil.copyfile(source, temporary)
+
+
+def link_image(image: Path, target: Path, labels: np.ndarray) -> None:
+    """As :func:`link_or_copy`, for an image that has the size of its labels (H, W).
+
+    Raises:
+        ValueError: it has another size.
+    """
+    with Image.open(image) as opened:
+        if opened.size != labels.shape[::-1]:
+            raise ValueError(
+                f"{image} is {opened.size}, its annotation {labels.shape[::-1]} (width, height)"
+            )
+    link_or_copy(image, target)

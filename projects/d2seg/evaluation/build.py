@@ -1,6 +1,5 @@
 """The choice of evaluators for a data set and the tasks of a model."""
 
-import difflib
 import importlib.util
 import logging
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from detectron2.evaluation import (
     PascalVOCDetectionEvaluator,
 )
 
+from ..data.catalog import metadata_of
 from .boundary import BoundaryEvaluator
 from .instance import InstanceEvaluator
 from .panoptic_evaluation import PanopticEvaluator
@@ -53,26 +53,18 @@ def build_evaluator(
         ValueError: no or an unknown task, an unknown data set, or no ground truth for a task.
         ImportError: the data set's own evaluation code is not installed.
     """
+    num_classes, test = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.TEST
+    files = (dataset_name, output_dir)
     builders = {
-        "panoptic": lambda: _build_panoptic(dataset_name, output_dir),
-        "instance": lambda: _build_instance(dataset_name, output_dir, cfg.TEST.KEYPOINT_OKS_SIGMAS),
-        "semantic": lambda: _build_semantic(
-            dataset_name,
-            output_dir,
-            cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            cfg.TEST.BOUNDARY_WIDTH,
-        ),
+        "panoptic": lambda: _build_panoptic(*files),
+        "instance": lambda: _build_instance(*files, test.KEYPOINT_OKS_SIGMAS),
+        "semantic": lambda: _build_semantic(*files, num_classes, test.BOUNDARY_WIDTH),
     }
-    unknown = [task for task in tasks if task not in builders]
-    if unknown or not tasks:
+    if not tasks or not set(tasks) <= set(builders):
         raise ValueError(f"TEST.TASKS is {list(tasks)}; choose from {list(builders)}")
-    if dataset_name not in DatasetCatalog.list():
-        near = difflib.get_close_matches(dataset_name, DatasetCatalog.list())
-        raise ValueError(f"DATASETS.TEST: no data set {dataset_name!r} is registered; near: {near}")
+    metadata_of(dataset_name)  # raises for a name that is not registered
     evaluators = []
-    for task in builders:
-        if task not in tasks:
-            continue
+    for task in (task for task in builders if task in tasks):
         try:
             evaluators.append(builders[task]())
         except MissingGroundTruthError as error:

@@ -19,22 +19,21 @@ def read_label_map(path: str, dtype: Any = int) -> np.ndarray:
 class IdLookup:
     """Replaces segment ids by small values with one gather from a table of all possible ids.
 
-    Sorting the pixels (``np.unique``) costs many times more. The table (32 MB) lives as long as
-    the object, because touching fresh memory for every image costs more than the gather.
+    The table (32 MB) lives as long as the object; what a call has set in it, it resets.
     """
 
     def __init__(self) -> None:
         self._table = np.zeros(NUM_IDS, dtype=np.uint16)
 
     def __call__(self, id_map: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
-        """Value of every pixel's id.
+        """Value of every id.
 
         Args:
-            id_map: (H, W) integers in [0, 2**24).
+            id_map: integers in [0, 2**24), of any shape.
             values: id -> value in [1, 65535].
 
         Returns:
-            (H, W) uint16; 0 where the id has no value.
+            uint16 of the same shape; 0 where the id has no value.
 
         Raises:
             ValueError: an id outside [0, 2**24), or more than 65535 ids.

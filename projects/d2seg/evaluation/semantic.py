@@ -8,6 +8,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import CityscapesSemSegEvaluator, SemSegEvaluator
 from torch import Tensor
 
+from ..data.checks import check_labels
 from .id_maps import read_label_map
 
 
@@ -74,8 +75,7 @@ class SemanticEvaluator(SemSegEvaluator):
                 size or holds labels that are neither a class nor ``ignore_label``.
         """
         for image, output in zip(inputs, outputs, strict=True):
-            self._check_scores(output)
-            pred = _labels(output["sem_seg"])
+            pred = predicted_labels(output, self._num_classes, self._dataset_name)
             gt_file = self.input_file_to_gt_file[image["file_name"]]
             gt = self.sem_seg_loading_fn(gt_file, dtype=int)
             if pred.shape != gt.shape:
@@ -98,33 +98,9 @@ class SemanticEvaluator(SemSegEvaluator):
         counts = np.bincount(pairs.ravel(), minlength=self._conf_matrix.size)
         return counts.reshape(self._conf_matrix.shape)
 
-    def _check_scores(self, output: Mapping) -> None:
-        if "sem_seg" not in output:
-            raise ValueError(
-                f"{self._dataset_name}: the model gives no 'sem_seg' but {sorted(output)}; "
-                "take 'semantic' out of TEST.TASKS or use a model that has this output"
-            )
-        prediction = output["sem_seg"]
-        if prediction.dim() == 3:
-            fits, found = len(prediction) == self._num_classes, f"scores {len(prediction)}"
-        else:
-            highest = int(prediction.max())
-            fits, found = highest < self._num_classes, f"gives the label {highest}"
-        if not fits:
-            raise ValueError(
-                f"{self._dataset_name} has {self._num_classes} classes, the model {found}: set "
-                "MODEL.SEM_SEG_HEAD.NUM_CLASSES to the data set's number"
-            )
-
     def _load_labels(self, path: str, dtype: type = int) -> np.ndarray:
         labels = read_label_map(path, dtype)
-        bad = labels[(labels >= self._num_classes) & (labels != self._ignore_label)]
-        if bad.size:
-            raise ValueError(
-                f"{path}: label {bad[0]} ({bad.size} pixels outside the range) is neither one of "
-                f"the {self._num_classes} classes of {self._dataset_name} nor its ignore_label "
-                f"{self._ignore_label}"
-            )
+        check_labels(labels, self._num_classes, self._ignore_label, path)
         return labels
 
 
@@ -135,11 +111,31 @@ class CityscapesSemanticEvaluator(CityscapesSemSegEvaluator):
         super().process(inputs, [{"sem_seg": _scores(output["sem_seg"])} for output in outputs])
 
 
-def _labels(prediction: Tensor) -> np.ndarray:
-    """(K, H, W) scores or (H, W) labels -> (H, W) int64."""
+def predicted_labels(output: Mapping, num_classes: int, dataset_name: str) -> np.ndarray:
+    """The labels, (H, W) int64, of a model's ``sem_seg``: (K, H, W) scores or (H, W) labels.
+
+    Raises:
+        ValueError: there is no ``sem_seg``, or it is of another number of classes.
+    """
+    if "sem_seg" not in output:
+        raise ValueError(
+            f"{dataset_name}: the model gives no 'sem_seg' but {sorted(output)}; "
+            "take 'semantic' out of TEST.TASKS or use a model that has this output"
+        )
+    prediction = output["sem_seg"]
     if prediction.dim() == 3:
-        # max gives the same indices as argmax, and is much faster over the channels
+        fits, found = len(prediction) == num_classes, f"scores {len(prediction)}"
+        # max gives the same indices as argmax, and reads the channels one after another
         prediction = prediction.max(dim=0)[1]
+    else:
+        lowest, highest = (int(label) for label in prediction.aminmax())
+        fits = lowest >= 0 and highest < num_classes
+        found = f"gives the label {highest if highest >= num_classes else lowest}"
+    if not fits:
+        raise ValueError(
+            f"{dataset_name} has {num_classes} classes, the model {found}: set "
+            "MODEL.SEM_SEG_HEAD.NUM_CLASSES to the data set's number"
+        )
     return prediction.cpu().numpy().astype(np.int64, copy=False)
 
 

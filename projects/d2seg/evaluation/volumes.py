@@ -18,11 +18,12 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from scipy import ndimage
 from tabulate import tabulate
 
 from ..data.checks import check_labels
 from ..data.medical.files import ArrayFileError, read_volume
+from ..data.medical.mapper import LABEL_ORDER, zoom
+from .semantic import predicted_labels
 from .surface_metrics import dice, hd95
 from .worst_slices import SliceScore, draw_worst_slices, slice_scores, worst
 
@@ -102,7 +103,8 @@ class VolumeEvaluator(DatasetEvaluator):
                 self._fail(file, example["error"])
             elif file not in self._failed:
                 slices = self._pending.setdefault(file, {})
-                slices[example["slice_index"]] = self._labels(output)
+                labels = predicted_labels(output, len(self._classes), self._dataset_name)
+                slices[example["slice_index"]] = labels.astype(np.uint8)
                 self._num_slices[file] = example["num_slices"]
                 if len(slices) == example["num_slices"]:
                     self._score(file)
@@ -123,23 +125,6 @@ class VolumeEvaluator(DatasetEvaluator):
             self._write(Path(self._output_dir))
         return OrderedDict(sem_seg=results)
 
-    def _labels(self, output: Mapping) -> np.ndarray:
-        """(h, w) uint8."""
-        if "sem_seg" not in output:
-            raise ValueError(
-                f"{self._dataset_name}: the model gives no 'sem_seg' but {sorted(output)}; volumes "
-                "are evaluated with TEST.TASKS ['semantic']"
-            )
-        scores = output["sem_seg"]
-        if scores.dim() == 2:
-            return scores.cpu().numpy().astype(np.uint8)
-        if len(scores) != len(self._classes):
-            raise ValueError(
-                f"{self._dataset_name} has {len(self._classes)} classes, the model scores "
-                f"{len(scores)}: set MODEL.SEM_SEG_HEAD.NUM_CLASSES to the data set's number"
-            )
-        return scores.max(dim=0)[1].cpu().numpy().astype(np.uint8)
-
     def _fail(self, file: str, reason: str) -> None:
         if file not in self._failed:
             logger.error("left out of the evaluation: %s", reason)
@@ -154,9 +139,8 @@ class VolumeEvaluator(DatasetEvaluator):
             self._fail(file, str(error))
             return
         check_labels(truth, len(self._classes), self._ignore_label, file)
-        prediction = np.stack(
-            [_zoom_back(slices[index], truth.shape[1:]) for index in range(len(truth))]
-        )
+        size = truth.shape[1:]
+        prediction = np.stack([zoom(slices[i], size, LABEL_ORDER) for i in range(len(truth))])
         prediction[truth == self._ignore_label] = self._ignore_label
         scores: dict[str, list[float]] = {"dice": [], "hd95": []}
         for organ in range(1, len(self._classes)):
@@ -229,14 +213,6 @@ def num_unreadable(results: Mapping[str, Any]) -> int:
     by name."""
     found = (x for x in chain([results], results.values()) if isinstance(x, Mapping))
     return sum(int(x.get("sem_seg", {}).get(UNREADABLE, 0)) for x in found)
-
-
-def _zoom_back(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """As published: by the nearest neighbour, corner pixels on corner pixels."""
-    if labels.shape == size:
-        return labels
-    factors = [new / old for new, old in zip(size, labels.shape, strict=True)]
-    return ndimage.zoom(labels, factors, order=0)
 
 
 def _means(numbers: np.ndarray) -> list[float]:

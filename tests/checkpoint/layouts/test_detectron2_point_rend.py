@@ -37,11 +37,6 @@ def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
     return build_model(reference), build_model(ours)
 
 
-def assert_equal(state: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert state.keys() == other.keys()
-    assert all(torch.equal(state[name], other[name]) for name in state)
-
-
 def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """What the names were when R101 and X101 were released."""
     state = {
@@ -53,7 +48,9 @@ def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def test_all_names_are_known_in_both_directions(pair: tuple[nn.Module, nn.Module]) -> None:
+def test_all_names_are_known_in_both_directions(
+    pair: tuple[nn.Module, nn.Module], same_state: Callable
+) -> None:
     reference, ours = pair
     theirs = reference.state_dict()
     converted, layout = to_d2seg(theirs)
@@ -61,14 +58,14 @@ def test_all_names_are_known_in_both_directions(pair: tuple[nn.Module, nn.Module
     assert layout.name == "detectron2's PointRend"
     shapes = {name: tensor.shape for name, tensor in ours.state_dict().items()}
     assert {name: tensor.shape for name, tensor in converted.items()} == shapes
-    assert_equal(to_flavour(converted, "official"), theirs)
+    same_state(to_flavour(converted, "official"), theirs)
 
 
 def test_our_own_names_are_no_foreign_layout(pair: tuple[nn.Module, nn.Module]) -> None:
     assert to_d2seg(pair[1].state_dict())[1] is None
 
 
-def test_older_names() -> None:
+def test_older_names(same_state: Callable) -> None:
     cfg = cases.reference_config()
     cfg.MODEL.ROI_HEADS.NAME = "PointRendROIHeads"
     reference = build_model(cfg)
@@ -76,15 +73,15 @@ def test_older_names() -> None:
     older = old_names(today)
     assert older.keys() != today.keys()
     reference.load_state_dict(older)  # strict: they are what detectron2 itself converts
-    assert_equal(to_d2seg(older)[0], to_d2seg(today)[0])
+    same_state(to_d2seg(older)[0], to_d2seg(today)[0])
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_a_file_fills_the_model(tmp_path: Path, older: bool) -> None:
+def test_a_file_fills_the_model(tmp_path: Path, same_state: Callable, older: bool) -> None:
     reference_cfg, cfg = MODELS["instance"]()
     state = build_model(reference_cfg).state_dict()
     path = tmp_path / "model_final.pth"
     torch.save({"model": old_names(state) if older else state}, path)
     model = build_model(cfg)
     Checkpointer(model).load(str(path), checkpointables=[], require_complete=True)
-    assert_equal(model.state_dict(), to_d2seg(state)[0])
+    same_state(model.state_dict(), to_d2seg(state)[0])

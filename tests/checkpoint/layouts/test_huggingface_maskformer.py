@@ -5,14 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from d2seg.checkpoint.conversion import to_flavour
-from d2seg.checkpoint.layouts import find_layout
 from d2seg.checkpoint.layouts.huggingface_maskformer import LAYOUT
 
 transformers = pytest.importorskip("transformers")
+
+from families.huggingface_layouts import (  # noqa: E402
+    BACKBONES,
+    COMPUTED,
+    assert_round_trip,
+    backbone_config,
+    states,
+)
 
 IN_HUGGING_FACE = ["ade20k_semantic_resnet50", "coco_panoptic_swin_tiny"]
 NOT_IN_HUGGING_FACE = [
@@ -21,30 +27,10 @@ NOT_IN_HUGGING_FACE = [
     "ade20k_semantic_per_pixel_resnet50",
     "ade20k_semantic_per_pixel_plus_resnet50",
 ]
-COMPUTED = "relative_position_index"
 
 
-@pytest.fixture(scope="module", params=["swin", "resnet", "timm_resnet", "timm"])
+@pytest.fixture(scope="module", params=BACKBONES)
 def their_model(request: pytest.FixtureRequest, randomised: Callable) -> nn.Module:
-    four = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
-    backbone = {
-        "swin": lambda: transformers.SwinConfig(
-            embed_dim=12, depths=[2, 1, 1, 1], num_heads=[3, 6, 12, 24], **four
-        ),
-        "resnet": lambda: transformers.ResNetConfig(
-            embedding_size=64,
-            hidden_sizes=[64, 128, 256, 512],
-            depths=[2, 2, 2, 2],
-            layer_type="basic",
-            **four,
-        ),
-        "timm_resnet": lambda: transformers.TimmBackboneConfig(
-            backbone="resnet18", use_pretrained_backbone=False, out_indices=[1, 2, 3, 4]
-        ),
-        "timm": lambda: transformers.TimmBackboneConfig(
-            backbone="convnext_atto", use_pretrained_backbone=False, out_indices=[0, 1, 2, 3]
-        ),
-    }[request.param]()
     decoder = transformers.DetrConfig(
         d_model=32,
         decoder_layers=6,
@@ -53,7 +39,7 @@ def their_model(request: pytest.FixtureRequest, randomised: Callable) -> nn.Modu
         num_queries=7,
     )
     config = transformers.MaskFormerConfig(
-        backbone_config=backbone,
+        backbone_config=backbone_config(request.param),
         decoder_config=decoder,
         fpn_feature_size=64,
         mask_feature_size=32,
@@ -72,58 +58,29 @@ def our_model(small_model: Callable, kind: str) -> nn.Module:
     return small_model()
 
 
-@pytest.mark.parametrize("saved", [False, True])
 def test_every_name_is_consumed_and_every_tensor_given(
-    their_model: nn.Module, small_model: Callable, tmp_path: Path, saved: bool
+    their_model: nn.Module, small_model: Callable, tmp_path: Path
 ) -> None:
-    """In memory and on disk transformers 5 has different names."""
-    state = their_model.state_dict()
-    if saved:
-        their_model.save_pretrained(tmp_path)
-        state = load_file(tmp_path / "model.safetensors")
-    ours = LAYOUT.convert(state)
     expected = our_model(small_model, their_model.kind).state_dict()
-    assert {n: t.shape for n, t in ours.items()} == {n: t.shape for n, t in expected.items()}
-    for name in expected:
-        if name.endswith(COMPUTED):
-            assert torch.equal(ours[name], expected[name])
+    for state in states(their_model, tmp_path):
+        ours = LAYOUT.convert(state)
+        assert {n: t.shape for n, t in ours.items()} == {n: t.shape for n, t in expected.items()}
+        for name in expected:
+            if name.endswith(COMPUTED):
+                assert torch.equal(ours[name], expected[name])
 
 
+# timm's ResNet would come back as transformers' own
 @pytest.mark.parametrize("their_model", ["swin", "resnet", "timm"], indirect=True)
-def test_round_trip_from_their_side(
-    their_model: nn.Module, tmp_path: Path, same_state: Callable
-) -> None:
-    """Through the files of transformers, which finds every weight it looks for. timm's ResNet would
-    come back as transformers' own."""
-    state = their_model.state_dict()
-    exported = to_flavour(LAYOUT.convert(state), "huggingface")
-    their_model.config.save_pretrained(tmp_path)
-    save_file(exported, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    loaded, info = type(their_model).from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["unexpected_keys"]
-    assert not info["mismatched_keys"]
-    assert set(info["missing_keys"]) <= {"criterion.empty_weight"}
-    ignored = (
-        "num_batches_tracked",
-        "empty_weight",
-        "encoder.model.layernorm.weight",
-        "encoder.model.layernorm.bias",
-    )  # no output depends on them
-    same_state(
-        {n: t for n, t in loaded.state_dict().items() if not n.endswith(ignored)},
-        {n: t for n, t in state.items() if not n.endswith(ignored)},
-    )
+def test_round_trip_from_their_side(their_model: nn.Module, tmp_path: Path) -> None:
+    assert_round_trip(their_model, LAYOUT, tmp_path)
 
 
 @pytest.mark.parametrize("config", IN_HUGGING_FACE)
 def test_round_trip_from_our_side(
-    small_model: Callable, randomised: Callable, same_state: Callable, config: str
+    small_model: Callable, randomised: Callable, round_trip: Callable, config: str
 ) -> None:
-    state = randomised(small_model(config)).state_dict()
-    theirs = to_flavour(state, "huggingface")
-    layout = find_layout(theirs.keys())
-    assert layout is LAYOUT
-    same_state(layout.convert(theirs), state)
+    round_trip(randomised(small_model(config)).state_dict(), "huggingface", LAYOUT)
 
 
 @pytest.mark.parametrize("config", NOT_IN_HUGGING_FACE)

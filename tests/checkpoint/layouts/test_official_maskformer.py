@@ -1,12 +1,8 @@
 """The authors' layout of MaskFormer: every name consumed, exact round trips."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor
 
 from d2seg.checkpoint.conversion import to_flavour
 from d2seg.checkpoint.layouts import find_layout
@@ -28,19 +24,9 @@ CONFIGS = [
 ]
 
 
-def official_names(repo_dir: Path, case: str) -> dict[str, list[int]]:
-    return json.loads((repo_dir / "tests" / "golden" / "keys" / f"{case}.json").read_text())
-
-
-def official_state(repo_dir: Path, case: str) -> dict[str, Tensor]:
-    """Tensors of one value each, which tells them apart, expanded to the official shapes."""
-    names = official_names(repo_dir, case)
-    return {name: torch.tensor(float(i)).expand(names[name]) for i, name in enumerate(names)}
-
-
 @pytest.mark.parametrize("case", GOLDEN)
-def test_every_name_is_consumed(repo_dir: Path, case: str) -> None:
-    ours = LAYOUT.convert(official_state(repo_dir, case))
+def test_every_name_is_consumed(official_state: Callable, case: str) -> None:
+    ours = LAYOUT.convert(official_state(case))
     assert {name.partition(".")[0] for name in ours} == {
         "backbone",
         "pixel_decoder",
@@ -102,28 +88,26 @@ def test_every_name_is_consumed(repo_dir: Path, case: str) -> None:
         ("predictor.mask_embed.layers.2.bias", "transformer_decoder.mask_embed.layers.2.bias"),
     ],
 )
-def test_names_one_by_one(repo_dir: Path, theirs: str, ours: str) -> None:
-    state = official_state(repo_dir, "maskformer_coco_panoptic_R50")
+def test_names_one_by_one(official_state: Callable, theirs: str, ours: str) -> None:
+    state = official_state("maskformer_coco_panoptic_R50")
     converted = LAYOUT.convert(state)
     assert converted[ours] is state[f"sem_seg_head.{theirs}"]
 
 
 @pytest.mark.parametrize("case", GOLDEN)
-def test_round_trip_from_their_side(repo_dir: Path, case: str, same_state: Callable) -> None:
-    state = official_state(repo_dir, case)
+def test_round_trip_from_their_side(
+    official_state: Callable, case: str, same_state: Callable
+) -> None:
+    state = official_state(case)
     back = to_flavour(LAYOUT.convert(state), "official")
     same_state(back | {"criterion.empty_weight": state["criterion.empty_weight"]}, state)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_round_trip_from_our_side(
-    small_model: Callable, randomised: Callable, same_state: Callable, config: str
+    small_model: Callable, randomised: Callable, round_trip: Callable, config: str
 ) -> None:
-    state = randomised(small_model(config)).state_dict()
-    theirs = to_flavour(state, "official")
-    layout = find_layout(theirs.keys())
-    assert layout is LAYOUT
-    same_state(layout.convert(theirs), state)
+    round_trip(randomised(small_model(config)).state_dict(), "official", LAYOUT)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -156,7 +140,7 @@ def test_names_of_the_baselines(small_model: Callable, plus: bool) -> None:
     assert not [name for name in theirs if "class_embed" in name]
 
 
-def test_its_argument_is_not_changed(repo_dir: Path) -> None:
-    state = official_state(repo_dir, GOLDEN[0])
+def test_its_argument_is_not_changed(official_state: Callable) -> None:
+    state = official_state(GOLDEN[0])
     LAYOUT.convert(state)
-    assert list(state) == list(official_names(repo_dir, GOLDEN[0]))
+    assert list(state) == list(official_state(GOLDEN[0]))

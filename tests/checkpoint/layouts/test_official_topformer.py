@@ -1,30 +1,21 @@
 """The authors' layout of TopFormer: every name consumed, exact round trips, ImageNet models."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.modeling import build_model
-from torch import Tensor
 
 from d2seg.checkpoint.conversion import to_flavour
-from d2seg.checkpoint.layouts import LAYOUTS, find_layout
+from d2seg.checkpoint.layouts import find_layout
 from d2seg.checkpoint.layouts.official_topformer import LAYOUT
 from families.topformer_config import small_config
 
 
-def official_state(repo_dir: Path, size: str) -> dict[str, Tensor]:
-    path = repo_dir / "tests" / "golden" / "keys" / f"topformer_{size}_ade20k.json"
-    names = json.loads(path.read_text())
-    return {name: torch.tensor(float(i)).expand(names[name]) for i, name in enumerate(names)}
-
-
 @pytest.mark.parametrize("size", ["tiny", "small", "base"])
-def test_every_name_is_consumed(repo_dir: Path, same_state: Callable, size: str) -> None:
-    state = official_state(repo_dir, size)
-    assert [layout for layout in LAYOUTS if layout.matches(state.keys())] == [LAYOUT]
+def test_every_name_is_consumed(official_state: Callable, same_state: Callable, size: str) -> None:
+    state = official_state(f"topformer_{size}_ade20k")
     converted = LAYOUT.convert(state)
     assert len(converted) == len(state)
     assert not [name for name in converted if "tpm" in name or "SIM" in name or ".bn." in name]
@@ -44,24 +35,21 @@ def test_every_name_is_consumed(repo_dir: Path, same_state: Callable, size: str)
         ("decode_head.conv_seg.bias", "decode_head.predictor.bias"),
     ],
 )
-def test_names_one_by_one(repo_dir: Path, theirs: str, ours: str) -> None:
-    state = official_state(repo_dir, "base")
+def test_names_one_by_one(official_state: Callable, theirs: str, ours: str) -> None:
+    state = official_state("topformer_base_ade20k")
     assert LAYOUT.convert(state)[ours] is state[theirs]
 
 
 def test_round_trip_from_our_side(
-    repo_dir: Path, randomised: Callable, same_state: Callable
+    repo_dir: Path, randomised: Callable, round_trip: Callable
 ) -> None:
-    state = randomised(build_model(small_config(repo_dir))).state_dict()
-    assert find_layout(state.keys()) is None
-    theirs = to_flavour(state, "official")
-    assert find_layout(theirs.keys()) is LAYOUT
-    same_state(LAYOUT.convert(theirs), state)
+    model = randomised(build_model(small_config(repo_dir)))
+    round_trip(model.state_dict(), "official", LAYOUT)
 
 
-def test_imagenet_model(repo_dir: Path) -> None:
+def test_imagenet_model(official_state: Callable) -> None:
     """The same encoder without the level ``backbone``, and a classifier."""
-    state = official_state(repo_dir, "tiny")
+    state = official_state("topformer_tiny_ade20k")
     whole = LAYOUT.convert(state)
     published = {
         name.removeprefix("backbone."): tensor

@@ -6,10 +6,11 @@ norms. Written checkpoints get both as transformers initialises them, so that no
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 
-from ..naming import StateDict, without
+from ..naming import NameTable, StateDict, without
 from .resnet import LAYOUT as RESNET
 
 ENCODER = "model.pixel_level_module.encoder."
@@ -73,13 +74,36 @@ def swin_pairs(prefix: str, stage_norms: Iterable[str]) -> list[tuple[str, str]]
     return trunk + blocks + norms
 
 
-def without_unused(state: StateDict, pooled_norm: str) -> StateDict:
-    """``pooled_norm``: the prefix of its names."""
-    state = without(state, r"criterion\..*|.*\.normalization\.num_batches_tracked")
-    return {n: tensor for n, tensor in state.items() if not n.startswith(pooled_norm)}
+@dataclass(frozen=True)
+class ModelNames:
+    """The names of a whole model of transformers that has one of these backbones."""
+
+    table: NameTable  # theirs, as files have them, and ours
+    newer_names: NameTable  # of models in memory since transformers 5, and of files
+    pooled_norm: str  # the prefix of its names
+    last_stage_norm: str  # the prefix of the norm of Swin's last output, which has the same width
+
+    def to_ours(self, state: StateDict) -> StateDict:
+        state = without(state, r"criterion\..*|.*\.normalization\.num_batches_tracked")
+        state = {n: tensor for n, tensor in state.items() if not n.startswith(self.pooled_norm)}
+        resnet, rest = _split_timm_resnet(state)
+        return resnet | self.table.to_ours(self.newer_names.to_ours(rest))
+
+    def to_theirs(self, state: StateDict) -> StateDict:
+        """In the names of files; what :meth:`to_ours` drops is as transformers initialises it."""
+        theirs = self.table.to_theirs(state)
+        last = theirs.get(self.last_stage_norm + "weight")
+        if last is not None:
+            theirs[self.pooled_norm + "weight"] = torch.ones_like(last)
+            theirs[self.pooled_norm + "bias"] = torch.zeros_like(last)
+        for name in list(theirs):
+            if name.endswith(".normalization.running_mean"):
+                count = name.replace("running_mean", "num_batches_tracked")
+                theirs.setdefault(count, torch.tensor(0))
+        return theirs
 
 
-def split_timm_resnet(state: StateDict) -> tuple[StateDict, StateDict]:
+def _split_timm_resnet(state: StateDict) -> tuple[StateDict, StateDict]:
     """timm's ResNet under our names, since our configs take detectron2's, and all other tensors.
     The former is empty where the backbone is another one."""
     timm = {n.removeprefix(_TIMM): tensor for n, tensor in state.items() if n.startswith(_TIMM)}
@@ -87,22 +111,3 @@ def split_timm_resnet(state: StateDict) -> tuple[StateDict, StateDict]:
         return {}, state
     rest = {n: tensor for n, tensor in state.items() if not n.startswith(_TIMM)}
     return RESNET.convert(timm), rest
-
-
-def with_unused(state: StateDict, pooled_norm: str, last_stage_norm: str) -> StateDict:
-    """What :func:`without_unused` drops, as transformers initialises it.
-
-    Args:
-        pooled_norm: the prefix of its names.
-        last_stage_norm: the prefix of the norm of Swin's last output, which has the same width.
-    """
-    state = dict(state)
-    last = state.get(last_stage_norm + "weight")
-    if last is not None:
-        state[pooled_norm + "weight"] = torch.ones_like(last)
-        state[pooled_norm + "bias"] = torch.zeros_like(last)
-    for name in list(state):
-        if name.endswith(".normalization.running_mean"):
-            count = name.replace("running_mean", "num_batches_tracked")
-            state.setdefault(count, torch.tensor(0))
-    return state

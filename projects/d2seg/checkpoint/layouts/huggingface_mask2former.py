@@ -8,19 +8,10 @@ The class weights of the loss are dropped: here they follow from the config.
 import re
 from collections.abc import Set
 
-from ..naming import NameTable, StateDict
-from .huggingface_backbones import (
-    ENCODER,
-    RESNET_AND_TIMM,
-    split_timm_resnet,
-    swin_pairs,
-    with_unused,
-    without_unused,
-)
+from ..naming import NameTable
+from .huggingface_backbones import ENCODER, RESNET_AND_TIMM, ModelNames, swin_pairs
 from .layout import Export, Layout
 
-_POOLED_NORM = ENCODER + "swin.layernorm."
-_LAST_STAGE_NORM = ENCODER + "hidden_states_norms.stage4."
 _NEWER_NAMES = NameTable(
     [
         (f"swin.{newer}", older)
@@ -95,13 +86,18 @@ _TRANSFORMER = [
         ),
     ]
 ] + [("class_predictor.{name}", "transformer_decoder.class_embed.{name}")]
-_TABLE = NameTable(
-    [
-        *swin_pairs(ENCODER, [f"hidden_states_norms.stage{stage}" for stage in (1, 2, 3, 4)]),
-        *RESNET_AND_TIMM,
-        *_PIXEL_DECODER,
-        *_TRANSFORMER,
-    ]
+_NAMES = ModelNames(
+    table=NameTable(
+        [
+            *swin_pairs(ENCODER, [f"hidden_states_norms.stage{stage}" for stage in (1, 2, 3, 4)]),
+            *RESNET_AND_TIMM,
+            *_PIXEL_DECODER,
+            *_TRANSFORMER,
+        ]
+    ),
+    newer_names=_NEWER_NAMES,
+    pooled_norm=ENCODER + "swin.layernorm.",
+    last_stage_norm=ENCODER + "hidden_states_norms.stage4.",
 )
 
 
@@ -110,11 +106,6 @@ def _matches(names: Set[str]) -> bool:
         "model.transformer_module.queries_features.weight",
         "model.pixel_level_module.decoder.mask_projection.weight",
     } <= names
-
-
-def _convert(state: StateDict) -> StateDict:
-    backbone, rest = split_timm_resnet(without_unused(state, _POOLED_NORM))
-    return backbone | _TABLE.to_ours(_NEWER_NAMES.to_ours(rest))
 
 
 def _is_ours(names: Set[str]) -> bool:
@@ -129,19 +120,15 @@ def _is_ours(names: Set[str]) -> bool:
     return needed <= names and lateral == {"res2"} and "backbone.stem.conv2.weight" not in names
 
 
-def _export(state: StateDict) -> StateDict:
-    return with_unused(_TABLE.to_theirs(state), _POOLED_NORM, _LAST_STAGE_NORM)
-
-
 LAYOUT = Layout(
     name="Hugging Face Mask2Former",
     matches=_matches,
-    convert=_convert,
+    convert=_NAMES.to_ours,
     export=Export(
         "huggingface",
         holds="Mask2Former with the deformable pixel decoder on Swin, ResNet or a timm model, "
         "without a deep stem",
         matches=_is_ours,
-        convert=_export,
+        convert=_NAMES.to_theirs,
     ),
 )

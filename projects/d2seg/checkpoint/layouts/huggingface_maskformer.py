@@ -9,18 +9,10 @@ loss are dropped: here they follow from the config.
 
 from collections.abc import Set
 
-from ..naming import NameTable, StateDict
-from .huggingface_backbones import (
-    ENCODER,
-    RESNET_AND_TIMM,
-    split_timm_resnet,
-    swin_pairs,
-    with_unused,
-    without_unused,
-)
+from ..naming import NameTable
+from .huggingface_backbones import ENCODER, RESNET_AND_TIMM, ModelNames, swin_pairs
 from .layout import Export, Layout
 
-_POOLED_NORM = ENCODER + "model.layernorm."
 _FPN = "model.pixel_level_module.decoder.fpn."
 _DECODER = "model.transformer_module.decoder."
 
@@ -75,24 +67,24 @@ _TRANSFORMER = [
         ("mask_embedder.{i}.0.{name}", "mask_embed.layers.{i}.{name}"),
     ]
 ]
-_TABLE = NameTable(
-    [
-        *swin_pairs(ENCODER + "model.", [f"hidden_states_norms.{i}" for i in range(4)]),
-        *RESNET_AND_TIMM,
-        *_PIXEL_DECODER,
-        *_ATTENTION,
-        *_TRANSFORMER,
-    ]
+_NAMES = ModelNames(
+    table=NameTable(
+        [
+            *swin_pairs(ENCODER + "model.", [f"hidden_states_norms.{i}" for i in range(4)]),
+            *RESNET_AND_TIMM,
+            *_PIXEL_DECODER,
+            *_ATTENTION,
+            *_TRANSFORMER,
+        ]
+    ),
+    newer_names=_NEWER_NAMES,
+    pooled_norm=ENCODER + "model.layernorm.",
+    last_stage_norm=ENCODER + "hidden_states_norms.3.",
 )
 
 
 def _matches(names: Set[str]) -> bool:
     return {_FPN + "stem.0.weight", "model.transformer_module.queries_embedder.weight"} <= names
-
-
-def _convert(state: StateDict) -> StateDict:
-    backbone, rest = split_timm_resnet(without_unused(state, _POOLED_NORM))
-    return backbone | _TABLE.to_ours(_NEWER_NAMES.to_ours(rest))
 
 
 def _is_ours(names: Set[str]) -> bool:
@@ -107,20 +99,15 @@ def _is_ours(names: Set[str]) -> bool:
     return needed <= names and not (has_encoder or has_deep_stem or is_mask2former)
 
 
-def _export(state: StateDict) -> StateDict:
-    last_norm = ENCODER + "hidden_states_norms.3."
-    return with_unused(_TABLE.to_theirs(state), _POOLED_NORM, last_norm)
-
-
 LAYOUT = Layout(
     name="Hugging Face MaskFormer",
     matches=_matches,
-    convert=_convert,
+    convert=_NAMES.to_ours,
     export=Export(
         "huggingface",
         holds="MaskFormer on Swin, ResNet or a timm model, without a deep stem and without a "
         "transformer encoder in the pixel decoder",
         matches=_is_ours,
-        convert=_export,
+        convert=_NAMES.to_theirs,
     ),
 )

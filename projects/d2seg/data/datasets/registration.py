@@ -24,7 +24,11 @@ PATH_KEYS = {
     },
 }
 _OPTIONAL = {"panoptic": {"labels", "instances"}}
-_EVALUATOR_TYPES = {"semantic": "sem_seg", "instance": "coco", "panoptic": "coco_panoptic_seg"}
+_METADATA = {
+    "semantic": tables.semantic_metadata,
+    "instance": tables.instance_metadata,
+    "panoptic": tables.panoptic_metadata,
+}
 
 
 def register_dataset(
@@ -60,31 +64,26 @@ def register_dataset(
             taken, or an ignore label that is a class.
     """
     check_paths(name, task, paths)
-    if name in DatasetCatalog:
-        raise ValueError(f"a data set named {name!r} is already registered; choose another name")
+    check_name(name)
     if 0 <= ignore_label < len(categories):
         raise ValueError(
             f"data set {name!r}: the ignore label {ignore_label} is one of its "
             f"{len(categories)} classes"
         )
     files = {key: str(path) for key, path in paths.items()}
-    make = {
-        "semantic": tables.semantic_metadata,
-        "instance": tables.instance_metadata,
-        "panoptic": tables.panoptic_metadata,
-    }
-    metadata = make[task](categories)
+    metadata = _METADATA[task](categories)
     DatasetCatalog.register(name, _loader(task, files, metadata, label_suffix, image_suffix))
-    metadata.update({PATH_KEYS[task][key]: path for key, path in files.items()})
-    if task != "instance":
-        metadata["ignore_label"] = ignore_label
-    if task == "panoptic":
-        metadata["label_divisor"] = 1000
-    if task == "semantic":
-        metadata["label_suffix"] = label_suffix
+    metadata |= {PATH_KEYS[task][key]: path for key, path in files.items()}
+    metadata |= _own_entries(task, ignore_label, label_suffix)
     if prepare:
         metadata["prepare"] = prepare
-    MetadataCatalog.get(name).set(evaluator_type=_EVALUATOR_TYPES[task], **metadata)
+    MetadataCatalog.get(name).set(**metadata)
+
+
+def check_name(name: str) -> None:
+    """Raise ``ValueError`` where a data set of this name is registered."""
+    if name in DatasetCatalog:
+        raise ValueError(f"a data set named {name!r} is already registered; choose another name")
 
 
 def check_paths(name: str, task: str, paths: Mapping[str, Any]) -> None:
@@ -97,6 +96,23 @@ def check_paths(name: str, task: str, paths: Mapping[str, Any]) -> None:
     for key in paths.keys() - PATH_KEYS[task].keys():
         known = ", ".join(PATH_KEYS[task])
         raise ValueError(f"data set {name!r}: unknown path '{key}'; task {task} has {known}")
+
+
+def _own_entries(task: str, ignore_label: int, label_suffix: str) -> dict[str, Any]:
+    """What the metadata of a task have beyond classes and paths."""
+    return {
+        "semantic": {
+            "evaluator_type": "sem_seg",
+            "ignore_label": ignore_label,
+            "label_suffix": label_suffix,
+        },
+        "instance": {"evaluator_type": "coco"},
+        "panoptic": {
+            "evaluator_type": "coco_panoptic_seg",
+            "ignore_label": ignore_label,
+            "label_divisor": 1000,
+        },
+    }[task]
 
 
 def _loader(

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
-from ..checks import out_of_range
-from ..report import Counts, Report
+from ..label_counts import count_labels
+from ..report import Report
 from .files import ArrayFileError, read_slice
 
 
@@ -22,12 +20,5 @@ def inspect_slice(entry: dict[str, Any], num_classes: int, ignore_label: int) ->
     if image.min() < 0 or image.max() > 1:
         values = f"{where}{image.min():g} to {image.max():g}"
         report.problem("image values outside of 0..1", file, values)
-    values, pixels = np.unique(label, return_counts=True)
-    found = dict(zip(values.tolist(), pixels.tolist(), strict=True))
-    report.values.update(found)
-    counts = report.counts.setdefault("semantic", Counts())
-    counts.pixels.update({v: n for v, n in found.items() if 0 <= v < num_classes})
-    counts.images.update(counts.pixels.keys())
-    for value, count in out_of_range(label, num_classes, ignore_label).items():
-        report.problem("label out of range", file, f"{where}value {value} in {count} pixels")
+    count_labels(label, num_classes, ignore_label, file, report, where)
     return report

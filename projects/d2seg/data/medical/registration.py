@@ -13,6 +13,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..datasets.registration import check_name
 from .files import ArrayFileError, volume_shape
 
 logger = logging.getLogger(__name__)
@@ -69,8 +70,7 @@ def register_medical(
     """
     if kind not in EVALUATOR_TYPES:
         raise ValueError(f"data set {name!r}: kind is {kind!r}; it is one of slices, volumes")
-    if name in DatasetCatalog:
-        raise ValueError(f"a data set named {name!r} is already registered; choose another name")
+    check_name(name)
     load = load_slices if kind == "slices" else load_volumes
     DatasetCatalog.register(name, partial(load, list_file, folders, suffix))
     MetadataCatalog.get(name).set(
@@ -133,9 +133,10 @@ def load_volumes(
 def _listed(list_file: str | Path, folders: Sequence[str | Path], suffix: str) -> dict[str, str]:
     """{name: path} in the order of the list."""
     try:
-        names = Path(list_file).read_text(encoding="utf-8").split()
+        lines = Path(list_file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"the list of files cannot be read: {error}") from error
+    names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise ValueError(f"{list_file} names no file")
     found, missing = {}, []
@@ -143,12 +144,12 @@ def _listed(list_file: str | Path, folders: Sequence[str | Path], suffix: str) -
         paths = [Path(folder) / f"{name}{suffix}" for folder in folders]
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
-            missing.append(str(paths[-1]))
+            missing.append(f"{name}{suffix}")
         else:
             found[name] = str(path)
     if missing:
         raise ValueError(
             f"{list_file} names {len(names)} files, of which {len(missing)} are missing, the first "
-            f"being {missing[0]}"
+            f"being {missing[0]}, in {' and in '.join(map(str, folders)) or 'no folder at all'}"
         )
     return found

@@ -1,0 +1,55 @@
+"""The command line of the scripts that go through data sets."""
+
+import argparse
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+
+from ..configuration import load_config
+from .catalog import check_files
+from .declaration import register_declarations
+
+
+def dataset_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of data sets by name, by declaration (docs/own_data.md) or by config."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("targets", nargs="*", help="names of data sets, or declaration files")
+    parser.add_argument("--config-file", help="a config of this project or of the model zoo")
+    parser.add_argument("--opts", nargs="*", default=[], help="KEY VALUE ... for the config")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """What :func:`dataset_parser` has made of the arguments; ends the script if they say no data
+    set."""
+    args = parser.parse_args(argv)
+    if not args.targets and args.config_file is None:
+        parser.error("name a data set, a declaration file or --config-file")
+    return args
+
+
+def read_targets(
+    args: argparse.Namespace, splits: Sequence[str]
+) -> tuple[list[str], CfgNode | None]:
+    """The registered names of the data sets, and the config if there is one.
+
+    Args:
+        splits: "TRAIN", "TEST": the config's data sets of these, where no others are named.
+
+    Raises:
+        ValueError: a declaration or the config is wrong, or a data set is unknown or not there.
+    """
+    names: list[str] = []
+    for target in args.targets:
+        is_file = target.endswith((".yaml", ".yml", ".json"))
+        names += register_declarations([target]) if is_file else [target]
+    cfg = None
+    if args.config_file is not None:
+        cfg = load_config(args.config_file, args.opts)
+        register_declarations(cfg.DATASETS.DECLARATIONS)
+        of_config = (name for split in splits for name in cfg.DATASETS[split])
+        names = names or list(dict.fromkeys(of_config))
+    check_files(names)
+    return names, cfg
