@@ -20,7 +20,7 @@ from d2seg.per_pixel.point_refinement import PointRefinement, labels_at, uncerta
 # method -> features to sample; logits of SETR and TransUNet have stride 1 anyway
 METHODS = {
     "segformer": ["res2"],
-    "setr": ["block3", "block6"],
+    "setr": ["block2", "block4"],
     "transunet": ["stem", "res2"],
     "topformer": ["res2", "res3"],
 }
