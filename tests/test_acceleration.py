@@ -67,6 +67,7 @@ def test_training_stays() -> None:
     kinds = [type(module) for module in prepared]
     assert kinds == [FrozenNormConv2d, FrozenNormConv2d, Conv2d]
     assert list(prepared.state_dict()) == list(plain.state_dict())
+    assert prepared[2].weight.is_contiguous(memory_format=torch.channels_last)
 
     image = torch.randn(2, 3, 9, 7)
     outputs = []

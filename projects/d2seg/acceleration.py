@@ -99,11 +99,15 @@ def fold_batch_norms(model: nn.Module) -> int:
 def prepare_for_training(model: nn.Module) -> nn.Module:
     """Make training faster, in place: names of parameters, gradients and checkpoints stay.
 
-    Frozen batch norms are applied to the weights instead of the feature maps.
+    Frozen batch norms are applied to the weights instead of the feature maps, and on a CPU feature
+    maps lie with their channels last, as the convolutions' weights do: its convolutions reorder
+    other layouts, forth and back at every call.
     """
     for module in model.modules():
         if type(module) is Conv2d and isinstance(module.norm, FrozenBatchNorm2d):
             module.__class__ = FrozenNormConv2d
+    if next(model.parameters()).device.type == "cpu":
+        model.to(memory_format=torch.channels_last)
     return model
 
 

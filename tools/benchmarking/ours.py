@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor, nn
 
-from d2seg.acceleration import prepare_for_inference
+from d2seg.acceleration import prepare_for_inference, prepare_for_training
 from d2seg.checkpoint.layouts import find_layout
 from d2seg.configuration import load_config
 from d2seg.inference import label_map
@@ -38,7 +38,7 @@ class Ours(Runner):
         self.model = build_model(cfg)
         self._load(self.model)
         if work.what == "training":
-            self.model.train()
+            prepare_for_training(self.model.train())
             self.step = self._training_step()
             return
         self.model.eval()

@@ -15,6 +15,7 @@ from ..layers.point_sample import (
     uncertain_point_coords,
 )
 from ..mask_classification.criterion import SetCriterion
+from ..mask_classification.losses import MASK_LOSSES, dice_loss
 from ..mask_classification.targets import MaskTargets
 from .point_matcher import PointMatcher, content_extent
 
@@ -51,7 +52,12 @@ class PointSetCriterion(SetCriterion):
     def _pair_losses(
         self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        return self._summed_losses(logits, target, indices, padded_size)  # points are few
+        """Sums of both losses over one image's pairs, (L,); arguments of :meth:`_mask_samples`."""
+        num_layers = len(logits)
+        logits, truth = self._mask_samples(logits, target, indices, padded_size)
+        mask = MASK_LOSSES[self.matcher.mask_loss](logits, truth)
+        dice = dice_loss(logits, truth)
+        return mask.view(num_layers, -1).sum(1), dice.view(num_layers, -1).sum(1)
 
     def _mask_samples(
         self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]

@@ -9,12 +9,11 @@ from detectron2.utils import comm
 from fvcore.nn.distributed import differentiable_all_reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from .losses import MASK_LOSSES, dice_loss
 from .matcher import HungarianMatcher, Match
 from .query_masks import QueryMasks
 from .targets import MaskTargets
+from .whole_mask_losses import whole_mask_losses
 
 
 class SetCriterion(nn.Module):
@@ -129,49 +128,18 @@ class SetCriterion(nn.Module):
     def _pair_losses(
         self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Sums of both losses over one image's pairs, (L,); arguments of :meth:`_mask_samples`.
-
-        One layer at a time, and once more in the backward pass, so that the maps of one layer alone
-        are in memory at image size.
-        """
-        layers = [
-            checkpoint(
-                self._summed_losses,
-                logits[layer : layer + 1],
-                target,
-                indices[layer : layer + 1],
-                padded_size,
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
-            for layer in range(len(logits))
-        ]
-        mask, dice = zip(*layers, strict=True)
-        return torch.cat(mask), torch.cat(dice)
-
-    def _summed_losses(
-        self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """As :meth:`_pair_losses`, of all layers at once."""
-        num_layers = len(logits)
-        logits, truth = self._mask_samples(logits, target, indices, padded_size)
-        mask = MASK_LOSSES[self.matcher.mask_loss](logits, truth)
-        dice = dice_loss(logits, truth)
-        return mask.view(num_layers, -1).sum(1), dice.view(num_layers, -1).sum(1)
-
-    def _mask_samples(
-        self, logits: Tensor, target: MaskTargets, indices: Tensor, padded_size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Where the losses are taken: here at every pixel of the image, at its resolution.
+        """Sums of both losses over one image's pairs, (L,): here at every pixel of the image.
 
         Args:
-            logits: (L, T, h, w) of the matched masks over the padded image.
+            logits: (L, T, h, w) fp32 of the matched masks over the padded image.
             indices: (L, T) of their targets.
-
-        Returns:
-            Logits and truth, both (L * T, P) in fp32.
         """
-        height, width = target.masks.shape[-2:]
-        logits = F.interpolate(logits, size=padded_size, mode="bilinear", align_corners=False)
-        logits = logits[..., :height, :width].flatten(0, 1).flatten(1)
-        return logits, target.masks.flatten(1).to(logits)[indices.flatten()]
+        losses = whole_mask_losses(
+            logits.flatten(0, 1),
+            target.masks,
+            indices.flatten(),
+            padded_size,
+            self.matcher.mask_loss,
+        )
+        mask, dice = (loss.view(len(logits), -1).sum(1) for loss in losses)
+        return mask, dice
