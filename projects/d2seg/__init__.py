@@ -3,12 +3,12 @@
 Importing this package registers every backbone, meta-architecture and data set.
 """
 
-import os
 import warnings
 
-# torch reads it at its first allocation. Large tensors in memory on a CPU come in huge pages then
-# (Linux): handing them out page by page of 4 KiB costs more than many a computation on them
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+from .memory import ask_for_huge_pages, keep_freed_memory
+
+ask_for_huge_pages()
+keep_freed_memory()
 
 # detectron2 imports what newer versions of torch and setuptools deprecate; a user can do nothing
 # about it, and the lines would stand above every message of ours

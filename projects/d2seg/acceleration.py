@@ -47,6 +47,9 @@ def prepare_for_inference(model: nn.Module, dtype: torch.dtype = torch.float32) 
         ValueError: the model is in training mode.
     """
     fold_batch_norms(model)
+    for module in model.modules():  # detectron2's heads make a second map for a ReLU
+        if isinstance(module, Conv2d) and isinstance(module.activation, nn.ReLU):
+            module.activation.inplace = True
     model.to(memory_format=torch.channels_last)
     for child in model.children():
         child.to(dtype)

@@ -50,10 +50,10 @@ class RegionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         for conv in self.reduce_convs.values():
-            features = F.relu(conv(features))
+            features = F.relu_(conv(features))
         features = features.flatten(1)
         for fc in self.fcs:
-            features = F.relu(fc(features))
+            features = F.relu_(fc(features))
         return self.predictor(features)
 
 
@@ -115,7 +115,7 @@ class ImplicitPointHead(nn.Module):
         hidden = torch.cat(inputs, dim=2)
         *layers, (weight, bias) = self._split(parameters)
         for layer_weight, layer_bias in layers:
-            hidden = F.relu(torch.baddbmm(layer_bias[:, None], hidden, layer_weight.mT))
+            hidden = F.relu_(torch.baddbmm(layer_bias[:, None], hidden, layer_weight.mT))
         rows = torch.arange(len(classes), device=classes.device)
         weight = weight[rows, classes][..., None]  # (R, in, 1)
         return torch.baddbmm(bias[rows, classes, None, None], hidden, weight)

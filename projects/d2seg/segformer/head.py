@@ -77,7 +77,7 @@ class SegFormerHead(nn.Module):
         for name in coarser:
             level = F.linear(features[name], weights[name]).permute(0, 3, 1, 2)
             fused = fused + _resize(level, fused.shape[-2:])
-        hidden = self.dropout(F.relu(self.norm(fused)))
+        hidden = self.dropout(F.relu_(self.norm(fused)))
         return self._classify(hidden.permute(0, 2, 3, 1))
 
     def _infer(

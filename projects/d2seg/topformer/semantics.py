@@ -51,7 +51,7 @@ class ConvFeedForward(nn.Module):
         self.project = ConvNorm(hidden_dim, dim, norm=norm)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.project(F.relu6(self.depthwise(self.expand(tokens))))
+        return self.project(F.relu6(self.depthwise(self.expand(tokens)), inplace=True))
 
 
 class SemanticsBlock(nn.Module):
