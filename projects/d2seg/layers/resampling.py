@@ -141,6 +141,8 @@ def argmax(scores: Tensor) -> Tensor:
     classes = torch.arange(len(scores), device=scores.device)
     digits = torch.stack([classes // 128, classes % 128, torch.ones_like(classes)])
     high, low, count = (digits.to(scores) @ is_best.flatten(1)).view(3, *scores.shape[1:])
-    if bool((count == 1).all()):
-        return (128 * high + low).long()
-    return is_best.max(0)[1]
+    best = (128 * high + low).long()
+    if not bool((count == 1).all()):  # ties, and NaN, which equals nothing
+        unclear = count != 1
+        best[unclear] = is_best[:, unclear].max(0)[1]
+    return best

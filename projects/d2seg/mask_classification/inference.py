@@ -203,32 +203,34 @@ def instance_inference(
 
     # a query may stand for several classes: its mask is resized once
     unique, inverse = queries.unique(return_inverse=True)
-    masks = torch.zeros(len(unique), *resize.final_size, dtype=torch.bool, device=probs.device)
-    area, inside = torch.zeros(2, len(unique), device=probs.device)
+    (height, width), num_masks = resize.final_size, len(unique)
+    masks = torch.empty(num_masks, height, width, dtype=torch.bool, device=probs.device)
+    row_areas = torch.empty(num_masks, height, dtype=torch.int64, device=probs.device)
+    in_column = torch.zeros(num_masks, width, dtype=torch.bool, device=probs.device)
+    inside = torch.zeros(num_masks, device=probs.device)
     for rows, logits in resize.strips(pred_masks[unique].logits()):
         own = masks[:, rows] = logits > 0
-        area += own.flatten(1).sum(1)
+        row_areas[:, rows] = own.sum(2)
+        in_column |= own.any(1)
         inside += logits.sigmoid_().mul_(own).flatten(1).sum(1)
-    quality = inside / (area + 1e-6)
+    quality = inside / (row_areas.sum(1) + 1e-6)
     scores = scores * quality[inverse]
 
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] >= score_threshold]
     result = Instances(resize.final_size)
     result.pred_masks = masks[inverse[order]]
-    result.pred_boxes = tight_boxes(masks)[inverse[order]]
+    result.pred_boxes = tight_boxes(in_column, row_areas > 0)[inverse[order]]
     result.scores = scores[order]
     result.pred_classes = classes[order]
     return result
 
 
-def tight_boxes(masks: Tensor) -> Boxes:
-    """Around (N, H, W) bool masks, and zeros for an empty one.
-
-    Those of detectron2's ``BitMasks`` lie on the CPU, wherever the masks are.
-    """
-    columns, rows = masks.any(1).int(), masks.any(2).int()  # (N, W), (N, H)
-    low = [hit.argmax(1) for hit in (columns, rows)]  # the first one
-    high = [hit.shape[1] - hit.flip(1).argmax(1) for hit in (columns, rows)]
-    boxes = torch.stack(low + high, dim=1) * columns.amax(1)[:, None]
+def tight_boxes(in_column: Tensor, in_row: Tensor) -> Boxes:
+    """Around masks of which any pixel lies in the columns (N, W) and rows (N, H), both bool; zeros
+    for an empty mask."""
+    hits = (in_column.int(), in_row.int())
+    low = [hit.argmax(1) for hit in hits]  # the first one
+    high = [hit.shape[1] - hit.flip(1).argmax(1) for hit in hits]
+    boxes = torch.stack(low + high, dim=1) * in_column.any(1)[:, None]
     return Boxes(boxes.float())

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from ..layers.resampling import resize_step
 
-# of all maps of a strip together: 8 MiB in fp32 on a CPU; elsewhere larger strips mean fewer calls
-ELEMENTS_AT_ONCE = {"cpu": 1 << 21}
+# of all maps of a strip together: 2 MiB in fp32 on a CPU; elsewhere larger strips mean fewer calls
+ELEMENTS_AT_ONCE = {"cpu": 1 << 19}
 ELEMENTS_AT_ONCE_ELSEWHERE = 1 << 26
 
 
