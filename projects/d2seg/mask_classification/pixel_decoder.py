@@ -5,6 +5,7 @@ Sizes are given for features from res2 (stride 4) to res5 (stride 32), the top o
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import fvcore.nn.weight_init as weight_init
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
@@ -21,8 +22,17 @@ class MultiScaleFeatures:
 
 
 @dataclass(frozen=True)
-class PixelDecoderOutput(MultiScaleFeatures):
+class PixelDecoderOutput:
+    """It serves as :class:`MultiScaleFeatures` too."""
+
+    finest: Tensor  # (B, C, H/4, W/4) of the pyramid
+    projection: nn.Conv2d  # which makes the per-pixel embedding of it
+    multi_scale_features: tuple[Tensor, ...]  # (B, C, h, w) of the pyramid, coarse to fine
     memory: Tensor  # (B, C, H/32, W/32), below the pyramid: what MaskFormer's decoder attends to
+
+    @cached_property
+    def mask_features(self) -> Tensor:
+        return self.projection(self.finest)
 
 
 def conv_norm(
@@ -109,7 +119,7 @@ class FPNPixelDecoder(nn.Module):
             finest = self.output_convs[name](finest)
             if len(scales) < self.num_scales:
                 scales.append(finest)
-        return PixelDecoderOutput(self.mask_features(finest), tuple(scales), memory)
+        return PixelDecoderOutput(finest, self.mask_features, tuple(scales), memory)
 
     def _encode(self, feature: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w) through the transformer encoder."""

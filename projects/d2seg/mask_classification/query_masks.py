@@ -4,30 +4,36 @@ embedding (Cheng et al. 2021, section 3.3).
 Matching needs all masks at a few points, the losses the matched ones, inference the confident
 ones: each computes what it needs, and no map of all layers and queries is ever made.
 
+The convolution that makes the per-pixel embedding is linear, and the product with a query's
+embedding is so too: where masks are fewer than channels, one convolution makes them at once.
+
 L layers, B images, Q queries, C channels, (h, w) the masks' resolution.
 """
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
 class ImageMasks:
     """Mask logits of N queries of one image; an index selects among the queries.
 
-    embeddings: (N, C). features: (C, h, w).
+    embeddings: (N, C). features: (C, h, w), the per-pixel embedding, or what ``projection`` makes
+    it of.
     """
 
     embeddings: Tensor
     features: Tensor
+    projection: nn.Conv2d | None = None
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
     def __getitem__(self, index: slice | Tensor) -> "ImageMasks":
-        return ImageMasks(self.embeddings[index], self.features)
+        return ImageMasks(self.embeddings[index], self.features, self.projection)
 
     @property
     def device(self) -> torch.device:
@@ -35,18 +41,37 @@ class ImageMasks:
 
     def logits(self) -> Tensor:
         """(N, h, w)."""
-        return _product(self.embeddings, self.features)
+        projection = self.projection
+        if projection is None:
+            return _product(self.embeddings, self.features)
+        if not len(self):  # which a convolution refuses
+            return self.features.new_empty(0, *self.features.shape[-2:])
+        if len(self) > projection.out_channels:
+            return _product(self.embeddings, projection(self.features[None])[0])
+        # multiplied in fp32: a kernel is rounded once, as the convolution's own
+        embeddings = self.embeddings.float()
+        kernels = torch.einsum("nc,cikl->nikl", embeddings, projection.weight.float())
+        bias = None if projection.bias is None else embeddings @ projection.bias.float()
+        dtype = self.features.dtype
+        return F.conv2d(
+            self.features[None],
+            kernels.to(dtype),
+            None if bias is None else bias.to(dtype),
+            padding=projection.padding,
+        )[0]
 
 
 @dataclass(frozen=True)
 class QueryMasks:
     """Mask logits of every layer, image and query.
 
-    embeddings: (L, B, Q, C). features: (B, C, h, w).
+    embeddings: (L, B, Q, C). features: (B, C, h, w), the per-pixel embedding; at inference possibly
+    what ``projection`` makes it of.
     """
 
     embeddings: Tensor
     features: Tensor
+    projection: nn.Conv2d | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -54,11 +79,12 @@ class QueryMasks:
         return tuple(self.features.shape[-2:])
 
     def last_layer(self, image: int) -> ImageMasks:
-        return ImageMasks(self.embeddings[-1, image], self.features[image])
+        return ImageMasks(self.embeddings[-1, image], self.features[image], self.projection)
 
     def all(self) -> Tensor:
         """(L, B, Q, h, w)."""
-        return torch.einsum("lbqc,bchw->lbqhw", self.embeddings, self.features)
+        features = self.features if self.projection is None else self.projection(self.features)
+        return torch.einsum("lbqc,bchw->lbqhw", self.embeddings, features)
 
     def matched(self, image: int, queries: Tensor) -> Tensor:
         """Masks of other queries at each layer. queries: (L, T) indices -> (L, T, h, w)."""

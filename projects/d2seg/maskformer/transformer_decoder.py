@@ -73,7 +73,10 @@ class MaskFormerDecoder(nn.Module):
         """
         hidden = self._decode(self.input_proj(decoded.memory))  # (L, B, Q, C)
         pred_logits = None if self.class_embed is None else self.class_embed(hidden)
-        return pred_logits, QueryMasks(self.mask_embed(hidden), decoded.mask_features)
+        embeddings = self.mask_embed(hidden)
+        if self.training or torch.is_grad_enabled():  # losses take the embedding itself
+            return pred_logits, QueryMasks(embeddings, decoded.mask_features)
+        return pred_logits, QueryMasks(embeddings, decoded.finest, decoded.projection)
 
     def _decode(self, memory: Tensor) -> Tensor:
         batch_size, channels, height, width = memory.shape
