@@ -1,0 +1,59 @@
+#!/usr/bin/env python
+"""Times a sliding-window pass over 1024 x 2048 against its windows, each as an image of its own:
+SegFormer-B0 as for Cityscapes, image to label map.
+
+    python tests/per_pixel/benchmark.py
+
+By turns, medians; run it on an otherwise idle machine.
+"""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / "projects"))
+
+import d2seg  # noqa: E402, F401  (first: it silences what detectron2's own imports warn of)
+
+# isort: split
+import torch  # noqa: E402
+from detectron2.modeling import build_model  # noqa: E402
+
+from d2seg.acceleration import prepare_for_inference  # noqa: E402
+from d2seg.configuration import load_config  # noqa: E402
+from d2seg.layers.resampling import window_offsets  # noqa: E402
+
+SIZE, REPEATS = (1024, 2048), 5
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    cfg = load_config(str(REPO / "configs/segformer/cityscapes_semantic_mit_b0.yaml"))
+    cfg.MODEL.DEVICE = "cpu"
+    model = prepare_for_inference(build_model(cfg).eval())
+    image = torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8)
+    test = cfg.MODEL.PER_PIXEL.TEST
+    (height, width), strides = test.CROP_SIZE, test.STRIDE
+    windows = [
+        {"image": image[:, top : top + height, left : left + width]}
+        for top in window_offsets(SIZE[0], height, strides[0])
+        for left in window_offsets(SIZE[1], width, strides[1])
+    ]
+    inputs = {"the whole image": [{"image": image}], f"its {len(windows)} windows": windows}
+    times: dict[str, list[float]] = {name: [] for name in inputs}
+    with torch.inference_mode():
+        for round_ in range(REPEATS + 1):
+            for name, examples in inputs.items():
+                start = time.perf_counter()
+                for example in examples:
+                    model([example])
+                if round_:  # the first one warms up
+                    times[name].append(1e3 * (time.perf_counter() - start))
+    for name, values in times.items():
+        print(f"{name:<16} {statistics.median(values):.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
