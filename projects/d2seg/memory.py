@@ -21,15 +21,14 @@ def ask_for_huge_pages() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
-def keep_freed_memory() -> bool:
-    """Let the C library give blocks of up to 32 MiB to the next tensor instead of back to the
-    system, 1 GiB of them at most; return whether it does so."""
+def keep_freed_memory() -> None:
+    """Let the C library (glibc) give blocks of up to 32 MiB to the next tensor instead of back to
+    the system, 1 GiB of them at most."""
     tuned = any(name.startswith("MALLOC_") for name in os.environ) or (
         "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
     )
     if tuned or platform.libc_ver()[0] != "glibc":
-        return False
+        return
     mallopt = ctypes.CDLL(None).mallopt
-    return bool(
-        mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK) and mallopt(_M_TRIM_THRESHOLD, KEPT_AT_MOST)
-    )
+    mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
+    mallopt(_M_TRIM_THRESHOLD, KEPT_AT_MOST)

@@ -5,7 +5,7 @@ Matching needs all masks at a few points, the losses the matched ones, inference
 ones: each computes what it needs, and no map of all layers and queries is ever made.
 
 The convolution that makes the per-pixel embedding is linear, and the product with a query's
-embedding is so too: where masks are fewer than channels, one convolution makes them at once.
+embedding is so too: at inference one convolution, with a kernel for each mask, does both.
 
 L layers, B images, Q queries, C channels, (h, w) the masks' resolution.
 """
@@ -46,9 +46,8 @@ class ImageMasks:
             return _product(self.embeddings, self.features)
         if not len(self):  # which a convolution refuses
             return self.features.new_empty(0, *self.features.shape[-2:])
-        if len(self) > projection.out_channels:
-            return _product(self.embeddings, projection(self.features[None])[0])
-        # multiplied in fp32: a kernel is rounded once, as the convolution's own
+        # multiplied in fp32: a kernel is rounded once, as the convolution's own; and autocast may
+        # have left embeddings and features in different types
         embeddings = self.embeddings.float()
         kernels = torch.einsum("nc,cikl->nikl", embeddings, projection.weight.float())
         bias = None if projection.bias is None else embeddings @ projection.bias.float()
