@@ -94,6 +94,17 @@ def test_segment_codes_by_hand():
     codes = segment_codes(ids, [3, (1 << 24) - 1, 70000, 12], np.uint8, "a.png")
     assert codes.tolist() == [[0, 3, 1], [1, 0, 2]]
     assert segment_codes(np.zeros((2, 2), np.int32), [], np.uint16, "a.png").dtype == np.uint16
+    assert segment_codes(np.zeros((0, 2), np.int32), [5], np.uint8, "a.png").shape == (0, 2)
+
+
+def test_segment_codes_of_a_random_map():
+    rng = np.random.default_rng(0)
+    segment_ids = rng.choice(np.arange(1, 1 << 24), 300, replace=False).tolist()
+    expected = np.kron(rng.integers(0, 301, (13, 17)), np.ones((2, 3), int))
+    ids = np.array([0, *segment_ids], np.int32)[expected]
+    for view in (slice(None), slice(None, None, -1)):  # the second is not contiguous
+        codes = segment_codes(ids[view], segment_ids, np.uint16, "a.png")
+        np.testing.assert_array_equal(codes, expected[view])
 
 
 def test_unlisted_segment():

@@ -74,17 +74,21 @@ def segment_codes(
             f"{file_name}: the ids in its segments_info must be distinct and between 1 and "
             f"{_NUM_PANOPTIC_IDS - 1}, not {sorted(segment_ids)}"
         )
-    table = np.zeros(_NUM_PANOPTIC_IDS, dtype)  # costs memory only near the ids that are there
-    table[np.array(segment_ids, dtype=np.int64)] = np.arange(1, len(segment_ids) + 1)
-    codes = table[ids]
-    unlisted = ids[codes == 0]
-    unlisted = unlisted[unlisted > 0]
+    listed = np.array([0, *segment_ids], dtype=np.int32)
+    order = np.argsort(listed)
+    # runs of equal pixels are looked up, not pixels; a table of all ids would not fit the caches
+    flat = ids.ravel()
+    starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)[: flat.size]
+    lengths = np.diff(starts, append=flat.size)
+    of_runs = flat[starts]
+    codes = order[np.searchsorted(listed, of_runs, side="right", sorter=order) - 1]
+    unlisted = of_runs[listed[codes] != of_runs]
     if len(unlisted):
         raise ValueError(
-            f"{file_name} has {(unlisted == unlisted[0]).sum()} pixels of segment id "
+            f"{file_name} has {lengths[of_runs == unlisted[0]].sum()} pixels of segment id "
             f"{unlisted[0]}, which is not in its segments_info"
         )
-    return codes
+    return np.repeat(codes.astype(dtype), lengths).reshape(ids.shape)
 
 
 def draw_annotation(
