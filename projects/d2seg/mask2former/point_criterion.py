@@ -19,7 +19,7 @@ from ..mask_classification.losses import MASK_LOSSES, dice_loss
 from ..mask_classification.targets import MaskTargets
 from .point_matcher import PointMatcher, content_extent
 
-_MASKS_AT_ONCE = 16  # bounds the memory of the candidate points
+_CANDIDATES_AT_ONCE = 1 << 19  # bounds the memory of the points that are drawn
 
 
 class PointSetCriterion(SetCriterion):
@@ -68,6 +68,9 @@ class PointSetCriterion(SetCriterion):
         """
         maps = logits.flatten(0, 1)[:, None]  # (L * T, 1, h, w)
         extent = content_extent(target, padded_size)
+        at_once = max(
+            1, int(_CANDIDATES_AT_ONCE / (self.oversample_ratio * self.matcher.num_points))
+        )
         coords = torch.cat(
             [
                 uncertain_point_coords(
@@ -78,7 +81,7 @@ class PointSetCriterion(SetCriterion):
                     self.importance_ratio,
                     extent,
                 )
-                for some in maps.split(_MASKS_AT_ONCE)
+                for some in maps.split(at_once)
             ]
         )  # (L * T, P, 2) over the padded image
         truth = _truth_at(target.masks, indices, coords / extent)

@@ -18,6 +18,7 @@ from .targets import MaskTargets
 logger = logging.getLogger(__name__)
 
 Match = tuple[Tensor, Tensor]  # query and target indices, both (min(Q, T),) int64 on the CPU
+_LOGITS_AT_ONCE = 1 << 20  # masks are compared in pieces of 4 MiB
 _UNMATCHABLE = 1e6  # stands for a non-finite cost; far above every real one
 
 
@@ -89,13 +90,14 @@ class HungarianMatcher(nn.Module):
     ) -> Tensor:
         """Cost of one image, (L, Q, T), in fp32. pred_logits: (L, Q, K+1)."""
         features, truth = self._mask_samples(pred_masks, image, target, padded_size)
-        # layer by layer: the logits of one layer alone are in memory
-        mask_cost = torch.stack(
+        embeddings = pred_masks.embeddings[:, image]  # (L, Q, C)
+        at_once = max(1, _LOGITS_AT_ONCE // max(1, features.shape[1]))
+        mask_cost = torch.cat(
             [
-                self._mask_cost((embeddings @ features).float(), truth)
-                for embeddings in pred_masks.embeddings[:, image]
+                self._mask_cost((some @ features).float(), truth)
+                for some in embeddings.flatten(0, 1).split(at_once)
             ]
-        )
+        ).unflatten(0, embeddings.shape[:2])
         # the negative log-likelihood is approximated by -p, as in DETR
         class_cost = -pred_logits.float().softmax(-1)[..., target.labels]  # (L, Q, T)
         return mask_cost + self.class_weight * class_cost

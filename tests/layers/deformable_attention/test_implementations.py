@@ -79,6 +79,16 @@ def test_embedding_bag_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_equal_with_gradients(embedding_bag_sum, random_inputs(shapes), shapes)
 
 
+def test_embedding_bag_in_groups_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = LEVELS[1]
+    five = [
+        torch.cat([tensor, tensor.flip(1), tensor[:1] / 2]).detach().requires_grad_()
+        for tensor in random_inputs(shapes)
+    ]
+    monkeypatch.setattr(bag, "_POINTS_PER_CHUNK", 2 * five[1][0].numel())  # 2, 2 and 1 images
+    assert_equal_with_gradients(embedding_bag_sum, five, shapes)
+
+
 @pytest.mark.parametrize("shapes", [[(4, 8)], [(1, 4), (2, 1)]])
 def test_embedding_bag_on_pixel_centres_and_borders(shapes: Shapes) -> None:
     """Where the derivative has two sides, ``grid_sample`` takes the right one, and so do we."""

@@ -4,7 +4,7 @@ Zhu et al. 2021, equation 3. A head of a query is a bag, a head of a memory posi
 ``embedding_bag`` gathers and sums in one pass.
 
 B batch, N queries, S memory positions, M heads, L levels, P points, K = L * P, D channels of a
-head, n queries of a chunk.
+head; G images of a group and n queries of a chunk of theirs.
 """
 
 import warnings
@@ -35,7 +35,7 @@ def embedding_bag_sum(
 
 
 class _BagSum(torch.autograd.Function):
-    """One image and a chunk of its queries at a time; all tensors of one dtype."""
+    """At a time a group of small images or a chunk of a large one's queries; all of one dtype."""
 
     @staticmethod
     def forward(
@@ -50,18 +50,20 @@ class _BagSum(torch.autograd.Function):
         ctx.spatial_shapes = spatial_shapes
         levels = levels_of(x, spatial_shapes)
         summed = value.new_empty(*x.shape[:3], value.shape[-1])  # (B, N, M, D)
-        for image in range(len(value)):
-            table = value[image].flatten(0, 1)
-            for chunk in _chunks(x):
-                chunk_x, chunk_y, attention = _points(image, chunk, x, y, weights)
-                cells = cells_of(chunk_x, chunk_y, levels)
+        for images in _groups(x):
+            values = value[images]
+            table = values.flatten(0, 2)
+            for queries in _chunks(x):
+                chunk_x, chunk_y, attention = _points(images, queries, x, y, weights)
+                cells = cells_of(chunk_x, chunk_y, levels, _first_rows(values, len(chunk_x)))
                 bags = F.embedding_bag(
                     cells.rows.flatten(2).flatten(0, 1),  # (n * M, 4 * K)
                     table,
                     mode="sum",
                     per_sample_weights=cells.weights(attention).flatten(2).flatten(0, 1),
                 )
-                summed[image, chunk] = bags.unflatten(0, cells.rows.shape[:2])
+                chunk = summed[images, queries]
+                chunk[:] = bags.view_as(chunk)
         return summed.flatten(2)
 
     @staticmethod
@@ -72,17 +74,18 @@ class _BagSum(torch.autograd.Function):
         grad = grad.reshape(*x.shape[:3], value.shape[-1])  # (B, N, M, D)
         grad_value = torch.zeros_like(value, memory_format=torch.contiguous_format)
         grad_points = x.new_empty(3, *x.shape)  # of x, y and the weights
-        # of one image: where and with which weights the rows were read
-        first_rows = torch.empty(x.shape[1:], dtype=torch.int32, device=x.device)
-        row_weights = x.new_empty(4, *x.shape[1:])
-        for image in range(len(value)):
-            table = value[image].flatten(0, 1)
-            for chunk in _chunks(x):
-                chunk_x, chunk_y, attention = _points(image, chunk, x, y, weights)
-                cells = cells_of(chunk_x, chunk_y, levels)
-                row_grads = _row_gradients(cells, table, grad[image, chunk].flatten(0, 1))
+        for images in _groups(x):
+            values = value[images]
+            table = values.flatten(0, 2)
+            # where and with which weights the rows are read
+            first_rows = torch.empty_like(x[images], dtype=torch.int32)
+            row_weights = x.new_empty(4, *first_rows.shape)
+            for queries in _chunks(x):
+                chunk_x, chunk_y, attention = _points(images, queries, x, y, weights)
+                cells = cells_of(chunk_x, chunk_y, levels, _first_rows(values, len(chunk_x)))
+                row_grads = _row_gradients(cells, table, grad[images, queries].flatten(0, 2))
                 for whole, part in zip(
-                    (*grad_points[:, image], first_rows, *row_weights),
+                    (*grad_points[:, images], first_rows, *row_weights),
                     (
                         *_point_gradients(cells, attention, row_grads),
                         cells.rows[:, :, 0],
@@ -90,29 +93,45 @@ class _BagSum(torch.autograd.Function):
                     ),
                     strict=True,
                 ):
-                    whole.flatten(2)[chunk] = part
+                    chunk = whole[:, queries]
+                    chunk[:] = part.view_as(chunk)
             _add_value_gradient(
-                grad_value[image],
+                grad_value[images],
                 first_rows.flatten(),
                 row_weights.flatten(1),
-                grad[image].flatten(0, 1),
+                grad[images].flatten(0, 2),
                 ctx.spatial_shapes,
             )
         return grad_value, *grad_points, None
 
 
+def _groups(x: Tensor) -> Iterator[slice]:
+    """Slices of the images of ``x`` (B, N, M, L, P): whose points make a chunk, or single ones."""
+    return _slices(len(x), _POINTS_PER_CHUNK // max(1, x[0].numel()))
+
+
 def _chunks(x: Tensor) -> Iterator[slice]:
     """Slices of the queries of ``x`` (B, N, M, L, P); a single one if a graph is being recorded."""
     num_queries, points_per_query = x.shape[1], x.shape[2:].numel()
-    size = max(1, _POINTS_PER_CHUNK // points_per_query)
     if torch.compiler.is_compiling():
-        size = max(1, num_queries)
-    return (slice(start, start + size) for start in range(0, num_queries, size))
+        return _slices(num_queries, num_queries)
+    return _slices(num_queries, _POINTS_PER_CHUNK // points_per_query)
 
 
-def _points(image: int, chunk: slice, *points: Tensor) -> list[Tensor]:
+def _slices(length: int, size: int) -> Iterator[slice]:
+    size = max(1, size)
+    return (slice(start, start + size) for start in range(0, length, size))
+
+
+def _points(images: slice, queries: slice, *points: Tensor) -> list[Tensor]:
     """Some of the points (B, N, M, L, P), as (n, M, K)."""
-    return [tensor[image, chunk].flatten(2) for tensor in points]
+    return [tensor[images, queries].flatten(0, 1).flatten(2) for tensor in points]
+
+
+def _first_rows(values: Tensor, num_queries: int) -> Tensor:
+    """(n,) int32, the row where each query's image begins; values: (G, S, M, D) of the group."""
+    starts = torch.arange(len(values), dtype=torch.int32, device=values.device)
+    return (starts * values.shape[1:3].numel()).repeat_interleave(num_queries // len(values))
 
 
 def _row_gradients(cells: Cells, table: Tensor, grad_bags: Tensor) -> Tensor:
@@ -160,19 +179,19 @@ def _add_value_gradient(
     grad_bags: Tensor,
     spatial_shapes: list[tuple[int, int]],
 ) -> None:
-    """Add to the gradient of one image's values, in place.
+    """Add to the gradient of a group's values, in place.
 
     The same sum over the transposed pattern: each row is now a bag of the bags that read it. One
     sort serves all four rows of a cell, which lie at fixed distances.
 
     Args:
-        grad_value: (S, M, D).
-        first_rows: (N * M * K,), int32, the upper left row of each point.
-        row_weights: (4, N * M * K).
-        grad_bags: (N * M, D).
+        grad_value: (G, S, M, D).
+        first_rows: (G * N * M * K,), int32, the upper left row of each point.
+        row_weights: (4, G * N * M * K).
+        grad_bags: (G * N * M, D).
     """
     order = first_rows.sort(stable=True).indices.to(torch.int32)  # stable means a radix sort
-    counts = torch.bincount(first_rows, minlength=grad_value.shape[:2].numel())
+    counts = torch.bincount(first_rows, minlength=grad_value.shape[:3].numel())
     bounds = F.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
     bags = order.div(len(first_rows) // len(grad_bags), rounding_mode="floor")
     for corner, weights in enumerate(row_weights):
@@ -188,5 +207,5 @@ def _add_value_gradient(
         for height, width in spatial_shapes:
             end = start + height * width
             shift = (width if corner >= 2 else 0) + corner % 2  # pixels from the upper left one
-            grad_value[start + shift : end] += part[start : max(start, end - shift)]
+            grad_value[:, start + shift : end] += part[:, start : max(start, end - shift)]
             start = end

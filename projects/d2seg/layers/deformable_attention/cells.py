@@ -84,12 +84,14 @@ class Cells(NamedTuple):
         )
 
 
-def cells_of(x: Tensor, y: Tensor, levels: Levels) -> Cells:
-    """For the pixel coordinates ``x`` and ``y``, (n, M, K) each."""
+def cells_of(x: Tensor, y: Tensor, levels: Levels, first_rows: Tensor) -> Cells:
+    """For the pixel coordinates ``x`` and ``y``, (n, M, K) each, in images whose rows begin at
+    ``first_rows``, int32 (n,)."""
     first_x, left, right = _pair(x, levels.last_x, levels.step_x)
     first_y, upper, lower = _pair(y, levels.last_y, levels.step_y)
     # a pixel is M rows: (y * width + x) * M, and the row of the level's first pixel
     first = first_y.mul_(levels.below).add_(first_x, alpha=x.shape[1]).add_(levels.start)
+    first += first_rows[:, None, None]
     below = first + levels.below
     rows = torch.stack([first, first + levels.right, below, below + levels.right], dim=2)
     return Cells(rows, [left, right, upper, lower])
