@@ -203,6 +203,16 @@ def test_windows_in_flight_and_logits_kept_are_bounded(monkeypatch: pytest.Monke
     assert max(kept) <= columns * 4  # of the rows that a row of tiles touches
 
 
+def test_fewer_large_windows_share_a_batch_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"mode": "slide", "crop_size": (64, 64), "stride": (64, 64), "max_windows": 3}
+    image = picture(64, 64 * 6)
+    for pixels, expected in [(0, 1), (2 * 64**2 + 1, 2), (100 * 64**2, 3)]:
+        monkeypatch.setattr(inference, "_CPU_BATCH_PIXELS", pixels)
+        model = Model()
+        model.predict(image, (64, 64 * 6), **settings)
+        assert [batch[0] for batch in model.batches] == [expected] * (6 // expected)
+
+
 def test_resizing_is_in_fp32_under_autocast() -> None:
     image, model = picture(64, 96), Model()
     with torch.autocast("cpu", dtype=torch.bfloat16):

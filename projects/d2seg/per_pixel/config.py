@@ -26,7 +26,7 @@ def add_per_pixel_config(cfg: CN) -> None:
     node.TEST.MODE = "whole"  # or "slide"
     node.TEST.CROP_SIZE = (512, 512)  # (height, width) of a sliding window
     node.TEST.STRIDE = (341, 341)  # from one window to the next
-    node.TEST.MAX_WINDOWS = 4  # that go through the model at once
+    node.TEST.MAX_WINDOWS = 4  # that go through the model at once; on a CPU fewer large ones
     # how a whole image comes to a multiple of SIZE_DIVISIBILITY: "pad" or "resize"
     node.TEST.ALIGN = "pad"
     # test-time augmentation: mean of the probabilities over sizes and mirror images

@@ -23,6 +23,9 @@ OUTPUTS = ("scores", "labels")
 # Side of a tile, in pixels: on a CPU its numbers shall stay in the cache, a GPU is to be kept busy
 _CPU_TILE = 64
 _GPU_TILE = 256
+# Pixels of a batch of windows on a CPU: several small windows share the cost of a call, but more
+# large ones take longer together than one after the other
+_CPU_BATCH_PIXELS = 1 << 18
 
 Size = tuple[int, int]
 ImageMap = Callable[[Tensor], Tensor]
@@ -125,9 +128,13 @@ class _View:
     def logits(self, row: int, column: int) -> Tensor:
         """(K, h, w) of a window. Rows are to be asked for in ascending order."""
         while (row, column) not in self._logits:
-            batch = self._pending[: self.max_windows]
-            del self._pending[: self.max_windows]
-            logits = self.logits_of(torch.stack([self._window(*window) for window in batch]))
+            first, *others = self._pending
+            windows = [self._window(*first)]
+            others = others[: self._num_at_once(windows[0]) - 1]
+            windows += [self._window(*other) for other in others]
+            batch = [first, *others]
+            del self._pending[: len(batch)]
+            logits = self.logits_of(torch.stack(windows))
             if len(batch) > 1:  # the memory of the batch is to be freed window by window
                 logits = [of_window.clone() for of_window in logits]
             self._logits.update(zip(batch, logits, strict=True))
@@ -156,6 +163,11 @@ class _View:
     def release_rows_before(self, row: int) -> None:
         for window in [window for window in self._logits if window[0] < row]:
             del self._logits[window]
+
+    def _num_at_once(self, window: Tensor) -> int:
+        if window.device.type != "cpu":
+            return self.max_windows
+        return min(self.max_windows, max(1, _CPU_BATCH_PIXELS // window[0].numel()))
 
     def _window(self, row: int, column: int) -> Tensor:
         top, left = self.rows.offsets[row], self.columns.offsets[column]
