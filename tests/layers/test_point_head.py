@@ -48,6 +48,21 @@ def test_no_region() -> None:
     assert empty.shape == (0, 10, 1)
 
 
+@pytest.mark.parametrize("every_layer", [False, True])
+def test_coarse_maps_are_sampled_at_the_points(every_layer: bool) -> None:
+    head = point_head(every_layer)
+    features, classes = torch.randn(3, 50, 6), torch.tensor([2, 0, 3])
+    coarse, coords = torch.randn(3, 4, 5, 7), torch.rand(3, 50, 2) * 1.2 - 0.1
+    coords[0, :2] = torch.tensor([[0.0, 1.0], [1.0, 0.0]])  # where values fade into zeros
+    expected = head(features, point_sample(coarse, coords).mT, classes)
+    torch.testing.assert_close(head.on_coarse_maps(features, coarse, coords, classes), expected)
+    with torch.no_grad():
+        found = head.on_coarse_maps(features, coarse, coords, classes)
+        torch.testing.assert_close(found, expected)
+        empty = head.on_coarse_maps(features[:0], coarse[:0], coords[:0], classes[:0])
+    assert empty.shape == (0, 50, 1)
+
+
 def test_all_points_give_the_function_itself() -> None:
     """With as many points as cells, each cell has what ``predict`` says at its centre."""
     fine = torch.randn(2, 1, 16, 16)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .point_rows import bilinear_corners, point_rows
 from .point_sample import most_uncertain_cells
 
 
@@ -67,6 +68,59 @@ class PointHead(nn.Module):
             return self.predictor(hidden)
         weight = self.predictor.weight[classes][..., None]  # (N, width, 1)
         return torch.baddbmm(self.predictor.bias[classes, None, None], hidden, weight)
+
+    def on_coarse_maps(
+        self, features: Tensor, coarse: Tensor, coords: Tensor, classes: Tensor
+    ) -> Tensor:
+        """:meth:`forward` with the values of coarse maps at the points.
+
+        Args:
+            features: (N, P, C). coarse: (N, K, H, W) logits over each region. coords: (N, P, 2).
+            classes: (N,) int64, the only class of each region that is asked for.
+
+        Returns:
+            Logits (N, P, 1).
+        """
+        is_plain = (
+            torch.is_grad_enabled()
+            or features.device.type != "cpu"
+            or self.predictor.weight.dtype != torch.float32
+            or not features.numel()
+            or not self.coarse_at_every_layer
+        )
+        if is_plain:
+            return self(features, point_rows(coarse, coords), classes)
+        return self._on_cells(features, coarse, coords, classes)
+
+    def _on_cells(
+        self, features: Tensor, coarse: Tensor, coords: Tensor, classes: Tensor
+    ) -> Tensor:
+        """What a layer makes of the coarse prediction is linear in it, and so is interpolation:
+        computed at the coarse maps' few cells and interpolated, it is a start to which each layer
+        adds what it makes of the features. A fifth "cell" of every point holds the bias."""
+        num, num_classes, height, width = coarse.shape
+        corners, weights = bilinear_corners(
+            coords * coords.new_tensor([width, height]), height, width
+        )
+        cells = coarse.flatten(2).transpose(1, 2).flatten(0, 1)  # (N * H * W, K)
+        first_cells = torch.arange(num)[:, None, None] * (height * width)
+        bags = F.pad(corners + first_cells, (0, 1), value=len(cells)).flatten(0, 1)  # (N * P, 5)
+        bag_weights = F.pad(weights, (0, 1), value=1.0).flatten(0, 1)
+        hidden = features.flatten(0, 1)
+        for layer in self.layers:
+            of_features, of_coarse = layer.weight.split([hidden.shape[1], num_classes], dim=1)
+            table = torch.cat([cells @ of_coarse.T, layer.bias[None]])
+            start = F.embedding_bag(bags, table, per_sample_weights=bag_weights, mode="sum")
+            hidden = start.addmm_(hidden, of_features.T).relu_()
+        of_features, of_coarse = self.predictor.weight[classes].split(
+            [hidden.shape[1], num_classes], dim=1
+        )
+        of_cells = torch.einsum("nkc,nk->nc", coarse.flatten(2), of_coarse)
+        start = (of_cells.gather(1, corners.flatten(1)).view_as(weights) * weights).sum(-1)
+        start += self.predictor.bias[classes, None]
+        return torch.baddbmm(
+            start[..., None], hidden.unflatten(0, (num, -1)), of_features[..., None]
+        )
 
 
 def subdivide(

@@ -16,7 +16,6 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from ..layers.point_head import PointHead
-from ..layers.point_rows import point_rows
 from ..layers.point_sample import (
     check_sampling_ratios,
     mask_uncertainty,
@@ -93,8 +92,8 @@ class PointRendInstanceHead(PointMaskHead):
     def predict(
         self, point_features: Tensor, coords: Tensor, descriptions: Tensor, classes: Tensor
     ) -> Tensor:
-        coarse = point_rows(self._coarse_masks(descriptions), coords)  # (R, P, K)
-        return self.point_head(point_features, coarse, classes)
+        coarse = self._coarse_masks(descriptions)
+        return self.point_head.on_coarse_maps(point_features, coarse, coords, classes)
 
     def _coarse_masks(self, descriptions: Tensor) -> Tensor:
         """(R, D) -> logits (R, K, coarse_size, coarse_size)."""
