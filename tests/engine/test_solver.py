@@ -113,7 +113,8 @@ def test_steps_of_merged_groups_equal_those_of_single_parameters(cfg, name):
         ("value", [[1.3, 1.3], [1.3]]),
     ],
 )
-def test_clip_types(cfg, clip_type, expected):
+@pytest.mark.parametrize("norm", [None, 13.0])
+def test_clip_types(cfg, clip_type, expected, norm):
     """Gradients (3, 4) and 12, of norms 5, 12 and together 13; limit 1.3."""
     a, b = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
     a.grad, b.grad = torch.tensor([3.0, 4.0]), torch.tensor([12.0])
@@ -121,7 +122,7 @@ def test_clip_types(cfg, clip_type, expected):
     cfg.SOLVER.CLIP_GRADIENTS.merge_from_list(
         ["ENABLED", True, "CLIP_TYPE", clip_type, "CLIP_VALUE", 1.3, "NORM_TYPE", 2.0]
     )
-    gradient_clip(cfg)([a, b])
+    gradient_clip(cfg)([a, b], norm and torch.tensor(norm))
     torch.testing.assert_close(a.grad, torch.tensor(expected[0]), rtol=1e-5, atol=0)
     torch.testing.assert_close(b.grad, torch.tensor(expected[1]), rtol=1e-5, atol=0)
 

@@ -11,7 +11,7 @@ from detectron2.solver import LRScheduler, get_default_optimizer_params
 from detectron2.solver import build_lr_scheduler as build_d2_lr_scheduler
 from detectron2.solver.build import reduce_param_groups
 from detectron2.solver.lr_scheduler import _get_warmup_factor_at_iter
-from torch import nn
+from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 class GradientClip(NamedTuple):
-    """How gradients are limited, called with the parameters that have one.
+    """How gradients are limited, called with the parameters that have one and, where it is known,
+    the L2 norm of all gradients together.
 
     ``type`` is "full_model" (the norm of all together is at most ``limit``), "norm" (that of each
     parameter) or "value" (each number's magnitude). detectron2's clipping optimizer knows the last
@@ -72,9 +73,11 @@ class GradientClip(NamedTuple):
     limit: float
     norm_type: float
 
-    def __call__(self, parameters: list[nn.Parameter]) -> None:
+    def __call__(self, parameters: list[nn.Parameter], norm: Tensor | None = None) -> None:
         if self.type == "full_model":
-            nn.utils.clip_grad_norm_(parameters, self.limit, self.norm_type)
+            if norm is None or self.norm_type != 2.0:
+                norm = nn.utils.get_total_norm([p.grad for p in parameters], self.norm_type)
+            nn.utils.clip_grads_with_norm_(parameters, self.limit, norm)
         elif self.type == "value":
             nn.utils.clip_grad_value_(parameters, self.limit)
         else:

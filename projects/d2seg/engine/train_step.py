@@ -44,7 +44,7 @@ class TrainStep(SimpleTrainer):
         model: in training, returns a dict of scalar losses to be added up, or one scalar.
         data_loader: endless; yields lists of samples.
         amp_dtype: of autocast; None: full precision. float16 scales the loss and needs CUDA.
-        clip: limits the gradients of the parameters that it is given, in place.
+        clip: limits the gradients, whose norm it is given, of parameters, in place.
         max_bad_steps: so many skipped steps in a row end the run.
         seed: each step's random numbers follow from it, the process's rank and the iteration.
     """
@@ -57,7 +57,7 @@ class TrainStep(SimpleTrainer):
         *,
         accumulate_steps: int = 1,
         amp_dtype: torch.dtype | None = None,
-        clip: Callable[[list[nn.Parameter]], None] | None = None,
+        clip: Callable[[list[nn.Parameter], Tensor], None] | None = None,
         max_bad_steps: int = 20,
         seed: int = 0,
     ) -> None:
@@ -88,7 +88,7 @@ class TrainStep(SimpleTrainer):
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters])
         if self._clip is not None:
-            self._clip(parameters)
+            self._clip(parameters, norm)
 
         names = sorted(losses[0])
         values = torch.stack([torch.stack([one[name] for name in names]) for one in losses])
