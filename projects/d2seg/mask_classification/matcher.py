@@ -18,7 +18,7 @@ from .targets import MaskTargets
 logger = logging.getLogger(__name__)
 
 Match = tuple[Tensor, Tensor]  # query and target indices, both (min(Q, T),) int64 on the CPU
-_LOGITS_AT_ONCE = 1 << 20  # masks are compared in pieces of 4 MiB
+_LOGITS_AT_ONCE = 1 << 20  # of whole layers, for matching
 _UNMATCHABLE = 1e6  # stands for a non-finite cost; far above every real one
 
 
@@ -91,11 +91,12 @@ class HungarianMatcher(nn.Module):
         """Cost of one image, (L, Q, T), in fp32. pred_logits: (L, Q, K+1)."""
         features, truth = self._mask_samples(pred_masks, image, target, padded_size)
         embeddings = pred_masks.embeddings[:, image]  # (L, Q, C)
-        at_once = max(1, _LOGITS_AT_ONCE // max(1, features.shape[1]))
+        logits_per_layer = embeddings.shape[1] * features.shape[1]
+        layers_at_once = max(1, _LOGITS_AT_ONCE // max(1, logits_per_layer))
         mask_cost = torch.cat(
             [
-                self._mask_cost((some @ features).float(), truth)
-                for some in embeddings.flatten(0, 1).split(at_once)
+                self._mask_cost((layers.flatten(0, 1) @ features).float(), truth)
+                for layers in embeddings.split(layers_at_once)
             ]
         ).unflatten(0, embeddings.shape[:2])
         # the negative log-likelihood is approximated by -p, as in DETR

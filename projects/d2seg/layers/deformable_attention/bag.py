@@ -107,7 +107,7 @@ class _BagSum(torch.autograd.Function):
 
 def _groups(x: Tensor) -> Iterator[slice]:
     """Slices of the images of ``x`` (B, N, M, L, P): whose points make a chunk, or single ones."""
-    return _slices(len(x), _POINTS_PER_CHUNK // max(1, x[0].numel()))
+    return _slices(len(x), _POINTS_PER_CHUNK // max(1, x.shape[1:].numel()))
 
 
 def _chunks(x: Tensor) -> Iterator[slice]:
