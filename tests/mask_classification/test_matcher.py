@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from d2seg.mask_classification import matcher as matcher_module
 from d2seg.mask_classification.matcher import HungarianMatcher, downsample_to
 from d2seg.mask_classification.targets import MaskTargets
 from families.dense_masks import query_masks
@@ -58,6 +59,29 @@ def test_least_cost_over_all_permutations() -> None:
             for choice in itertools.permutations(range(4), 3)
         )
         torch.testing.assert_close(found, best)
+
+
+@pytest.mark.parametrize("num_logits", [0, 2 * 4 * 16])
+def test_layers_in_groups(monkeypatch: pytest.MonkeyPatch, num_logits: int) -> None:
+    """One layer and two layers at a time against all five together."""
+    torch.manual_seed(0)
+    targets, logits, masks = (
+        quadrant_targets([1, 3, 0]),
+        torch.randn(5, 4, 6),
+        torch.randn(5, 4, 4, 4),
+    )
+    arguments = (logits, query_masks(masks[:, None]), 0, targets, (8, 8))
+    expected, products = matcher()._cost(*arguments), []
+
+    class Counting(HungarianMatcher):
+        def _mask_cost(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+            products.append(len(logits))
+            return super()._mask_cost(logits, truth)
+
+    monkeypatch.setattr(matcher_module, "_LOGITS_AT_ONCE", num_logits)
+    grouped = Counting(class_weight=1.0, mask_weight=20.0, dice_weight=1.0, mask_loss="focal")
+    torch.testing.assert_close(grouped._cost(*arguments), expected)
+    assert products == ([8, 8, 4] if num_logits else [4] * 5)
 
 
 def test_layers_and_images_are_independent() -> None:
