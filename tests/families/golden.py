@@ -18,7 +18,8 @@ from d2seg.checkpoint.layouts import find_layout
 from d2seg.configuration import load_config
 from d2seg.mask_classification.query_masks import QueryMasks
 from d2seg.mask_classification.targets import MaskTargets
-from golden.seeded_weights import seeded_image, seeded_state_dict
+from golden.pictures import read_picture
+from golden.seeded_weights import seeded_state_dict
 
 
 @dataclass(frozen=True)
@@ -94,22 +95,12 @@ def official_model(repo_dir: Path, config: str, case: str) -> nn.Module:
     return model
 
 
-def official_image(size: tuple[int, int], seed: int) -> Tensor:
-    """The official outputs were made on several threads; on one, the generator's interpolation
-    rounds dozens of pixels differently, which moves predictions by up to 3e-4."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    image = seeded_image(*size, seed=seed)
-    torch.set_num_threads(threads)
-    return image
-
-
 def golden_case(repo_dir: Path, config: str, case: str) -> GoldenCase:
     model = official_model(repo_dir, config, case)
     outputs = np.load(repo_dir / "tests" / "golden" / "outputs" / f"{case}.npz")
     meta = json.loads(str(outputs["meta"]))
     size = tuple(meta["size"])
-    image = official_image(size, meta.get("seed", 0))
+    image = read_picture(case)
     with torch.no_grad():
         features = model.backbone(model._normalise(image)[None])
         model.transformer_decoder.training = True  # all layers' predictions, but no dropout
