@@ -22,6 +22,7 @@ from . import (  # noqa: E402, F401  (imported for their registrations)
     mask2former,
     maskformer,
     pointrend,
+    restr,
     segformer,
     setr,
     topformer,

@@ -13,6 +13,7 @@ from .mask_classification.config import add_mask_classification_config
 from .maskformer.config import add_maskformer_config
 from .per_pixel.config import add_per_pixel_config
 from .pointrend.config import add_pointrend_config
+from .restr.config import add_restr_config
 from .segformer.config import add_segformer_config
 from .setr.config import add_setr_config
 from .topformer.config import add_topformer_config
@@ -39,6 +40,7 @@ def add_d2seg_config(cfg: CN) -> None:
     add_transunet_config(cfg)
     add_pointrend_config(cfg)
     add_mask2former_config(cfg)
+    add_restr_config(cfg)
 
 
 def _add_input_config(cfg: CN) -> None:
@@ -133,6 +135,7 @@ def _add_backbone_config(cfg: CN) -> None:
     cfg.MODEL.VIT.DEPTH = 0  # 0: the model's own
     cfg.MODEL.VIT.CLASS_TOKEN = True
     cfg.MODEL.VIT.DROP_PATH_RATE = 0.0
+    cfg.MODEL.VIT.NORM_EPS = 0.0  # of the blocks' layer norms; 0: the model's own (1e-6)
     cfg.MODEL.VIT.USE_CHECKPOINT = False
     cfg.MODEL.VIT.OUT_FEATURES = ["block10", "block15", "block20", "block24"]  # after n blocks
     # what BACKBONE.NAME build_fpn_backbone builds the pyramid on: the name of another backbone

@@ -5,6 +5,7 @@ B batch, C channels, (H, W) image, (h, w) = (H, W) / patch size, N = prefix toke
 """
 
 import re
+from functools import partial
 from typing import Any
 
 import timm
@@ -42,6 +43,7 @@ class ViTBackbone(Backbone):
         depth: int | None = None,
         class_token: bool = True,
         drop_path_rate: float = 0.0,
+        norm_eps: float | None = None,
         pretrained: bool = False,
         use_checkpoint: bool = False,
     ) -> None:
@@ -52,6 +54,7 @@ class ViTBackbone(Backbone):
             img_size: (H, W) of the position embedding, the crop size of the training.
             patch_size, depth: ``None`` for the model's own.
             class_token: whether there is one; SETR's MLA goes without.
+            norm_eps: of the blocks' layer norms; ``None`` for the model's own (1e-6).
             pretrained: timm fetches its weights.
             use_checkpoint: compute the blocks anew in the backward pass, to save memory.
 
@@ -60,7 +63,8 @@ class ViTBackbone(Backbone):
                 unknown outputs; an image size that is not a multiple of the patch.
         """
         super().__init__()
-        own = {"patch_size": patch_size, "depth": depth}
+        norm = None if norm_eps is None else partial(nn.LayerNorm, eps=norm_eps)
+        own = {"patch_size": patch_size, "depth": depth, "norm_layer": norm}
         self.model = _create(
             name,
             pretrained=pretrained,
@@ -212,6 +216,7 @@ def vit_arguments(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         "depth": vit.DEPTH or None,
         "class_token": vit.CLASS_TOKEN,
         "drop_path_rate": vit.DROP_PATH_RATE,
+        "norm_eps": vit.NORM_EPS or None,
         "pretrained": vit.PRETRAINED,
         "use_checkpoint": vit.USE_CHECKPOINT,
     }

@@ -1,0 +1,85 @@
+"""ReSTR's fusion encoder and adaptive classifier (Kim et al. 2022, section 3.2).
+
+B images, E expressions, N = h * w patches, T tokens, C channels.
+"""
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FusionEncoder(nn.Module):
+    """Two transformers: of patches and words, then of words and the class seed, whose result
+    classifies each patch as belonging to the object or not."""
+
+    def __init__(
+        self,
+        *,
+        vision_dim: int,
+        text_dim: int,
+        dim: int = 768,
+        depth: int = 2,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        share_weights: bool = False,
+        normalize: bool = True,
+    ) -> None:
+        """
+        Args:
+            vision_dim, text_dim: channels of the two streams.
+            depth: blocks of each transformer.
+            share_weights: both transformers are one (table 4 of the paper).
+            normalize: each patch and token has unit length before its projection.
+        """
+        super().__init__()
+        self.normalize = normalize
+        self.proj_vision = nn.Linear(vision_dim, dim)
+        self.proj_text = nn.Linear(text_dim, dim)
+        self.vision_language = _blocks(dim, depth, num_heads, mlp_ratio)
+        self.language_seed = (
+            self.vision_language if share_weights else _blocks(dim, depth, num_heads, mlp_ratio)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.seed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dim), std=0.02))
+        self.proj_patch = nn.Linear(dim, dim, bias=False)
+        self.proj_classifier = nn.Linear(dim, dim, bias=False)
+
+    def project_vision(self, patches: Tensor) -> Tensor:
+        """Patches (B, N, C) of the visual encoder to those that meet the language; once an image."""
+        return self.proj_vision(self._unit(patches))
+
+    def forward(
+        self, patches: Tensor, text: Tensor, is_word: Tensor, image_of: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            patches: (B, N, C) of :meth:`project_vision`.
+            text: (E, T, C) of the language encoder.
+            is_word: (E, T) bool; padding enters as zeros.
+            image_of: (E,) int64, the image of each expression.
+
+        Returns:
+            Patch logits (E, N), and the patches (E, N, C) that gave them.
+        """
+        words = self.proj_text(self._unit(text)) * is_word[..., None]
+        tokens = torch.cat([patches[image_of], words], dim=1)
+        for block in self.vision_language:
+            tokens = block(tokens)
+        patches, words = tokens.split([patches.shape[1], words.shape[1]], dim=1)
+        sequence = torch.cat([words, self.seed.expand(len(words), -1, -1)], dim=1)
+        for block in self.language_seed:
+            sequence = block(sequence)
+        classifier = self.proj_classifier(self.norm(sequence[:, -1:]))  # (E, 1, C)
+        patches = self.proj_patch(patches)
+        return (patches @ classifier.mT).squeeze(-1), patches
+
+    def _unit(self, features: Tensor) -> Tensor:
+        return F.normalize(features, dim=-1, eps=1e-12) if self.normalize else features
+
+
+def _blocks(dim: int, depth: int, num_heads: int, mlp_ratio: float) -> nn.ModuleList:
+    norm = nn.LayerNorm  # with an epsilon of 1e-5, as the authors', not timm's 1e-6
+    return nn.ModuleList(
+        Block(dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth)
+    )

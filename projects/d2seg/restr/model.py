@@ -1,0 +1,273 @@
+"""ReSTR (Kim et al. 2022, "ReSTR: Convolution-free Referring Image Segmentation Using
+Transformers") as a detectron2 meta-architecture: a picture and expressions in, a mask for each out.
+
+B images, E expressions of all of them, N = h * w patches, T tokens, C channels.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.backbone import Backbone
+from detectron2.structures import ImageList, Instances
+from torch import Tensor, nn
+
+from ..backbones.outputs import select_features
+from ..text import Vocabulary, load_word_vectors
+from .decoder import MaskDecoder
+from .fusion import FusionEncoder
+from .losses import ReferringLoss, resize_logits
+from .text_encoder import TextEncoder, WordEmbedding
+
+logger = logging.getLogger(__name__)
+
+_LOGITS_AT_ONCE = 64 * 2**20  # numbers of the decoder's widest map, for expressions in one pass
+
+
+@META_ARCH_REGISTRY.register()
+class ReSTR(nn.Module):
+    """Visual and language encoder, fusion encoder, mask decoder.
+
+    A picture is encoded once, however many expressions there are for it.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        in_feature: str,
+        text_encoder: TextEncoder,
+        fusion: FusionEncoder,
+        decoder: MaskDecoder,
+        loss: ReferringLoss,
+        mask_threshold: float = 0.5,
+        min_pixels: int = 0,
+        pixel_mean: list[float],
+        pixel_std: list[float],
+    ) -> None:
+        """
+        Args:
+            in_feature: the backbone's map that meets the language; a norm follows it.
+            mask_threshold: a pixel belongs to the object if its probability is above.
+            min_pixels: masks of fewer pixels at the result's size are emptied: no such object.
+            pixel_mean, pixel_std: per channel, on the 0..255 scale, in INPUT.FORMAT's order.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.in_feature = in_feature
+        self.vision_norm = nn.LayerNorm(backbone.output_shape()[in_feature].channels)
+        self.text_encoder = text_encoder
+        self.fusion = fusion
+        self.decoder = decoder
+        self.loss = loss
+        self.mask_threshold = mask_threshold
+        self.min_pixels = min_pixels
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        node, backbone = cfg.MODEL.RESTR, build_backbone(cfg)
+        shape = select_features(
+            cfg, "MODEL.RESTR.IN_FEATURE", [node.IN_FEATURE], backbone.output_shape()
+        )[node.IN_FEATURE]
+        fusion = node.FUSION
+        return {
+            "backbone": backbone,
+            "in_feature": node.IN_FEATURE,
+            "text_encoder": _build_text_encoder(node.TEXT, fusion.DIM),
+            "fusion": FusionEncoder(
+                vision_dim=shape.channels,
+                text_dim=fusion.DIM,
+                dim=fusion.DIM,
+                depth=fusion.DEPTH,
+                num_heads=fusion.NUM_HEADS,
+                mlp_ratio=fusion.MLP_RATIO,
+                share_weights=fusion.SHARE_WEIGHTS,
+                normalize=fusion.NORMALIZE,
+            ),
+            "decoder": MaskDecoder(fusion.DIM, node.DECODER_DIMS),
+            "loss": ReferringLoss(
+                mask_weight=node.LOSS.MASK_WEIGHT,
+                patch_weight=node.LOSS.PATCH_WEIGHT,
+                dice_weight=node.LOSS.DICE_WEIGHT,
+            ),
+            "mask_threshold": node.TEST.MASK_THRESHOLD,
+            "min_pixels": node.TEST.MIN_PIXELS,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """
+        Args:
+            batched_inputs: mapped examples with ``image`` (3, H, W) uint8 or float on the 0..255
+                scale and ``expressions``, strings or dicts with a ``sentence``; in training
+                ``expression_masks`` (E, H, W) bool, all False for an expression without an object;
+                at inference optionally ``height`` and ``width`` of the result.
+
+        Returns:
+            In training the weighted losses; else per image {"referring": Instances} with
+            ``pred_masks`` (E, height, width) bool, all False where no object was found, ``scores``
+            (E,), the mean probability over the mask (where it is empty, the highest one), and
+            ``expressions``, E strings.
+
+        Raises:
+            ValueError: no vocabulary; an expression without a word, or, as a string, without one
+                that the vocabulary has; in training, an example without masks or all of them
+                without expressions.
+        """
+        if self.training:
+            return self._losses(batched_inputs)
+        return [{"referring": self._result(example)} for example in batched_inputs]
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to normed patches (B, C, h, w)."""
+        features = self.backbone(images)[self.in_feature]
+        return self.vision_norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def logits(
+        self, features: Tensor, sentences: list[str], image_of: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            features: (B, C, h, w) of :meth:`encode_images`.
+            sentences: E expressions.
+            image_of: (E,) int64, the image of each.
+
+        Returns:
+            Mask logits (E, h * 2^L, w * 2^L) and patch logits (E, h, w).
+        """
+        ids, is_word = self.text_encoder.tokenize(sentences)
+        return self.logits_of_tokens(features, ids, is_word, image_of)
+
+    def logits_of_tokens(
+        self, features: Tensor, ids: Tensor, is_word: Tensor, image_of: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`logits`, of token ids (E, T) and whether each is a word (E, T)."""
+        grid = features.shape[-2:]
+        patches = self.fusion.project_vision(features.flatten(2).mT)
+        text = self.text_encoder(ids, is_word)
+        patch_logits, fused = self.fusion(patches, text, is_word, image_of)
+        masked = (patch_logits[..., None] * fused).mT.unflatten(2, grid)
+        mask_logits = self.decoder(patches.mT.unflatten(2, grid), masked, image_of)
+        return mask_logits, patch_logits.unflatten(1, grid)
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        return (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
+
+    def _losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        sentences = [_sentences(example) for example in batched_inputs]
+        if not any(sentences):
+            raise ValueError(
+                f"{_name(batched_inputs[0])}: no training sample of the batch has an expression"
+            )
+        images = ImageList.from_tensors(
+            [self._normalise(example["image"]) for example in batched_inputs],
+            self.backbone.size_divisibility,
+        ).tensor
+        masks = _padded_masks(batched_inputs, images.shape[-2:]).to(self.device)
+        counts = torch.tensor([len(of_image) for of_image in sentences])
+        image_of = torch.arange(len(counts)).repeat_interleave(counts).to(self.device)
+        features = self.encode_images(images)
+        flat = [sentence for of_image in sentences for sentence in of_image]
+        mask_logits, patch_logits = self.logits(features, flat, image_of)
+        return self.loss(mask_logits, patch_logits, masks)
+
+    def _result(self, example: dict) -> Instances:
+        height, width = example["image"].shape[-2:]
+        size = (example.get("height", height), example.get("width", width))
+        sentences = _sentences(example)
+        for entry in example.get("expressions", ()):
+            if isinstance(entry, str):  # typed by a user, not part of a data set
+                self.text_encoder.tokenize([entry], allow_unknown=False)
+        images = ImageList.from_tensors(
+            [self._normalise(example["image"])], self.backbone.size_divisibility
+        ).tensor
+        features = self.encode_images(images)
+        masks, scores = [], []
+        per_pass = self._expressions_at_once(images.shape[-2:])
+        for start in range(0, len(sentences), per_pass):
+            part = sentences[start : start + per_pass]
+            image_of = torch.zeros(len(part), dtype=torch.int64, device=self.device)
+            logits = self.logits(features, part, image_of)[0].float()
+            logits = resize_logits(logits, images.shape[-2:])[:, :height, :width]
+            found, certainty = self._masks(resize_logits(logits, size))
+            masks.append(found)
+            scores.append(certainty)
+        result = Instances(size, expressions=sentences)
+        empty = torch.zeros((0, *size), dtype=torch.bool, device=self.device)
+        result.pred_masks = torch.cat([empty, *masks])
+        result.scores = torch.cat([torch.zeros(0, device=self.device), *scores])
+        return result
+
+    def _masks(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """(E, height, width) -> masks of that shape and their scores (E,)."""
+        probs = logits.sigmoid()
+        masks = probs > self.mask_threshold
+        areas = masks.sum((1, 2))
+        if self.min_pixels:
+            masks &= (areas >= self.min_pixels)[:, None, None]
+            areas = masks.sum((1, 2))
+        inside = (probs * masks).sum((1, 2)) / areas.clamp(min=1)
+        return masks, torch.where(areas > 0, inside, probs.amax((1, 2)))
+
+    def _expressions_at_once(self, size: Sequence[int]) -> int:
+        """Bounded by the decoder's widest map."""
+        widest = self.decoder.predictor.in_channels * size[0] * size[1]
+        return max(1, _LOGITS_AT_ONCE // widest)
+
+
+def _build_text_encoder(node: CfgNode, out_dim: int) -> TextEncoder:
+    vocabulary = Vocabulary.from_file(node.VOCABULARY) if node.VOCABULARY else None
+    words = WordEmbedding(vocabulary, node.EMBED_DIM)
+    if node.WORD_VECTORS and vocabulary is not None:
+        vectors, num_found = load_word_vectors(node.WORD_VECTORS, vocabulary.words)
+        words.use_vectors(vectors)
+        logger.info("%d of %d words have a vector", num_found, len(vocabulary))
+    return TextEncoder(
+        words=words,
+        embed_dim=node.EMBED_DIM,
+        out_dim=out_dim,
+        max_tokens=node.MAX_TOKENS,
+        depth=node.DEPTH,
+        num_heads=node.NUM_HEADS,
+        mlp_ratio=node.MLP_RATIO,
+        dropout=node.DROPOUT,
+        mask_padding=node.MASK_PADDING,
+    )
+
+
+def _sentences(example: dict) -> list[str]:
+    entries = example.get("expressions", ())
+    return [entry if isinstance(entry, str) else entry["sentence"] for entry in entries]
+
+
+def _padded_masks(batched_inputs: list[dict], size: Sequence[int]) -> Tensor:
+    """(E, *size) bool of all examples; their padding belongs to no object."""
+    padded = []
+    for example in batched_inputs:
+        if "expression_masks" not in example:
+            raise ValueError(
+                f"{_name(example)}: the training sample has no 'expression_masks', which ReSTR "
+                'needs; set INPUT.MAPPER to "referring"'
+            )
+        masks = example["expression_masks"]
+        whole = masks.new_zeros((len(masks), *size))
+        whole[:, : masks.shape[1], : masks.shape[2]] = masks
+        padded.append(whole)
+    return torch.cat(padded)
+
+
+def _name(example: dict) -> str:
+    return example.get("file_name", "(no file name)")
