@@ -32,6 +32,7 @@ from d2seg.data.command_line import dataset_parser, parse, read_targets
 from d2seg.data.label_maps import read_id_map, read_labels
 from d2seg.data.mappers import build_mapper
 from d2seg.data.medical.files import is_array_file, read_slice
+from d2seg.data.referring.segmentations import expression_mask
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
 
@@ -76,10 +77,13 @@ def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
 
 
 def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: segments if there are any, else instances, else the label map."""
+    """(H, W, 3) uint8 RGB: expressions or segments if there are any, else instances, else the label
+    map."""
     if is_array_file(entry["file_name"]):
         return draw_slice(entry, metadata)
     image = utils.read_image(entry["file_name"], "RGB")
+    if "expressions" in entry:
+        return draw_expressions(image, entry["expressions"])
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
     if "pan_seg_file_name" in entry:
         ids = torch.from_numpy(read_id_map(entry["pan_seg_file_name"]).astype(np.int64))
@@ -90,6 +94,32 @@ def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
     elif "sem_seg_file_name" in entry:
         labels = read_labels(entry["sem_seg_file_name"])
         visualizer.draw_sem_seg(labels.astype(np.int64), area_threshold=0, alpha=0.6)
+    return visualizer.output.get_image()
+
+
+def draw_expressions(
+    image: np.ndarray, expressions: list[dict[str, Any]], masks: np.ndarray | None = None
+) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: each mask with what is said of it, and below what means nothing.
+
+    ``masks`` is bool (E, H, W); None: those of the expressions.
+    """
+    if masks is None:
+        masks = [expression_mask(expression, image.shape[:2]) for expression in expressions]
+    texts: dict[bytes, list[str]] = {}  # several sentences may mean the same
+    for expression, mask in zip(expressions, masks, strict=True):
+        texts.setdefault(np.packbits(mask).tobytes(), []).append(expression["sentence"])
+    shown = {np.packbits(mask).tobytes(): mask for mask in masks if mask.any()}
+    visualizer = Visualizer(image)
+    visualizer.overlay_instances(
+        masks=list(shown.values()) or None,
+        labels=[" | ".join(texts[key]) for key in shown],
+        alpha=0.4,
+    )
+    nothing = [text for key, found in texts.items() if key not in shown for text in found]
+    if nothing:
+        place = (image.shape[1] / 2, max(image.shape[0] - 20, 0))
+        visualizer.draw_text(f"nothing: {' | '.join(nothing)}", place)
     return visualizer.output.get_image()
 
 
@@ -122,6 +152,8 @@ def mapper_drawing(cfg: CfgNode) -> Draw:
 def draw_sample(sample: dict[str, Any], metadata: Metadata, image_format: str) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a mapper's training sample: the label map, or else the masks."""
     image = utils.convert_image_to_rgb(sample["image"].permute(1, 2, 0), image_format)
+    if "expression_masks" in sample:
+        return draw_expressions(image, sample["expressions"], sample["expression_masks"].numpy())
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
     if "sem_seg" in sample:
         visualizer.draw_sem_seg(sample["sem_seg"], area_threshold=0, alpha=0.6)

@@ -1,5 +1,6 @@
 """Writes small referring data sets, in their authors' layouts and in a user's own."""
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ def coco(num_images: int = 2) -> dict[str, Any]:
         annotation(segmentation=BAR),
         annotation(segmentation=SQUARE, image_id=1),
     ]
-    return coco_json(annotations, num_images)
+    return copy.deepcopy(coco_json(annotations, num_images))
 
 
 def ref(number: int, image: int, target: Any, *sentences: str, **keys: Any) -> dict[str, Any]:

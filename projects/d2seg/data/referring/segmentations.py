@@ -59,6 +59,18 @@ def to_rle(segmentation: Segmentation, size: tuple[int, int]) -> dict[str, Any]:
     return mask_util.merge(mask_util.frPyObjects(segmentation, *size))
 
 
+def expression_mask(expression: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """What an expression of a dataset dict means: bool (H, W), empty where it means nothing.
+
+    Raises:
+        ValueError: its mask does not fit the image.
+    """
+    segmentation = expression.get("segmentation")
+    if segmentation is None:
+        return np.zeros(size, dtype=bool)
+    return mask_util.decode(to_rle(sound_segmentation(segmentation, size), size)).astype(bool)
+
+
 def overhang(segmentation: Segmentation, size: tuple[int, int]) -> float:
     """By how many pixels the polygons leave their image at most; 0 for an RLE."""
     if isinstance(segmentation, dict):
