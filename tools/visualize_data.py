@@ -11,6 +11,7 @@ With --mapper, what the config's training mapper makes of it: augmented, cropped
 import copy
 import logging
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata
 from detectron2.data import detection_utils as utils
 from detectron2.utils.visualizer import ColorMode, Visualizer
-from PIL import Image
+from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from d2seg.data.catalog import kind_of, metadata_of
 from d2seg.data.command_line import dataset_parser, parse, read_targets
+from d2seg.data.datasets import distinct_colors
 from d2seg.data.label_maps import read_id_map, read_labels
 from d2seg.data.mappers import build_mapper
 from d2seg.data.medical.files import is_array_file, read_slice
@@ -100,27 +102,36 @@ def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
 def draw_expressions(
     image: np.ndarray, expressions: list[dict[str, Any]], masks: np.ndarray | None = None
 ) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: each mask with what is said of it, and below what means nothing.
+    """(H + strip, W, 3) uint8 RGB: numbered masks, and below what is said of each, or of nothing.
 
     ``masks`` is bool (E, H, W); None: those of the expressions.
     """
     if masks is None:
         masks = [expression_mask(expression, image.shape[:2]) for expression in expressions]
-    texts: dict[bytes, list[str]] = {}  # several sentences may mean the same
+    shown: dict[bytes, np.ndarray] = {}  # several sentences may mean the same
+    lines = []
     for expression, mask in zip(expressions, masks, strict=True):
-        texts.setdefault(np.packbits(mask).tobytes(), []).append(expression["sentence"])
-    shown = {np.packbits(mask).tobytes(): mask for mask in masks if mask.any()}
+        key = np.packbits(mask).tobytes()
+        if mask.any():
+            shown.setdefault(key, mask)
+        number = list(shown).index(key) + 1 if key in shown else "nothing"
+        lines.append(f"{number}: {expression['sentence']}")
     visualizer = Visualizer(image)
     visualizer.overlay_instances(
         masks=list(shown.values()) or None,
-        labels=[" | ".join(texts[key]) for key in shown],
+        labels=[str(number) for number in range(1, len(shown) + 1)],
+        assigned_colors=[np.array(color) / 255 for color in distinct_colors(len(shown))],
         alpha=0.4,
     )
-    nothing = [text for key, found in texts.items() if key not in shown for text in found]
-    if nothing:
-        place = (image.shape[1] / 2, max(image.shape[0] - 20, 0))
-        visualizer.draw_text(f"nothing: {' | '.join(nothing)}", place)
-    return visualizer.output.get_image()
+    return np.concatenate([visualizer.output.get_image(), text_strip(lines, image.shape[1])])
+
+
+def text_strip(lines: Sequence[str], width: int) -> np.ndarray:
+    """(h, width, 3) uint8: black on white, with long lines broken."""
+    broken = [part for line in lines for part in textwrap.wrap(line, max(width // 6, 10))]
+    strip = Image.new("RGB", (width, 14 * len(broken) + 4), "white")
+    ImageDraw.Draw(strip).multiline_text((3, 1), "\n".join(broken), fill="black", spacing=3)
+    return np.asarray(strip)
 
 
 def draw_slice(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:

@@ -13,11 +13,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 from mapper_samples import H, W, blocks, make_cfg, write_image
 
+from d2seg.configuration import load_config
 from d2seg.data.build import build_test_loader, build_train_loader
+from d2seg.data.catalog import kind_of, metadata_of
 from d2seg.data.mappers import build_mapper
 from d2seg.data.referring.training import collect_vocabulary, expanded_dicts
 from d2seg.text import SPECIAL_WORDS
 
+REPO = Path(__file__).resolve().parents[2]
 LEFT_HALF = [[0.0, 0.0, W / 2, 0.0, W / 2, float(H), 0.0, float(H)]]
 
 
@@ -196,3 +199,22 @@ def test_shapes_go_through() -> None:
     assert sample["image"].shape == (3, 128, 128)
     assert len(sample["expression_masks"]) == len(sample["expressions"]) == 4
     assert sample["expression_masks"].flatten(1).any(dim=1).all()
+
+
+BASES = sorted(path.name for path in (REPO / "configs/_base_/datasets").glob("*_referring.yaml"))
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_base_configs(base: str) -> None:
+    cfg = load_config(str(REPO / "configs/_base_/datasets" / base))
+    assert list(cfg.TEST.TASKS) == ["referring"]
+    for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        assert dataset.startswith(base.split("_")[0])
+        assert kind_of(metadata_of(dataset)) == "referring"
+    assert cfg.INPUT.FORMAT == "RGB"  # the pixel statistics of ViT are given in it
+    assert ((128, 128) if "shapes" in base else (480, 480)) == cfg.INPUT.REFERRING_SIZE
+    assert build_mapper(cfg, is_train=True).is_train
+
+
+def test_every_family_of_data_sets_has_a_base_config() -> None:
+    assert len(BASES) == 7

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataset_files import H, W, unique_name, write_image
-from detectron2.utils.visualizer import Visualizer
+from dataset_files import H, W, unique_name
 from PIL import Image
 from referring_files import coco, own, ref, write_referring
 
@@ -94,28 +93,30 @@ def test_a_hostile_file_ends_with_1_and_one_line(check, tmp_path: Path) -> None:
 def test_pictures_say_what_is_meant(
     load_tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts: list[str] = []
-    draw_text = Visualizer.draw_text
+    tool = load_tool("visualize_data")
+    lines: list[str] = []
+    text_strip = tool.text_strip
     monkeypatch.setattr(
-        Visualizer,
-        "draw_text",
-        lambda self, text, *args, **keys: (
-            texts.append(text),
-            draw_text(self, text, *args, **keys),
-        )[1],
+        tool, "text_strip", lambda texts, width: (lines.extend(texts), text_strip(texts, width))[1]
     )
     name = unique_name()
     expressions = [own(0, 1, "the square", "a box"), own(0, 2, "bar"), own(0, None, "a dog")]
-    paths = write_referring(tmp_path, expressions)
-    write_image(tmp_path / "images" / "000.jpg")
-    register_dataset(name, "referring", paths, [])
-    assert load_tool("visualize_data").main([name, "--output", str(tmp_path / "drawn")]) == 0
+    register_dataset(name, "referring", write_referring(tmp_path, expressions), [])
+    assert tool.main([name, "--output", str(tmp_path / "drawn")]) == 0
+    assert lines == ["1: the square", "1: a box", "2: bar", "nothing: a dog"]
     [picture] = (tmp_path / "drawn" / name).iterdir()
-    assert sorted(texts) == ["bar", "nothing: a dog", "the square | a box"]
     drawn = np.asarray(Image.open(picture)).astype(int)
     image = np.asarray(Image.open(tmp_path / "images" / "000.jpg")).astype(int)
-    assert drawn.shape == (H, W, 3)
-    assert (abs(drawn - image)[:, :2].sum(axis=2) > 30).mean() > 0.8  # the bar is coloured
+    assert drawn.shape[1:] == (W, 3)
+    difference = abs(drawn[:H] - image).sum(axis=2)
+    assert (difference[:, :2] > 30).mean() > 0.8  # the bar is coloured
+    assert (difference[8:, 12:] < 30).all()  # what nobody speaks of is not
+    assert (drawn[H:] < 100).any()  # text
+
+
+def test_long_lines_are_broken(load_tool) -> None:
+    strip = load_tool("visualize_data").text_strip(["word " * 40, "short"], 300)
+    assert strip.shape == (14 * 5 + 4, 300, 3)
 
 
 def test_pictures_of_the_mapper(load_tool, repo_dir: Path, tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_pictures_of_the_mapper(load_tool, repo_dir: Path, tmp_path: Path) -> No
     arguments = ["--mapper", "--config-file", str(config), "--output", str(tmp_path / "drawn")]
     assert load_tool("visualize_data").main(arguments) == 0
     [picture] = (tmp_path / "drawn" / name).iterdir()
-    assert Image.open(picture).size == (128, 128)
+    assert Image.open(picture).size == (128, 128 + 14 + 4)  # with a line of text
 
 
 def test_shapes_and_the_real_refcocog_are_sound(load_tool, shared_dir: Path, capsys) -> None:

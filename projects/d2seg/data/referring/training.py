@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog
 
 from ...text import SPECIAL_WORDS, Vocabulary
 from ..catalog import metadata_of
+from ..preparation import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,19 @@ def collect_vocabulary(dataset_names: Sequence[str]) -> Vocabulary:
             f"the expressions of {', '.join(dataset_names)} have no words; check the data sets"
         )
     return vocabulary
+
+
+def write_vocabulary(dataset_names: Sequence[str], file: Path) -> None:
+    """Write :func:`collect_vocabulary` to ``file``, whole or not at all."""
+    vocabulary = collect_vocabulary(dataset_names)
+    with replacing(file) as temporary:
+        vocabulary.save(temporary)
+    logger.info(
+        "%d words of the expressions of %s are written to %s",
+        len(vocabulary) - len(SPECIAL_WORDS),
+        ", ".join(dataset_names),
+        file,
+    )
 
 
 def _referring_dicts(name: str) -> list[dict[str, Any]]:
