@@ -1,6 +1,7 @@
 """Who may import whom, and where a configuration is read (docs/architecture.md).
 
 layers <- backbones <- {mask_classification, per_pixel} <- methods <- d2seg/__init__ <- scripts.
+What lies below all of these (GROUND) imports nothing of the package, and everything may import it.
 Every folder of the package that is named in neither FLOORS nor SUPPORT counts as a method.
 """
 
@@ -14,6 +15,8 @@ FLOORS = {"layers": 0, "backbones": 1, "mask_classification": 2, "per_pixel": 2}
 METHOD_FLOOR = 3
 # what surrounds the models: it never imports one, and they never import it
 SUPPORT = {"data", "evaluation", "checkpoint", "engine", "visualization"}
+# modules that models and their surroundings share
+GROUND = {"text"}
 # modules that lie beside the folders; the support folders may import all but inference
 TOP_MODULES = {"config", "configuration", "inference", "acceleration"}
 SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest"}
@@ -36,7 +39,7 @@ def imported_modules(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[
 def area_of(module: str) -> str:
     """The folder or top module that "d2seg.<area>..." belongs to; empty: d2seg itself."""
     area = module.split(".")[1] if "." in module else ""
-    return area if area in {*FLOORS, *SUPPORT, *TOP_MODULES, *METHODS} else ""
+    return area if area in {*FLOORS, *SUPPORT, *TOP_MODULES, *GROUND, *METHODS} else ""
 
 
 def methods_of(repo_dir: Path) -> set[str]:
@@ -68,6 +71,10 @@ def import_fault(path: PurePosixPath, module: str, is_relative: bool) -> str:
         return ""
     if not other:
         return "nothing below the top imports d2seg itself"
+    if own in GROUND:
+        return f"{own} lies below the rest of the package"
+    if other in GROUND:
+        return ""
     if own == "config":
         return "" if f"{module}.".startswith(f"d2seg.{other}.config.") else "models build on config"
     if own in SUPPORT or own in TOP_MODULES:
@@ -147,6 +154,8 @@ def test_the_tree_keeps_the_rules(repo_dir: Path) -> None:
         ("checkpoint/a.py", "from ..backbones import swin", "checkpoint stands beside the models"),
         ("engine/a.py", "from .. import maskformer", "engine stands beside the models"),
         ("engine/a.py", "from ..inference import P", "engine stands beside the models and the scr"),
+        ("text.py", "from .layers import MLP", "text lies below the rest"),
+        ("text.py", "from .data import build", "text lies below the rest"),
         ("inference.py", "from .maskformer import M", "inference stands beside the models"),
         ("config.py", "from .maskformer.model import M", "models build on config"),
         ("engine/a.py", "from .. import add_d2seg_config", "nothing below the top imports d2seg"),
@@ -183,6 +192,8 @@ def test_scripts_import_all_but_point_rend(path: str) -> None:
         ),
         ("engine/a.py", "from ..data import build\nfrom ..configuration import load_config"),
         ("config.py", "from .maskformer.config import add_maskformer_config"),
+        ("data/referring/a.py", "from ...text import Vocabulary"),
+        ("maskformer/a.py", "from ..text import Vocabulary"),
         ("__init__.py", "from . import backbones, data, maskformer\nfrom .config import a"),
         ("data/a.py", "import data.x, demography\nfrom detectron2.projects import deeplab"),
     ],

@@ -84,7 +84,7 @@ def reads_polygons_only(cfg: CfgNode) -> bool:
 
 
 def format_report(name: str, report: Report, metadata: Metadata) -> str:
-    parts = [f"\n{name}: {report.num_images} images"]
+    parts = [f"\n{name}: {report.num_images} images", *report.facts]
     for source, counts in report.counts.items():
         key = "thing_classes" if source == "instance" else "stuff_classes"
         parts.append(class_table(source, counts, metadata.get(key) or []))

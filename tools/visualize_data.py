@@ -11,6 +11,7 @@ With --mapper, what the config's training mapper makes of it: augmented, cropped
 import copy
 import logging
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,16 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata
 from detectron2.data import detection_utils as utils
 from detectron2.utils.visualizer import ColorMode, Visualizer
-from PIL import Image
+from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from d2seg.data.catalog import kind_of, metadata_of
 from d2seg.data.command_line import dataset_parser, parse, read_targets
+from d2seg.data.datasets import distinct_colors
 from d2seg.data.label_maps import read_id_map, read_labels
 from d2seg.data.mappers import build_mapper
 from d2seg.data.medical.files import is_array_file, read_slice
+from d2seg.data.referring.segmentations import expression_mask
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
 
@@ -76,10 +79,13 @@ def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
 
 
 def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: segments if there are any, else instances, else the label map."""
+    """(H, W, 3) uint8 RGB: expressions or segments if there are any, else instances, else the label
+    map."""
     if is_array_file(entry["file_name"]):
         return draw_slice(entry, metadata)
     image = utils.read_image(entry["file_name"], "RGB")
+    if "expressions" in entry:
+        return draw_expressions(image, entry["expressions"])
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
     if "pan_seg_file_name" in entry:
         ids = torch.from_numpy(read_id_map(entry["pan_seg_file_name"]).astype(np.int64))
@@ -91,6 +97,41 @@ def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
         labels = read_labels(entry["sem_seg_file_name"])
         visualizer.draw_sem_seg(labels.astype(np.int64), area_threshold=0, alpha=0.6)
     return visualizer.output.get_image()
+
+
+def draw_expressions(
+    image: np.ndarray, expressions: list[dict[str, Any]], masks: np.ndarray | None = None
+) -> np.ndarray:
+    """(H + strip, W, 3) uint8 RGB: numbered masks, and below what is said of each, or of nothing.
+
+    ``masks`` is bool (E, H, W); None: those of the expressions.
+    """
+    if masks is None:
+        masks = [expression_mask(expression, image.shape[:2]) for expression in expressions]
+    shown: dict[bytes, np.ndarray] = {}  # several sentences may mean the same
+    lines = []
+    for expression, mask in zip(expressions, masks, strict=True):
+        key = np.packbits(mask).tobytes()
+        if mask.any():
+            shown.setdefault(key, mask)
+        number = list(shown).index(key) + 1 if key in shown else "nothing"
+        lines.append(f"{number}: {expression['sentence']}")
+    visualizer = Visualizer(image)
+    visualizer.overlay_instances(
+        masks=list(shown.values()) or None,
+        labels=[str(number) for number in range(1, len(shown) + 1)],
+        assigned_colors=[np.array(color) / 255 for color in distinct_colors(len(shown))],
+        alpha=0.4,
+    )
+    return np.concatenate([visualizer.output.get_image(), text_strip(lines, image.shape[1])])
+
+
+def text_strip(lines: Sequence[str], width: int) -> np.ndarray:
+    """(h, width, 3) uint8: black on white, with long lines broken."""
+    broken = [part for line in lines for part in textwrap.wrap(line, max(width // 6, 10))]
+    strip = Image.new("RGB", (width, 14 * len(broken) + 4), "white")
+    ImageDraw.Draw(strip).multiline_text((3, 1), "\n".join(broken), fill="black", spacing=3)
+    return np.asarray(strip)
 
 
 def draw_slice(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
@@ -122,6 +163,8 @@ def mapper_drawing(cfg: CfgNode) -> Draw:
 def draw_sample(sample: dict[str, Any], metadata: Metadata, image_format: str) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a mapper's training sample: the label map, or else the masks."""
     image = utils.convert_image_to_rgb(sample["image"].permute(1, 2, 0), image_format)
+    if "expression_masks" in sample:
+        return draw_expressions(image, sample["expressions"], sample["expression_masks"].numpy())
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
     if "sem_seg" in sample:
         visualizer.draw_sem_seg(sample["sem_seg"], area_threshold=0, alpha=0.6)

@@ -1,14 +1,19 @@
 """d2seg.engine.setup: what is refused before anything starts."""
 
 import argparse
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
 from detectron2.engine import default_argument_parser
+from detectron2.utils import comm
 from toy_training import toy_cfg
 
-from d2seg.engine.setup import check_precision, check_solver, read_config
+from d2seg.engine.setup import check_precision, check_solver, read_config, set_vocabulary
+from d2seg.text import SPECIAL_WORDS, Vocabulary
 
 TOY = ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
 
@@ -88,3 +93,51 @@ def test_evaluation_needs_no_training_settings():
 def test_declared_data_sets_are_registered(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.yaml"):
         read_config(parse(*TOY, "DATASETS.DECLARATIONS", f"('{tmp_path}/nowhere.yaml',)"))
+
+
+@pytest.fixture
+def referring(tmp_path) -> Iterator[CfgNode]:
+    """A config of a data set of two expressions."""
+    expressions = [{"id": 0, "sentence": "the red dog"}, {"id": 1, "sentence": "The cat."}]
+    DatasetCatalog.register("said", lambda: [{"file_name": "a.jpg", "expressions": expressions}])
+    cfg = toy_cfg(tmp_path, "INPUT.MAPPER", "referring")
+    cfg.DATASETS.TRAIN = ("said",)
+    if "RESTR" not in cfg.MODEL:
+        cfg.MODEL.RESTR = CfgNode({"TEXT": {"VOCABULARY": ""}})
+    yield cfg
+    DatasetCatalog.remove("said")
+
+
+def test_a_vocabulary_of_the_training_expressions_is_written(referring):
+    set_vocabulary(referring, resume=False)
+    file = Path(referring.OUTPUT_DIR) / "vocabulary.txt"
+    assert str(file) == referring.MODEL.RESTR.TEXT.VOCABULARY
+    assert Vocabulary.from_file(file).words == (*SPECIAL_WORDS, "the", "cat", "dog", "red")
+    assert [path.name for path in file.parent.iterdir()] == ["vocabulary.txt"]
+
+
+def test_a_vocabulary_that_is_named_stays(referring):
+    referring.MODEL.RESTR.TEXT.VOCABULARY = "mine.txt"
+    set_vocabulary(referring, resume=False)
+    assert referring.MODEL.RESTR.TEXT.VOCABULARY == "mine.txt"
+    assert not (Path(referring.OUTPUT_DIR) / "vocabulary.txt").exists()
+
+
+@pytest.mark.parametrize(("resume", "num_words"), [(True, 5), (False, 8)])
+def test_a_resumed_run_keeps_its_vocabulary(referring, resume, num_words):
+    file = Path(referring.OUTPUT_DIR) / "vocabulary.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Vocabulary((*SPECIAL_WORDS, "dog")).save(file)
+    set_vocabulary(referring, resume)
+    assert len(Vocabulary.from_file(file)) == num_words
+
+
+def test_the_main_process_writes_and_the_others_wait(referring, monkeypatch):
+    calls = []
+    monkeypatch.setattr(comm, "is_main_process", lambda: False)
+    monkeypatch.setattr(comm, "synchronize", lambda: calls.append("waited"))
+    set_vocabulary(referring, resume=False)
+    file = Path(referring.OUTPUT_DIR) / "vocabulary.txt"
+    assert calls == ["waited"]
+    assert not file.exists()
+    assert str(file) == referring.MODEL.RESTR.TEXT.VOCABULARY

@@ -5,12 +5,21 @@ import shlex
 
 import numpy as np
 import pytest
-from dataset_files import label_map, write_image, write_png
+from dataset_files import (
+    annotation,
+    coco_json,
+    label_map,
+    write_image,
+    write_json,
+    write_png,
+)
+from detectron2.data import DatasetCatalog
 
 from d2seg.configuration import load_config
 from d2seg.data.catalog import check_classes, check_files
 from d2seg.data.datasets.registration import PATH_KEYS
-from d2seg.data.declaration import _KEYS
+from d2seg.data.declaration import _KEYS, register_declarations
+from d2seg.data.referring.reading import ReferringSource
 
 
 @pytest.fixture
@@ -25,7 +34,7 @@ def rooms(guide, repo_dir, tmp_path, monkeypatch):
         for number in numbers:
             write_image(tmp_path / f"rooms/images/{split}/{number:03d}.jpg")
             write_png(tmp_path / f"rooms/labels/{split}/{number:03d}.png", label_map())
-    declaration, config = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    declaration, config = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)[:2]
     (tmp_path / "rooms.yaml").write_text(declaration)
     (tmp_path / "rooms_config.yaml").write_text(config)
     (tmp_path / "configs").symlink_to(repo_dir / "configs")
@@ -98,6 +107,38 @@ def test_every_data_set_and_script_of_the_list_is_there(repo_dir):
                 assert len(thing_ids_of(metadata)) == counts[1], name
             if kind == "instance":
                 assert num_classes_of(metadata, kind) == counts[-1], name
+
+
+def test_every_referring_data_set_of_the_list_is_there(repo_dir):
+    guide = (repo_dir / "docs" / "datasets.md").read_text()
+    section = guide.split("## Referring expressions")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([^`]+)` \|[^|]*\| `([^`]+)` \|$", section, re.MULTILINE)
+    listed = {name: file for pattern, file in rows for name in expand(pattern)}
+    found = {
+        name: loader.expressions
+        for name, loader in DatasetCatalog.items()
+        if isinstance(loader, ReferringSource) and "/refer/" in loader.expressions
+    }
+    assert listed.keys() == found.keys()
+    assert all(found[name].endswith(f"/refer/{file}") for name, file in listed.items())
+
+
+def test_the_example_of_expressions_is_read(guide, tmp_path):
+    section = guide.split("## Referring expressions")[1]
+    declaration = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)[1]
+    (tmp_path / "kitchen.yaml").write_text(declaration)
+    content = coco_json([annotation(image_id=0), annotation(image_id=0)])
+    content["images"][0]["id"] = 7
+    for number, entry in enumerate(content["annotations"]):
+        entry.update(id=31 + number, image_id=7)
+    write_image(tmp_path / "images" / "000.jpg")
+    write_json(tmp_path / "instances.json", content)
+    example = re.search(r"```json\n(.*?)```", section, re.DOTALL)[1]
+    (tmp_path / "expressions.json").write_text(example)
+    [name] = register_declarations([tmp_path / "kitchen.yaml"])
+    [entry] = DatasetCatalog.get(name)
+    targets = [expression["annotation_id"] for expression in entry["expressions"]]
+    assert targets == [31, 31, [31, 32], None]
 
 
 def expand(pattern: str) -> list[str]:

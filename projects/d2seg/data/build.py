@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .loader import TrainLoader
 from .mappers import build_mapper
+from .referring.training import expanded_dicts
 from .seeding import choose_seed
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,8 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
     detectron2's ``FILTER_EMPTY_ANNOTATIONS`` looks at ``annotations``, which the semantic and the
     panoptic mapper do not read.
     """
+    if cfg.INPUT.MAPPER == "referring":
+        return expanded_dicts(cfg.DATASETS.TRAIN, cfg.INPUT.EXPRESSIONS_PER_IMAGE)
     filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     keypoints, proposals = cfg.MODEL.KEYPOINT_ON, cfg.MODEL.LOAD_PROPOSALS
     dataset = get_detection_dataset_dicts(

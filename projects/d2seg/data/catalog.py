@@ -31,16 +31,27 @@ def metadata_of(name: str) -> Metadata:
     """Metadata of a registered data set.
 
     Raises:
-        ValueError: there is none of this name; the message has the nearest ones.
+        ValueError: there is none of this name; the message has the nearest ones, or the splits of
+            the data set of which it would be one.
     """
     if name in DatasetCatalog:
         return MetadataCatalog.get(name)
     near = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    whole = name.rpartition("_")[0]
+    splits = _splits_of(whole)
+    if splits:
+        hint = f"; {whole} has the splits {', '.join(splits)}"
     raise ValueError(
         f"there is no data set {name!r}{hint} (your own ones are declared in files that "
         "DATASETS.DECLARATIONS lists, see docs/own_data.md)"
     )
+
+
+def _splits_of(whole: str) -> list[str]:
+    """What follows ``whole`` and an underscore in the names of data sets, if it is one word."""
+    ends = (name.removeprefix(f"{whole}_") for name in DatasetCatalog.list() if whole)
+    return [end for end in ends if f"{whole}_{end}" in DatasetCatalog and "_" not in end]
 
 
 def kind_of(metadata: Metadata) -> str | None:
@@ -136,7 +147,8 @@ def check_files(names: Sequence[str]) -> None:
         metadata = metadata_of(name)
         if name.startswith("shapes_"):  # loading it makes the files, and sets their paths
             DatasetCatalog.get(name)
-        keys = ["image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root", "list_file"]
+        keys = ["image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root"]
+        keys += ["list_file", "expressions_file"]
         # the instances of a panoptic data set serve only mask AP
         keys.append("panoptic_json" if kind_of(metadata) == "panoptic" else "json_file")
         for key in keys:

@@ -65,6 +65,7 @@ def register_declarations(files: Sequence[str | Path]) -> list[str]:
                 list(declaration.categories),
                 ignore_label=declaration.ignore_label,
                 label_suffix=declaration.label_suffix,
+                split=split,
             )
             MetadataCatalog.get(name).declared_in = str(path)
         _registered[path] = declaration
@@ -191,10 +192,12 @@ def _json_categories(
 ) -> tuple[Category, ...]:
     """The categories that all splits' annotation files agree on, in the order of their ids."""
     if content.get("classes") or content.get("colors"):
+        place = "has none" if task == "referring" else "has those of its annotation files"
         raise ValueError(
-            f"{file}: 'classes' and 'colors' are for task semantic; "
-            f"those of task {task} are in the annotation files"
+            f"{file}: 'classes' and 'colors' are for task semantic; task {task} {place}"
         )
+    if task == "referring":
+        return ()
     first, expected = "", None
     for split, paths in splits.items():
         found = _read_categories(paths["annotations"], task)
@@ -228,6 +231,8 @@ def _read_categories(annotations: Path, task: str) -> list[tuple[int, str, bool]
 def _summary(declaration: Declaration) -> str:
     """What a config has to say for this data set."""
     names = ", ".join(declaration.dataset_names)
+    if declaration.task == "referring":
+        return f"{names}: referring, INPUT.MAPPER referring"
     text = (
         f"{names}: {declaration.task}, MODEL.SEM_SEG_HEAD.NUM_CLASSES {len(declaration.categories)}"
     )

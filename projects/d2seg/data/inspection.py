@@ -2,6 +2,7 @@
 
 ``inspect_entry`` looks at one dataset dict, ``inspect_dataset`` at all of them. A *source* is one
 kind of annotation of a dict: "semantic" (label map), "panoptic" (PNG with segments), "instance".
+Referring expressions have no classes and are no source.
 """
 
 import json
@@ -26,7 +27,9 @@ from .label_counts import count_labels, value_counts
 from .label_maps import read_id_map, read_labels
 from .medical.files import is_array_file
 from .medical.inspection import inspect_slice
-from .report import Counts, Report
+from .referring.inspection import inspect_expressions, summarize
+from .referring.reading import ReferringSource
+from .report import Counts, Problem, Report
 
 SOURCES = ("semantic", "panoptic", "instance")
 
@@ -64,20 +67,30 @@ def inspect_dataset(
         ValueError: there is no such data set, or it cannot be loaded at all.
     """
     metadata = metadata_of(name)
-    entries = DatasetCatalog.get(name)
+    entries, problems = _load(name)
     space = LabelSpace.of(metadata)
-    report = Report()
+    report = Report(problems=problems)
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         reports = pool.map(lambda entry: inspect_entry(entry, space), entries)
         for one in progress(reports, len(entries)):
             report.add(one)
     _check_duplicates(entries, report)
     _check_files_left_out(entries, metadata, report)
+    if kind_of(metadata) == "referring":
+        summarize(entries, report)
     if "semantic" in report.counts:
         report.hints += value_hints(
             report.values, space.num_classes["semantic"], space.ignore_label
         )
     return report
+
+
+def _load(name: str) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """The dicts, and what the loader leaves out where it tells."""
+    loader = DatasetCatalog[name]
+    if isinstance(loader, ReferringSource):
+        return loader.read()
+    return DatasetCatalog.get(name), []
 
 
 def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
@@ -92,6 +105,8 @@ def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
         _inspect_panoptic(entry, size, space.num_classes["panoptic"], report)
     if "annotations" in entry and "instance" in space.num_classes:
         _inspect_annotations(entry, size, space.num_classes["instance"], report)
+    if "expressions" in entry:
+        inspect_expressions(entry, size, report)
     return report
 
 

@@ -16,13 +16,14 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from PIL import Image
 
 from .augmentation import build_augmentations
 from .checks import check_labels
+from .images import read_image
 from .label_maps import read_id_map, read_labels
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
 from .medical.mapper import SliceMapper
+from .referring.mapper import ReferringMapper
 
 # What the mappers read and models do not: left out of the sample.
 _GROUND_TRUTH = ("annotations", "sem_seg_file_name", "pan_seg_file_name", "segments_info")
@@ -82,7 +83,7 @@ class MaskMapper(DatasetMapper, ABC):
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         dataset_dict = dict(dataset_dict)
-        image = _read_image(dataset_dict["file_name"], self.image_format)
+        image = read_image(dataset_dict["file_name"], self.image_format)
         utils.check_image_size(dataset_dict, image)  # adds height and width where there are none
         inputs = self._inputs(dataset_dict, image) if self.is_train else T.AugInput(image)
         transforms = self.augmentations(inputs)
@@ -198,12 +199,13 @@ class InstanceMapper(MaskMapper):
         return {"instances": to_instances(masks, classes)}
 
 
-MAPPERS: dict[str, type[DatasetMapper] | type[SliceMapper]] = {
+MAPPERS: dict[str, type[DatasetMapper] | type[SliceMapper] | type[ReferringMapper]] = {
     "detectron2": DatasetMapper,
     "semantic": SemanticMapper,
     "panoptic": PanopticMapper,
     "instance": InstanceMapper,
     "slice": SliceMapper,
+    "referring": ReferringMapper,
 }
 
 
@@ -211,7 +213,8 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict[str, Any]], dic
     """Return the mapper that ``INPUT.MAPPER`` names.
 
     Raises:
-        ValueError: for an unknown name, or an ignore value that is a class.
+        ValueError: for an unknown name, an ignore value that is a class, or a flip that would
+            change what expressions mean.
     """
     name, head = cfg.INPUT.MAPPER, cfg.MODEL.SEM_SEG_HEAD
     if name not in MAPPERS:
@@ -221,15 +224,12 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict[str, Any]], dic
             f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {head.IGNORE_VALUE} is one of the classes "
             f"0..{head.NUM_CLASSES - 1}, which would never be learnt; set it above them"
         )
+    if name == "referring" and cfg.INPUT.RANDOM_FLIP != "none":
+        raise ValueError(
+            f"INPUT.RANDOM_FLIP is {cfg.INPUT.RANDOM_FLIP!r}, which would change what 'left' or "
+            "'above' mean in an expression; INPUT.MAPPER referring needs INPUT.RANDOM_FLIP none"
+        )
     return MAPPERS[name](cfg, is_train)
-
-
-def _read_image(file_name: str, image_format: str) -> np.ndarray:
-    """detectron2's ``read_image``, with the file's name in every error."""
-    try:
-        return utils.read_image(file_name, image_format)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read the image {file_name}: {error}") from error
 
 
 def _entry(dataset_dict: dict[str, Any], key: str, mapper: str) -> Any:

@@ -36,6 +36,7 @@ class Report:
     formats: Counter = field(default_factory=Counter)  # of instance masks
     values: Counter = field(default_factory=Counter)  # of label maps, with their pixels
     problems: list[Problem] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)  # about the whole data set
     hints: list[str] = field(default_factory=list)
 
     def add(self, other: "Report") -> None:

@@ -16,9 +16,12 @@ from ..configuration import check_device, load_config
 from ..data.build import images_per_process
 from ..data.catalog import check_classes, check_files
 from ..data.declaration import register_declarations
+from ..data.referring.training import write_vocabulary
 from .solver import CLIP_TYPES, LR_SCHEDULERS, OPTIMIZERS, auto_scale
 
 logger = logging.getLogger(__name__)
+
+VOCABULARY_FILE = "vocabulary.txt"  # in OUTPUT_DIR
 
 
 def read_config(args: argparse.Namespace) -> CfgNode:
@@ -57,6 +60,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if not args.eval_only:
         images_per_process(cfg, comm.get_world_size())
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="d2seg")
+    if cfg.INPUT.MAPPER == "referring" and not args.eval_only:
+        set_vocabulary(cfg, args.resume)
     cfg = auto_scale(cfg)
     cfg.freeze()
     shown = copy.copy(args)
@@ -123,6 +128,24 @@ def check_data(cfg: CfgNode, eval_only: bool) -> None:
     """
     check_classes(cfg)
     check_files((() if eval_only else cfg.DATASETS.TRAIN) + cfg.DATASETS.TEST)
+
+
+def set_vocabulary(cfg: CfgNode, resume: bool) -> None:
+    """Where MODEL.RESTR.TEXT.VOCABULARY is empty, set it to a file of the training data's words.
+
+    The main process writes it to OUTPUT_DIR; a resumed run goes on with the one that is there,
+    since the rows of its weights are numbered by it. Call it in every process.
+
+    Raises:
+        ValueError: as :func:`collect_vocabulary`.
+    """
+    if cfg.MODEL.RESTR.TEXT.VOCABULARY:
+        return
+    file = Path(cfg.OUTPUT_DIR) / VOCABULARY_FILE
+    if comm.is_main_process() and not (resume and file.is_file()):
+        write_vocabulary(cfg.DATASETS.TRAIN, file)
+    comm.synchronize()
+    cfg.MODEL.RESTR.TEXT.VOCABULARY = str(file)
 
 
 def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..referring.reading import ReferringSource
 from . import categories as tables
 from .categories import Category
 from .loaders import load_instances, load_panoptic, load_semantic
@@ -22,12 +23,18 @@ PATH_KEYS = {
         "labels": "sem_seg_root",
         "instances": "json_file",
     },
+    "referring": {
+        "images": "image_root",
+        "annotations": "json_file",
+        "expressions": "expressions_file",
+    },
 }
 _OPTIONAL = {"panoptic": {"labels", "instances"}}
 _METADATA = {
     "semantic": tables.semantic_metadata,
     "instance": tables.instance_metadata,
     "panoptic": tables.panoptic_metadata,
+    "referring": lambda categories: {},
 }
 
 
@@ -41,23 +48,27 @@ def register_dataset(
     label_suffix: str = "",
     image_suffix: str | None = None,
     prepare: str = "",
+    split: str = "",
 ) -> None:
     """Register the data set ``name``; files are only read when its dicts are asked for.
 
     Args:
-        task: "semantic", "instance" or "panoptic"
+        task: "semantic", "instance", "panoptic" or "referring"
         paths: of "images" (a folder) and, by task,
             semantic: "labels", a folder of label maps with contiguous ids;
             instance: "annotations", a JSON file in COCO's format;
             panoptic: "annotations", a JSON file in COCO's panoptic format, "panoptic", its folder
             of PNGs, and optionally "labels", a folder of label maps with the PNGs' names, and
-            "instances", the JSON file that mask AP is computed with.
+            "instances", the JSON file that mask AP is computed with;
+            referring: "annotations", a JSON file in COCO's format, and "expressions", a file as
+            :func:`d2seg.data.referring.references.read_references` takes it.
         categories: in the order of the model's classes; an instance data set takes the things of
-            them only
+            them only, a referring one has none
         ignore_label: value of label-map pixels that belong to no class
         label_suffix: what a label map's name has behind its image's, as in ``a_mask.png``
         image_suffix: extension of the images of a panoptic data set whose JSON does not name them
         prepare: the script that makes the files, for the message where they are missing
+        split: which of the splits that a file of expressions may hold
 
     Raises:
         ValueError: an unknown task, a path that the task needs or does not know, a name that is
@@ -72,7 +83,11 @@ def register_dataset(
         )
     files = {key: str(path) for key, path in paths.items()}
     metadata = _METADATA[task](categories)
-    DatasetCatalog.register(name, _loader(task, files, metadata, label_suffix, image_suffix))
+    if task == "referring":
+        loader = ReferringSource(name, **files, split=split)
+    else:
+        loader = _loader(task, files, metadata, label_suffix, image_suffix)
+    DatasetCatalog.register(name, loader)
     metadata |= {PATH_KEYS[task][key]: path for key, path in files.items()}
     metadata |= _own_entries(task, ignore_label, label_suffix)
     if prepare:
@@ -112,6 +127,7 @@ def _own_entries(task: str, ignore_label: int, label_suffix: str) -> dict[str, A
             "ignore_label": ignore_label,
             "label_divisor": 1000,
         },
+        "referring": {"evaluator_type": "referring"},
     }[task]
 
 

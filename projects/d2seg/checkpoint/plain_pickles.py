@@ -1,0 +1,270 @@
+"""Reading pickles of plain data: dicts, lists, tuples, text and numbers, and nothing else.
+
+Annotations that are given out as pickles (the ``refs(unc).p`` of RefCOCO) hold no more than that.
+Of the pickle language (Python's ``pickletools`` documents it) the opcodes that build plain values
+are carried out here; there is none that could import or call something. A length or an index takes
+no more memory than the file has bytes, no value is hashed but text and numbers, and nothing here
+recurses. The opcodes are those of protocols 0 to 5, as Python 2 and 3 write them.
+"""
+
+import ast
+import pickle
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from .pickles import UnsafePickleError
+
+_MARK = object()
+_STOP = ord(".")
+_BYTE, _SHORT, _INT = struct.Struct("<B"), struct.Struct("<H"), struct.Struct("<i")
+_SIZE, _LONG_SIZE, _DOUBLE = struct.Struct("<I"), struct.Struct("<Q"), struct.Struct(">d")
+_KEYS = (str, int, bool, type(None))
+_LARGEST = 2**63  # integers of more bits could be made to share one hash
+_REFUSED = {
+    b"R": "REDUCE",
+    b"b": "BUILD",
+    b"o": "OBJ",
+    b"\x81": "NEWOBJ",
+    b"\x92": "NEWOBJ_EX",
+    b"P": "PERSID",
+    b"Q": "BINPERSID",
+    b"\x97": "NEXT_BUFFER",
+    b"\x98": "READONLY_BUFFER",
+    b"\x82": "EXT1",
+    b"\x83": "EXT2",
+    b"\x84": "EXT4",
+}
+
+
+def load_plain_pickle(data: bytes) -> Any:
+    """The value that ``data`` holds.
+
+    Byte strings, which are Python 2's text, become text too: UTF-8, or where they are not, Latin 1.
+
+    Raises:
+        UnsafePickleError: it names a function or class; the message is that name, or the opcode.
+        pickle.UnpicklingError: it is damaged.
+    """
+    try:
+        return _Machine(data).run()
+    except (IndexError, struct.error) as error:
+        raise pickle.UnpicklingError("it is cut off, or a value is missing") from error
+    except KeyError as error:
+        raise pickle.UnpicklingError(f"there is no value number {error}") from error
+    except (ValueError, SyntaxError) as error:
+        raise pickle.UnpicklingError(" ".join(str(error).split())) from error
+
+
+class _Machine:
+    """Carries out the opcodes of one pickle: a stack of values, and numbered ones to come back."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+        self._stack: list[Any] = []
+        self._numbered: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        data, actions = self._data, _ACTIONS
+        while True:
+            opcode = data[self._position]
+            self._position += 1
+            if opcode in actions:
+                actions[opcode](self)
+            elif opcode == _STOP:
+                return self.pop()
+            else:
+                self._refuse(bytes([opcode]))
+
+    def _refuse(self, opcode: bytes) -> None:
+        if opcode in (b"c", b"i"):
+            raise UnsafePickleError(f"{self.line()}.{self.line()}")
+        if opcode == b"\x93":
+            raise UnsafePickleError(".".join(str(part)[:80] for part in self._stack[-2:]))
+        if opcode in _REFUSED:
+            raise UnsafePickleError(f"the opcode {_REFUSED[opcode]}")
+        where = self._position - 1
+        raise ValueError(f"byte {where} is {opcode!r}, which is no opcode of plain data")
+
+    def take(self, size: int) -> bytes:
+        """The next ``size`` bytes."""
+        taken = self._data[self._position : self._position + size]
+        if size < 0 or len(taken) < size:
+            raise ValueError("it is cut off")
+        self._position += size
+        return taken
+
+    def number(self, layout: struct.Struct) -> Any:
+        (number,) = layout.unpack_from(self._data, self._position)
+        self._position += layout.size
+        return number
+
+    def line(self) -> str:
+        end = self._data.find(b"\n", self._position)
+        if end < 0:
+            raise ValueError("it is cut off")
+        return _text(self.take(end + 1 - self._position)[:-1])
+
+    def push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def pop(self) -> Any:
+        value = self._stack.pop()
+        if value is _MARK:
+            raise ValueError("a value is missing")
+        return value
+
+    def since_mark(self) -> list[Any]:
+        """Take off all values above the last mark, and the mark."""
+        stack = self._stack
+        start = len(stack) - 1
+        while stack[start] is not _MARK:
+            start -= 1
+            if start < 0:
+                raise ValueError("a mark is missing")
+        values = stack[start + 1 :]
+        del stack[start:]
+        return values
+
+    def remember(self, number: int) -> None:
+        self._numbered[number] = self._stack[-1]
+
+    def remember_byte(self) -> None:
+        """As :meth:`remember`; it and the next are half of all opcodes and must be fast."""
+        self._numbered[self._data[self._position]] = self._stack[-1]
+        self._position += 1
+
+    def recall_byte(self) -> None:
+        self._stack.append(self._numbered[self._data[self._position]])
+        self._position += 1
+
+    def memoize(self) -> None:
+        self.remember(len(self._numbered))
+
+    def recall(self, number: int) -> None:
+        self._stack.append(self._numbered[number])
+
+    def add_to_list(self, values: list[Any]) -> None:
+        self._target(list).extend(values)
+
+    def add_to_dict(self, values: list[Any]) -> None:
+        target = self._target(dict)
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            if type(key) not in _KEYS:  # the hash of nested tuples may take forever
+                raise ValueError(f"a {type(key).__name__} is the key of a dict")
+            target[key] = value
+
+    def push_dict(self, values: list[Any]) -> None:
+        self.push({})
+        self.add_to_dict(values)
+
+    def push_tuple(self, size: int) -> None:
+        self.push(tuple(self.pop() for _ in range(size))[::-1])
+
+    def append(self) -> None:
+        self.add_to_list([self.pop()])
+
+    def set_item(self) -> None:
+        value, key = self.pop(), self.pop()
+        self.add_to_dict([key, value])
+
+    def _target(self, kind: type) -> Any:
+        if type(self._stack[-1]) is not kind:
+            raise ValueError(f"there is no {kind.__name__} to add to")
+        return self._stack[-1]
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode("latin1")
+
+
+def _quoted(line: str) -> str:
+    """Python 2's ``repr`` of a byte string."""
+    line = line.strip()
+    if len(line) < 2 or line[0] != line[-1] or line[0] not in "'\"":
+        raise ValueError("a text has no quotes")
+    return _text(ast.literal_eval(f"b{line}"))
+
+
+def _whole(line: str) -> int | bool:
+    line = line.strip()
+    return line == "01" if line in ("00", "01") else _checked(int(line.rstrip("L")))
+
+
+def _checked(number: int) -> int:
+    if not -_LARGEST <= number < _LARGEST:
+        raise ValueError("an integer has more than 64 bits")
+    return number
+
+
+def _push(read: Callable[[_Machine], Any]) -> Callable[[_Machine], None]:
+    return lambda machine: machine.push(read(machine))
+
+
+def _sized(layout: struct.Struct) -> Callable[[_Machine], None]:
+    """Text with its length in front."""
+    return lambda machine: machine.push(_text(machine.take(machine.number(layout))))
+
+
+def _long(layout: struct.Struct) -> Callable[[_Machine], None]:
+    return _push(
+        lambda m: _checked(int.from_bytes(m.take(m.number(layout)), "little", signed=True))
+    )
+
+
+_BY_OPCODE: dict[bytes, Callable[[_Machine], None]] = {
+    b"\x80": lambda m: m.number(_BYTE) and None,  # protocol
+    b"\x95": lambda m: m.number(_LONG_SIZE) and None,  # length of a frame
+    b"(": lambda m: m.push(_MARK),
+    b"0": lambda m: m._stack.pop() and None,
+    b"1": lambda m: m.since_mark() and None,
+    b"2": lambda m: m.push(m._stack[-1]),
+    b"N": lambda m: m.push(None),
+    b"\x88": lambda m: m.push(True),
+    b"\x89": lambda m: m.push(False),
+    # numbers
+    **dict.fromkeys((b"I", b"L"), _push(lambda m: _whole(m.line()))),
+    b"F": _push(lambda m: float(m.line())),
+    b"K": _push(lambda m: m.number(_BYTE)),
+    b"M": _push(lambda m: m.number(_SHORT)),
+    b"J": _push(lambda m: m.number(_INT)),
+    b"G": _push(lambda m: m.number(_DOUBLE)),
+    b"\x8a": _long(_BYTE),
+    b"\x8b": _long(_INT),
+    # text
+    b"S": _push(lambda m: _quoted(m.line())),
+    b"V": _push(
+        lambda m: m.line().encode("latin1", "backslashreplace").decode("raw-unicode-escape")
+    ),
+    **dict.fromkeys((b"U", b"C", b"\x8c"), _sized(_BYTE)),
+    **dict.fromkeys((b"T",), _sized(_INT)),
+    **dict.fromkeys((b"X", b"B"), _sized(_SIZE)),
+    **dict.fromkeys((b"\x8d", b"\x8e"), _sized(_LONG_SIZE)),
+    # containers
+    b"]": lambda m: m.push([]),
+    b"}": lambda m: m.push({}),
+    b")": lambda m: m.push(()),
+    b"l": lambda m: m.push(m.since_mark()),
+    b"d": lambda m: m.push_dict(m.since_mark()),
+    b"t": lambda m: m.push(tuple(m.since_mark())),
+    b"\x85": lambda m: m.push_tuple(1),
+    b"\x86": lambda m: m.push_tuple(2),
+    b"\x87": lambda m: m.push_tuple(3),
+    b"a": _Machine.append,
+    b"e": lambda m: m.add_to_list(m.since_mark()),
+    b"s": _Machine.set_item,
+    b"u": lambda m: m.add_to_dict(m.since_mark()),
+    # what comes again
+    b"p": lambda m: m.remember(int(m.line())),
+    b"q": _Machine.remember_byte,
+    b"r": lambda m: m.remember(m.number(_SIZE)),
+    b"\x94": _Machine.memoize,
+    b"g": lambda m: m.recall(int(m.line())),
+    b"h": _Machine.recall_byte,
+    b"j": lambda m: m.recall(m.number(_SIZE)),
+}
+_ACTIONS = {opcode[0]: action for opcode, action in _BY_OPCODE.items()}

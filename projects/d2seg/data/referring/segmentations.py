@@ -1,0 +1,157 @@
+"""Masks of annotation files, checked before compiled code sees them, in one form.
+
+COCO's polygons and run lengths, and ReferIt's lists of run lengths. A coordinate or a run that lies
+far outside of its image would take any amount of memory in pycocotools.
+
+Shapes: H, W of the image.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as mask_util
+
+Segmentation = list[list[float]] | dict[str, Any]
+
+MAX_PIXELS = 178_956_970  # of an image: what Pillow reads
+_MAX_CHARACTERS = 7  # of a run length: 5 bits each, 32 in all
+
+
+def sound_segmentation(segmentation: Any, size: tuple[int, int]) -> Segmentation:
+    """The mask of one annotation as polygons or as RLE of ``size`` with ``counts`` as text.
+
+    Polygons of fewer than 3 points are left out. An RLE that is a pixel smaller or larger than the
+    image, in height or width, is continued by background or cut.
+
+    Args:
+        segmentation: polygons [[x0, y0, x1, y1, ...], ...], an RLE with its runs as numbers or as
+            text, or a list of RLEs, whose union counts
+        size: (H, W)
+
+    Raises:
+        ValueError: it is none of these, or does not fit the image.
+    """
+    if isinstance(segmentation, dict):
+        return _sound_rle(segmentation, size)
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError("the mask is neither a list of polygons nor an RLE")
+    if all(isinstance(part, dict) for part in segmentation):
+        return union([_sound_rle(part, size) for part in segmentation], size)
+    polygons = [_sound_polygon(part, size) for part in segmentation]
+    polygons = [polygon for polygon in polygons if len(polygon) >= 6]
+    if not polygons:
+        raise ValueError("the mask's polygons have fewer than 3 points")
+    return polygons
+
+
+def union(segmentations: Sequence[Segmentation], size: tuple[int, int]) -> Segmentation:
+    """The pixels of any of some sound segmentations, as an RLE; of one, that one itself."""
+    if len(segmentations) == 1:
+        return segmentations[0]
+    return _as_text(mask_util.merge([to_rle(part, size) for part in segmentations]))
+
+
+def to_rle(segmentation: Segmentation, size: tuple[int, int]) -> dict[str, Any]:
+    """pycocotools' compressed RLE of a sound segmentation."""
+    if isinstance(segmentation, dict):
+        return segmentation
+    return mask_util.merge(mask_util.frPyObjects(segmentation, *size))
+
+
+def expression_mask(expression: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """What an expression of a dataset dict means: bool (H, W), empty where it means nothing.
+
+    Raises:
+        ValueError: its mask does not fit the image.
+    """
+    segmentation = expression.get("segmentation")
+    if segmentation is None:
+        return np.zeros(size, dtype=bool)
+    return mask_util.decode(to_rle(sound_segmentation(segmentation, size), size)).astype(bool)
+
+
+def overhang(segmentation: Segmentation, size: tuple[int, int]) -> float:
+    """By how many pixels the polygons leave their image at most; 0 for an RLE."""
+    if isinstance(segmentation, dict):
+        return 0.0
+    points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in segmentation])
+    return float(max(0.0, -points.min(), (points - size[::-1]).max()))
+
+
+def _sound_polygon(polygon: Any, size: tuple[int, int]) -> list[float]:
+    if not isinstance(polygon, list) or not set(map(type, polygon)) <= {int, float}:
+        raise ValueError("a polygon of the mask is no list of numbers")
+    if len(polygon) % 2:
+        raise ValueError(f"a polygon of the mask has {len(polygon)} numbers, which is odd")
+    height, width = size
+    for limit, values in ((width, polygon[::2]), (height, polygon[1::2])):
+        # so that NaN fails too
+        if not all(-limit <= value <= 2 * limit for value in values):
+            raise ValueError(
+                f"a polygon of the mask lies far outside of its {width}x{height} image"
+            )
+    return polygon
+
+
+def _sound_rle(rle: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    own, counts = rle.get("size"), rle.get("counts")
+    if not (isinstance(own, list | tuple) and [type(n) for n in own] == [int, int]):
+        raise ValueError("the mask's RLE has no size [height, width]")
+    if max(abs(n - wanted) for n, wanted in zip(own, size, strict=True)) > 1:
+        raise ValueError(
+            f"the mask's RLE is {own[0]}x{own[1]}, its image {size[0]}x{size[1]} (height x width)"
+        )
+    runs = _runs(counts)
+    if min(own) < 1 or (runs < 0).any() or runs.sum() != own[0] * own[1]:
+        raise ValueError(f"the runs of the mask's RLE do not make {own[0]}x{own[1]} pixels")
+    if tuple(own) != size:
+        values = np.arange(len(runs)) % 2
+        mask = np.repeat(values, runs).astype(np.uint8).reshape(own[::-1]).T  # runs go down columns
+        fitted = np.zeros(size, np.uint8, order="F")
+        height, width = np.minimum(own, size)
+        fitted[:height, :width] = mask[:height, :width]
+        return _as_text(mask_util.encode(fitted))
+    if isinstance(counts, list):
+        return _as_text(mask_util.frPyObjects({"size": list(own), "counts": counts}, *own))
+    return _as_text({"size": own, "counts": counts})
+
+
+def _runs(counts: Any) -> np.ndarray:
+    """(N,) int64 lengths of the runs of background and mask in turn, which may still be wrong."""
+    if isinstance(counts, str):
+        counts = counts.encode("ascii", "replace")
+    if isinstance(counts, bytes):
+        return _decoded(counts)
+    if isinstance(counts, list) and set(map(type, counts)) <= {int}:
+        if all(0 <= number <= 2 * MAX_PIXELS for number in counts):
+            return np.array(counts, dtype=np.int64)
+        return np.array([-1])
+    raise ValueError("the mask's RLE has no 'counts'")
+
+
+def _decoded(text: bytes) -> np.ndarray:
+    """Runs of COCO's text form: numbers of groups of 5 bits, low ones first, in characters from
+    "0"; the 6th bit says that another group comes, the 5th of the last is the sign. From the fourth
+    number on, each is a difference to the one before the last."""
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((codes & 32) == 0)
+    lengths = np.diff(ends, prepend=-1)
+    is_whole = len(ends) > 0 and ends[-1] == len(codes) - 1
+    if not is_whole or codes.min() < 0 or codes.max() > 63 or lengths.max() > _MAX_CHARACTERS:
+        return np.array([-1])
+    starts = ends + 1 - lengths
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
+    numbers = np.add.reduceat((codes & 31) << shifts, starts)
+    numbers -= ((codes[ends] & 16) > 0) * (1 << 5 * lengths)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
+
+
+def _as_text(rle: dict[str, Any]) -> dict[str, Any]:
+    counts = rle["counts"]
+    return {
+        "size": list(rle["size"]),
+        "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
+    }
