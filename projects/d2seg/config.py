@@ -42,8 +42,8 @@ def add_d2seg_config(cfg: CN) -> None:
 
 
 def _add_input_config(cfg: CN) -> None:
-    # "detectron2" (its DatasetMapper), "semantic", "instance", "panoptic", or "slice" (of medical
-    # volumes)
+    # "detectron2" (its DatasetMapper), "semantic", "instance", "panoptic", "slice" (of medical
+    # volumes), or "referring"
     cfg.INPUT.MAPPER = "detectron2"
     # "resize_crop" (short edge, then crop), "lsj" (large-scale jitter) or
     # "detr" (resize, or resize-crop-resize, at even odds)
@@ -54,6 +54,11 @@ def _add_input_config(cfg: CN) -> None:
     cfg.INPUT.PAD_SIZE = ()
     # (height, width) that the mapper "slice" zooms to, in training and at test time
     cfg.INPUT.SLICE_SIZE = (224, 224)
+    # (height, width) that the mapper "referring" resizes to, in training and at test time (Kim et
+    # al. 2022, section 4.1)
+    cfg.INPUT.REFERRING_SIZE = (480, 480)
+    # how many expressions of an image one training sample of the mapper "referring" has
+    cfg.INPUT.EXPRESSIONS_PER_IMAGE = 1
     # large-scale jitter (Ghiasi et al. 2021): resize by a factor in [MIN_SCALE, MAX_SCALE] of the
     # square IMAGE_SIZE, then crop to it
     cfg.INPUT.LSJ = CN()

@@ -90,12 +90,12 @@ def _all_expressions(pictures: list[Picture]) -> Iterator[tuple[Expression, Pict
 def _picture(record: Mapping[str, Any]) -> Picture:
     expressions = []
     for entry in record["expressions"]:
-        ids = entry["annotation_id"]
+        ids = entry.get("annotation_id")
         if ids is None or isinstance(ids, int):
             ids = () if ids is None else (ids,)
-        kind = entry.get("kind")
+        kind, segmentation = entry.get("kind"), entry.get("segmentation")
         expressions.append(
-            Expression(entry["id"], entry["sentence"], kind, frozenset(ids), entry["segmentation"])
+            Expression(entry["id"], entry["sentence"], kind, frozenset(ids), segmentation)
         )
     size = (record["height"], record["width"])
     return Picture(record["file_name"], record["image_id"], size, expressions)
