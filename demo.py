@@ -5,6 +5,11 @@ r"""Draw what a model sees in pictures, in videos or through a camera.
         --opts MODEL.WEIGHTS model_final.pth MODEL.DEVICE cpu
 
 CONFIG is a file, or the name of a config of detectron2's model zoo, whose weights are then fetched.
+A model of referring segmentation looks for what it is told, each in a colour of its own:
+
+    ... --expression "the dog on the left" --expression "the red car" --opts ...
+
+What it does not find is listed in the picture and on stderr.
 Exit code: 0; 1 when an input could not be read, wholly or in part; 2 for a mistake in the call.
 """
 
@@ -23,9 +28,9 @@ from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
-from d2seg.configuration import TASKS, load_config
+from d2seg.configuration import TASKS, load_config, tasks_of
 from d2seg.data.declaration import register_declarations
-from d2seg.inference import build_predictor, choose_task
+from d2seg.inference import build_predictor, check_expressions, choose_task
 from d2seg.visualization.media import Window, find_inputs, plan_outputs
 from d2seg.visualization.runner import Runner
 
@@ -54,12 +59,21 @@ def make_parser() -> Parser:
     add("--output", type=Path, metavar="FOLDER", help="default: windows, which q or Esc ends")
     add("--task", choices=TASKS, help="default: the first of these that the model offers")
     add(
+        "--expression",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        dest="expressions",
+        help="what to look for (task referring); may be given several times",
+    )
+    add(
         "--confidence-threshold",
         type=float,
         metavar="T",
         help="from 0 to 1. panoptic: segments that score below T are left out (default: as the "
         f"config says); instance: likewise detections (default: {INSTANCE_THRESHOLD}); semantic: "
-        "pixels whose best class is less probable than T stay bare (default: none)",
+        "pixels whose best class is less probable than T stay bare (default: none); referring: an "
+        "expression that scores below T counts as not found (default: none)",
     )
     add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="changes to the config")
     add("pairs", nargs="*", default=[], metavar="KEY VALUE", help="the same, without --opts")
@@ -86,6 +100,25 @@ def metadata_of(cfg: CfgNode) -> Metadata:
     return MetadataCatalog.get(names[0]) if names else Metadata()
 
 
+def task_of(args: argparse.Namespace, cfg: CfgNode) -> str:
+    """--task, or the one that there are expressions for, or else the model's first.
+
+    Raises:
+        ValueError: the model does not offer it; expressions are missing, or nothing takes them.
+    """
+    wanted, offered = args.task, tasks_of(cfg)
+    if args.expressions:
+        if "referring" not in offered:
+            raise ValueError(
+                f"--expression is for the task referring; {cfg.MODEL.META_ARCHITECTURE} with this "
+                f"config offers {', '.join(offered)}"
+            )
+        wanted = wanted or "referring"
+    task = choose_task(cfg, wanted)
+    check_expressions(task, args.expressions)
+    return task
+
+
 def make_runner(args: argparse.Namespace) -> Runner:
     window = Window("d2seg") if args.output is None else None
     threshold = args.confidence_threshold
@@ -93,10 +126,13 @@ def make_runner(args: argparse.Namespace) -> Runner:
         raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
     cfg = load_config(args.config_file, [*args.opts, *args.pairs])
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
-    task = choose_task(cfg, args.task)
+    task = task_of(args, cfg)
     if threshold is None and task == "instance":
         threshold = INSTANCE_THRESHOLD
-    return Runner(build_predictor(cfg, task, threshold), metadata_of(cfg), window)
+    predictor = build_predictor(cfg, task, threshold)
+    predictor.check_expressions(args.expressions)
+    predict = partial(predictor, expressions=args.expressions) if args.expressions else predictor
+    return Runner(predict, metadata_of(cfg), window)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:

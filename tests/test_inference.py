@@ -15,11 +15,13 @@ from d2seg.configuration import load_config
 from d2seg.inference import (
     Predictor,
     build_predictor,
+    check_expressions,
     choose_task,
     label_map,
     select_confident,
     set_confidence_threshold,
 )
+from families.color_listener import color_config, color_picture, color_thirds
 from families.maskformer_config import small_config
 
 
@@ -201,3 +203,75 @@ def test_weights_must_be_there_and_complete(maskformer, tmp_path):
     torch.save({"model": half}, cfg.MODEL.WEIGHTS)
     with pytest.raises(ValueError, match=r"backbone\.pth"):
         build_predictor(cfg, "panoptic")
+
+
+def referring(scores: list[float]) -> Instances:
+    masks = torch.ones(len(scores), 4, 4, dtype=torch.bool)
+    texts = [str(i) for i in range(len(scores))]
+    return Instances((4, 4), pred_masks=masks, scores=torch.tensor(scores), expressions=texts)
+
+
+def test_masks_of_expressions_below_the_threshold_become_empty():
+    output = {"referring": referring([0.9, 0.5, 0.49])}
+    for threshold, found in ((None, [1, 1, 1]), (0.5, [1, 1, 0]), (0.95, [0, 0, 0])):
+        kept = select_confident(output, "referring", threshold)["referring"]
+        assert kept.pred_masks.sum((1, 2)).tolist() == [16 * f for f in found]
+        assert kept.scores.tolist() == pytest.approx([0.9, 0.5, 0.49])
+        assert kept.expressions == ["0", "1", "2"]
+    assert output["referring"].pred_masks.all()
+
+
+def test_expressions_reach_the_model_and_come_back_as_masks(tmp_path):
+    predictor = build_predictor(color_config(tmp_path), "referring")
+    texts = ("the green one", "the red one", "the blue one", "red or green")
+    found = predictor(color_picture(), expressions=texts)["referring"]
+    (sample,) = predictor.model.batch
+    assert sample["image"].shape == (3, 30, 36)  # INPUT.REFERRING_SIZE, not the aspect ratio
+    assert sample["expressions"] == list(texts)
+    assert found.expressions == list(texts)
+    thirds = color_thirds()
+    both = thirds["red"] | thirds["green"]
+    for mask, expected in zip(
+        found.pred_masks.numpy(),
+        (thirds["green"], thirds["red"], np.zeros_like(both), both),
+        strict=True,
+    ):
+        assert (mask != expected).mean() < 0.05  # at the borders, which are resized
+    assert found.pred_masks[2].sum() == 0
+
+
+def test_other_tasks_see_no_expressions():
+    model = Recorder()
+    resize = T.ResizeShortestEdge(20, 1000)
+    predictor = Predictor(model=model, task="semantic", resize=resize, image_format="RGB")
+    predictor(np.zeros((40, 60, 3), np.uint8))
+    assert "expressions" not in model.example
+    with pytest.raises(ValueError, match="'a dog' is for the task referring; the task semantic"):
+        predictor(np.zeros((40, 60, 3), np.uint8), expressions=["a dog"])
+
+
+@pytest.mark.parametrize(
+    ("task", "expressions", "message"),
+    [
+        ("referring", [], "needs an expression .*--expression"),
+        ("referring", ["a dog", " \t"], r"the expression ' \\t' is empty"),
+        ("referring", "a dog", "the string 'a dog'; give a list"),
+        ("panoptic", ["a dog"], "'a dog' is for the task referring; the task panoptic takes none"),
+    ],
+)
+def test_expressions_that_cannot_be(task, expressions, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        check_expressions(task, expressions)
+    assert "\n" not in str(caught.value)
+    check_expressions("referring", ["a dog"])
+    check_expressions("panoptic", [])
+
+
+def test_a_model_with_limited_words_is_asked_before_pictures_are_read(tmp_path):
+    predictor = build_predictor(color_config(tmp_path), "referring")
+    predictor.check_expressions(["a red dog"])
+    with pytest.raises(ValueError, match="no word of 'ein Hund' is known"):
+        predictor.check_expressions(["a red dog", "ein Hund"])
+    with pytest.raises(ValueError, match="needs an expression"):
+        predictor.check_expressions([])
+    assert not predictor.model.batch

@@ -90,7 +90,8 @@ def _add_solver_config(cfg: CN) -> None:
 
 
 def _add_test_config(cfg: CN) -> None:
-    # of "semantic", "instance", "panoptic": what the model outputs and the evaluators score.
+    # of "semantic", "instance", "panoptic", "referring": what the model outputs and the evaluators
+    # score.
     # Empty: what a stock detectron2 meta-architecture does anyway.
     cfg.TEST.TASKS = []
     # the semantic evaluator also scores the pixels that are at most so many pixels from a border

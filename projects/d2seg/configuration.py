@@ -21,7 +21,7 @@ from .config import add_d2seg_config
 
 logger = logging.getLogger(__name__)
 
-TASKS = ("panoptic", "semantic", "instance")
+TASKS = ("panoptic", "semantic", "instance", "referring")
 # what detectron2's own meta-architectures output, whatever TEST.TASKS says
 _STOCK_TASKS = {
     "GeneralizedRCNN": ("instance",),
@@ -64,7 +64,7 @@ def load_config(config_file: str | None, opts: Sequence[str] | None = ()) -> Cfg
 
 
 def tasks_of(cfg: CfgNode) -> tuple[str, ...]:
-    """The tasks that the config's model outputs, of "panoptic", "semantic" and "instance".
+    """The tasks that the config's model outputs, of ``TASKS``.
 
     TEST.TASKS, or where that is empty all that a meta-architecture of detectron2 gives.
 

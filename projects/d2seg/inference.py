@@ -1,7 +1,9 @@
 """A trained model on single pictures, and how far its answers are trusted.
 
-H, W a picture's size in pixels, K classes.
+H, W a picture's size in pixels, K classes, E expressions.
 """
+
+from collections.abc import Sequence
 
 import detectron2.data.transforms as T
 import numpy as np
@@ -15,7 +17,12 @@ from .acceleration import prepare_as_configured
 from .checkpoint import Checkpointer
 from .configuration import TASKS, check_device, tasks_of
 
-_OUTPUT_KEYS = {"panoptic": "panoptic_seg", "semantic": "sem_seg", "instance": "instances"}
+_OUTPUT_KEYS = {
+    "panoptic": "panoptic_seg",
+    "semantic": "sem_seg",
+    "instance": "instances",
+    "referring": "referring",
+}
 _ROWS_AT_ONCE = 256  # of a (K, H, W) score map, where a copy of all of it would be large
 
 
@@ -34,7 +41,7 @@ class Predictor:
         """
         Args:
             model: in eval mode, with detectron2's interface.
-            task: "panoptic", "semantic" or "instance".
+            task: one of ``TASKS``.
             resize: from the picture to the model's input.
             image_format: the order of channels that the model takes, "RGB" or "BGR".
             confidence_threshold: see :meth:`__call__`; None: whatever the model gives.
@@ -46,10 +53,11 @@ class Predictor:
         self.confidence_threshold = confidence_threshold
 
     @torch.inference_mode()
-    def __call__(self, image: np.ndarray) -> dict:
+    def __call__(self, image: np.ndarray, expressions: Sequence[str] = ()) -> dict:
         """
         Args:
             image: (H, W, 3) uint8 RGB.
+            expressions: E of them, for the task referring and no other: what to look for.
 
         Returns:
             On the CPU, with ``t`` the confidence threshold:
@@ -57,14 +65,37 @@ class Predictor:
             a score below t;
             semantic: {"sem_seg": (H, W) int64 classes}, -1 where the best class is less probable
             than t;
-            instance: {"instances": Instances}, without those that score below t.
+            instance: {"instances": Instances}, without those that score below t;
+            referring: {"referring": Instances} of the expressions in their order, with
+            ``pred_masks`` (E, H, W) bool, ``scores`` (E,) in [0, 1] and ``expressions``. A mask is
+            empty where the model finds nothing, or scores it below t.
+
+        Raises:
+            ValueError: see :func:`check_expressions`.
         """
+        check_expressions(self.task, expressions)
         height, width = image.shape[:2]
         pixels = image if self.image_format == "RGB" else image[:, :, ::-1]
         pixels = self.resize.get_transform(pixels).apply_image(pixels)
         tensor = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        output = self.model([{"image": tensor, "height": height, "width": width}])[0]
+        example = {"image": tensor, "height": height, "width": width}
+        if expressions:
+            example["expressions"] = list(expressions)
+        output = self.model([example])[0]
         return select_confident(output, self.task, self.confidence_threshold)
+
+    def check_expressions(self, expressions: Sequence[str]) -> None:
+        """See, before pictures are read, that the model can take the expressions.
+
+        Beyond the function of this name, a model is asked whose words are limited: it has a method
+        ``check_expressions`` that takes the list and raises.
+
+        Raises:
+            ValueError: the model cannot.
+        """
+        check_expressions(self.task, expressions)
+        if expressions and hasattr(self.model, "check_expressions"):
+            self.model.check_expressions(list(expressions))
 
 
 def build_predictor(
@@ -91,14 +122,21 @@ def build_predictor(
     return Predictor(
         model=prepare_as_configured(cfg, model.eval()),
         task=task,
-        resize=T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST),
+        resize=_resize(cfg, task),
         image_format=cfg.INPUT.FORMAT,
         confidence_threshold=confidence_threshold,
     )
 
 
+def _resize(cfg: CfgNode, task: str) -> T.Augmentation:
+    """What the mapper of the task does to a picture at test time."""
+    if task == "referring":
+        return T.Resize(tuple(cfg.INPUT.REFERRING_SIZE))
+    return T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+
+
 def choose_task(cfg: CfgNode, wanted: str | None) -> str:
-    """``wanted``, or without it panoptic, semantic, instance: the first that the model offers.
+    """``wanted``, or without it the first of ``TASKS`` that the model offers.
 
     Raises:
         ValueError: the model does not offer what is wanted.
@@ -112,6 +150,34 @@ def choose_task(cfg: CfgNode, wanted: str | None) -> str:
             f"{wanted}"
         )
     return wanted
+
+
+def check_expressions(task: str, expressions: Sequence[str]) -> None:
+    """See that there are expressions for the task referring and for no other.
+
+    Raises:
+        ValueError: there are none, or some for another task; one is empty; a single string.
+    """
+    if isinstance(expressions, str):
+        raise ValueError(f"expressions is the string {expressions!r}; give a list of strings")
+    if task != "referring":
+        if expressions:
+            raise ValueError(
+                f"the expression {expressions[0]!r} is for the task referring; the task {task} "
+                "takes none"
+            )
+        return
+    if not expressions:
+        raise ValueError(
+            "the task referring needs an expression that says what to look for: "
+            '--expression "the dog on the left", in Python expressions=["the dog on the left"]'
+        )
+    for expression in expressions:
+        if not expression.strip():
+            raise ValueError(
+                f"the expression {expression!r} is empty; say what to look for, as "
+                "'the dog on the left'"
+            )
 
 
 def set_confidence_threshold(cfg: CfgNode, threshold: float) -> None:
@@ -140,6 +206,8 @@ def select_confident(output: dict, task: str, threshold: float | None) -> dict:
         if threshold is not None:
             value = value[value.scores >= threshold]
         return {"instances": value.to("cpu")}
+    if task == "referring":
+        return {"referring": _confident_masks(value.to("cpu"), threshold)}
     panoptic_seg, segments_info = value
     if threshold is not None:
         segments_info = [s for s in segments_info if s.get("score", 1.0) >= threshold]
@@ -181,6 +249,19 @@ def label_map(scores: Tensor, threshold: float | None = None) -> Tensor:
             labels = torch.where(probability >= threshold, labels, -1)
         rows.append(labels.cpu())
     return torch.cat(rows)
+
+
+def _confident_masks(found: Instances, threshold: float | None) -> Instances:
+    """``found`` with the masks of expressions that score below the threshold empty."""
+    if threshold is None:
+        return found
+    is_confident = (found.scores >= threshold)[:, None, None]
+    return Instances(
+        found.image_size,
+        pred_masks=found.pred_masks & is_confident,
+        scores=found.scores,
+        expressions=found.expressions,
+    )
 
 
 def _as_instances(proposals: Instances) -> Instances:

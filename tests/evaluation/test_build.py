@@ -17,6 +17,7 @@ from d2seg.configuration import load_config
 from d2seg.evaluation import (
     InstanceEvaluator,
     PanopticEvaluator,
+    ReferringEvaluator,
     SemanticEvaluator,
     build_evaluator,
 )
@@ -201,6 +202,16 @@ def test_annotations_in_the_dicts_are_enough(cfg, tmp_path):
     register(NAME, [{**record, "annotations": [annotation]}], thing_classes=["a"])
     evaluator = build_evaluator(cfg, NAME, str(tmp_path), ["instance"])
     assert kinds(evaluator) == [InstanceEvaluator]
+
+
+def test_expressions_in_the_dicts_are_enough(cfg):
+    record = {"file_name": "1.jpg", "image_id": 1, "height": 4, "width": 4}
+    meant = {"annotation_id": 1, "segmentation": [[0, 0, 2, 0, 2, 2]]}
+    register(NAME, [{**record, "expressions": [{"id": 1, "sentence": "a", **meant}]}])
+    assert kinds(build_evaluator(cfg, NAME, None, ["referring"])) == [ReferringEvaluator]
+    register(NAME, [record])
+    with pytest.raises(ValueError, match=f"{NAME} has no ground truth .*'referring'.*TEST.TASKS"):
+        build_evaluator(cfg, NAME, None, ["referring"])
 
 
 @pytest.mark.parametrize("tasks", [[], ["panoptics"], ["semantic", "depth"]])

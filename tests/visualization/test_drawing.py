@@ -7,6 +7,7 @@ from detectron2.data import Metadata
 from detectron2.structures import Boxes, Instances
 
 from d2seg.visualization import ColorTracker, Segment, SegmentVisualizer, draw_prediction
+from d2seg.visualization.segments import palette_color
 
 METADATA = Metadata(
     thing_classes=["cat"],
@@ -170,3 +171,42 @@ def test_boxes_of_a_video_keep_their_colours():
     left, right = [10.0, 10, 50, 50], [90.0, 10, 130, 50]
     first = tracker.box_colors(found([left, right]))
     assert tracker.box_colors(found([right, left])) == first[::-1]
+
+
+def referring(*texts: str) -> dict:
+    """The first is found where ``square(10, 10, 60)`` is, the others nowhere."""
+    masks = torch.zeros(len(texts), *GRAY.shape[:2], dtype=torch.bool)
+    masks[0] = torch.from_numpy(square(10, 10, 60))
+    found = Instances(GRAY.shape[:2], pred_masks=masks, scores=torch.full((len(texts),), 0.9))
+    found.expressions = list(texts)
+    return {"referring": found}
+
+
+def dark(picture: np.ndarray, rows: slice) -> int:
+    """Pixels of labels, whose background is black."""
+    return int((picture[rows].max(2) < 60).sum())
+
+
+def test_expressions_are_drawn_labelled_and_listed_where_they_are_not_found():
+    first = tuple(round(255 * channel) for channel in palette_color(0))
+    for tracker in (None, ColorTracker(METADATA)):
+        picture = draw_prediction(GRAY, referring("a cat", "a dog"), METADATA, tracker=tracker)
+        assert picture[15, 15] == pytest.approx(blend(first), abs=2)
+        assert dark(picture, slice(20, 80)) > 50
+        assert dark(picture, slice(100, 120)) > 50
+    picture = draw_prediction(GRAY, referring("a cat"), METADATA)
+    assert dark(picture, slice(100, 120)) == 0
+
+
+def test_a_found_expression_too_small_for_a_label_is_listed():
+    prediction = referring("a cat")
+    prediction["referring"].pred_masks[0] = torch.from_numpy(square(50, 50, 2))
+    picture = draw_prediction(GRAY, prediction, METADATA)
+    assert dark(picture, slice(0, 90)) == 0
+    assert dark(picture, slice(100, 120)) > 50
+
+
+def test_dollar_signs_are_no_formula():
+    for text in ("a $5 note and a $10 one", r"$\frac$"):
+        picture = draw_prediction(GRAY, referring("a cat", text), METADATA)
+        assert dark(picture, slice(100, 120)) > 50

@@ -9,11 +9,14 @@ from detectron2.data import Metadata
 from detectron2.structures import Boxes, Instances
 
 from d2seg.visualization.segments import (
+    absent_expressions,
     class_name,
     instance_labels,
     instance_segments,
     panoptic_segments,
+    referring_segments,
     semantic_segments,
+    shorten,
 )
 
 METADATA = Metadata(
@@ -108,3 +111,32 @@ def test_labels_without_classes_or_names():
 )
 def test_class_names_are_short(name, short):
     assert class_name(Metadata(stuff_classes=[name]), "stuff", 0) == short
+
+
+def test_expressions_keep_their_colours_whatever_is_found():
+    masks = torch.zeros(3, 2, 2, dtype=torch.bool)
+    masks[0, 0, 0] = masks[2, 1] = True
+    found = instances(pred_masks=masks, scores=torch.tensor([0.874, 0.1, 0.5]))
+    found.expressions = ["the  red\ncar", "a dog", "a cat"]
+    first, last = referring_segments(found)
+    assert (first.label, last.label) == ("the red car 87%", "a cat 50%")
+    assert last.mask.tolist() == [[False, False], [True, True]]
+    assert absent_expressions({"referring": found}) == ["a dog"]
+    assert absent_expressions({"sem_seg": masks}) == []
+    found.pred_masks[1] = True
+    assert [s.color for s in referring_segments(found)][::2] == [first.color, last.color]
+    assert len({s.color for s in referring_segments(found)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("the red car", "the red car"),
+        ("the man, who is sitting", "the man…"),
+        ("the men who sit", "the men who…"),
+        ("incomprehensibilities", "incomprehen…"),
+        ("twelve words", "twelve words"),
+    ],
+)
+def test_long_expressions_are_cut_after_a_word(text, short):
+    assert shorten(text, 12) == short

@@ -19,6 +19,7 @@ from ..data.catalog import metadata_of
 from .boundary import BoundaryEvaluator
 from .instance import InstanceEvaluator
 from .panoptic_evaluation import PanopticEvaluator
+from .referring import ReferringEvaluator
 from .semantic import CityscapesSemanticEvaluator, MissingGroundTruthError, SemanticEvaluator
 from .volumes import VolumeEvaluator
 
@@ -36,6 +37,7 @@ def build_evaluator(
     panoptic              metadata ``panoptic_json`` and ``panoptic_root``: PQ
     instance              metadata ``json_file``, or ``annotations`` in the dicts: box and mask AP
     semantic              ``sem_seg_file_name`` in the dicts: mIoU
+    referring             ``expressions`` in the dicts: overall IoU, mean IoU, precision
     ====================  ======================================================================
 
     An ``evaluator_type`` of Cityscapes, LVIS or Pascal VOC brings detectron2's evaluator for that
@@ -47,7 +49,7 @@ def build_evaluator(
         cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES``, ``TEST.BOUNDARY_WIDTH`` and
             ``TEST.KEYPOINT_OKS_SIGMAS`` are read.
         output_dir: where the evaluators save predictions; None saves nothing.
-        tasks: of "panoptic", "instance", "semantic".
+        tasks: of "panoptic", "instance", "semantic", "referring".
 
     Raises:
         ValueError: no or an unknown task, an unknown data set, or no ground truth for a task.
@@ -59,6 +61,7 @@ def build_evaluator(
         "panoptic": lambda: _build_panoptic(*files),
         "instance": lambda: _build_instance(*files, test.KEYPOINT_OKS_SIGMAS),
         "semantic": lambda: _build_semantic(*files, num_classes, test.BOUNDARY_WIDTH),
+        "referring": lambda: ReferringEvaluator(*files),
     }
     if not tasks or not set(tasks) <= set(builders):
         raise ValueError(f"TEST.TASKS is {list(tasks)}; choose from {list(builders)}")

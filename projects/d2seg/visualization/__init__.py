@@ -1,7 +1,13 @@
 """Pictures of results, and reading and writing of pictures and videos."""
 
 from .drawing import ColorTracker, SegmentVisualizer, draw_prediction
-from .segments import Segment, instance_segments, panoptic_segments, semantic_segments
+from .segments import (
+    Segment,
+    instance_segments,
+    panoptic_segments,
+    referring_segments,
+    semantic_segments,
+)
 
 __all__ = [
     "ColorTracker",
@@ -10,5 +16,6 @@ __all__ = [
     "draw_prediction",
     "instance_segments",
     "panoptic_segments",
+    "referring_segments",
     "semantic_segments",
 ]

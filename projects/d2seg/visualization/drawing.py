@@ -1,4 +1,5 @@
-"""Pictures of panoptic, semantic and instance segmentation on detectron2's ``Visualizer``.
+"""Pictures of panoptic, semantic, instance and referring segmentation on detectron2's
+``Visualizer``.
 
 What this adds to its drawing: smooth contours with holes left open, instances of one class that
 differ in colour, the same colours in every run, and labels that sit inside their segments without
@@ -7,48 +8,69 @@ covering each other. H, W the image's size in pixels.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.data import Metadata
 from detectron2.structures import Instances
 from detectron2.utils.video_visualizer import VideoVisualizer, _DetectedInstance
-from detectron2.utils.visualizer import Visualizer
+from detectron2.utils.visualizer import VisImage, Visualizer
 from matplotlib.patches import PathPatch
 
 from .geometry import Rectangle, outline, widest_place
 from .segments import (
     Color,
     Segment,
+    absent_expressions,
     instance_categories,
     instance_labels,
     instance_segments,
     palette_color,
     panoptic_segments,
+    referring_segments,
     semantic_segments,
+    shorten,
 )
 
 _ALPHA = 0.5  # opacity of a segment
 _EDGE = (1.0, 1.0, 1.0, 0.85)
 _FONT_SHARE = 0.015  # of a large segment's label: points per pixel of the picture's mean side
 _SMALLEST_FONT = 9.0  # points, where the picture is small
+_LETTER, _LINE_SPACING = 0.62, 1.35  # width of a letter and distance of lines, in font heights
 _SMALLEST_LABELLED = 4e-4  # share of the image's area below which a segment goes without a label
+_NOTE_COLOR = (1.0, 1.0, 1.0)
 _FRAMES_REMEMBERED = 8  # how long an object out of sight keeps its colour
 
 
 class SegmentVisualizer(Visualizer):
     """detectron2's ``Visualizer`` with a method for segments."""
 
-    def draw_segments(self, segments: Sequence[Segment]) -> None:
-        """Paint the segments, the largest below, then their labels over all of them."""
+    def draw_segments(
+        self, segments: Sequence[Segment], notes: Sequence[str] | None = None
+    ) -> None:
+        """Paint the segments, the largest below, then their labels over all of them.
+
+        Args:
+            notes: lines for the lower left corner. Labels that find no place in their segment stand
+                there too, in its colour; without notes (None) they are left out.
+        """
         by_area = sorted(segments, key=lambda segment: int(segment.mask.sum()))
         for segment in reversed(by_area):
             self._paint(segment)
         # Small segments have little choice of place for their label; so they choose first.
-        taken: list[Rectangle] = []
+        lines = [(note, _NOTE_COLOR) for note in notes or ()]
+        taken = [self._corner(lines)] if lines else []
         for segment in by_area:
-            if segment.label and segment.mask.mean() >= _SMALLEST_LABELLED:
-                self._write_label(segment, taken)
+            is_large = segment.mask.mean() >= _SMALLEST_LABELLED
+            if segment.label and not (is_large and self._write_label(segment, taken)):
+                lines.append((segment.label, _legible(segment.color)))
+        if notes is not None:
+            self._write_notes(lines)
+
+    def draw_text(self, text: str, *args: Any, **kwargs: Any) -> VisImage:
+        """As the parent's; a pair of dollar signs is no formula."""
+        return super().draw_text(text.replace("$", r"\$"), *args, **kwargs)
 
     def _paint(self, segment: Segment) -> None:
         path = outline(segment.mask, max(2, round(self.output.scale)))
@@ -63,25 +85,45 @@ class SegmentVisualizer(Visualizer):
         )
         self.output.ax.add_patch(patch)
 
-    def _write_label(self, segment: Segment, taken: list[Rectangle]) -> None:
-        """Where the segment is widest and no label is yet; nowhere, if there is no such place."""
-        size = self._font_size(segment.mask)
-        # in pixels of the image: a point is 1/72 inch, a letter about 0.62 of its height wide
-        line = size * self.output.dpi / 72
-        width, height = 0.62 * line * len(segment.label) + 2, 1.35 * line
+    def _write_label(self, segment: Segment, taken: list[Rectangle]) -> bool:
+        """Where the segment is widest and no label is yet; False, if there is no such place."""
+        size = self._font_size(float(segment.mask.mean()))
+        line = self._line(size)
+        width, height = _LETTER * line * len(segment.label) + 2, _LINE_SPACING * line
         place = widest_place(segment.mask, width, height, taken)
         if place is None:
-            return
+            return False
         x, y = place
         taken.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
-        color = tuple(0.7 + 0.3 * channel for channel in segment.color)  # legible on black
+        color = _legible(segment.color)
         self.draw_text(segment.label, (x, y - 0.6 * line), color=color, font_size=size)
+        return True
 
-    def _font_size(self, mask: np.ndarray) -> float:
-        """Points at scale 1; more for a larger segment."""
-        side = np.sqrt(mask.size) * self.output.scale
-        growth = np.clip(0.5 + 2 * np.sqrt(mask.mean()), 0.6, 1.0)
+    def _write_notes(self, lines: Sequence[tuple[str, Color]]) -> None:
+        """Each in a line of its own, the last at the bottom."""
+        size = self._font_size(0.0)
+        line = self._line(size)
+        top = self.output.height - _LINE_SPACING * line * len(lines)
+        for number, (text, color) in enumerate(lines):
+            place = (0.5 * line, top + (_LINE_SPACING * number - 0.1) * line)
+            self.draw_text(text, place, color=color, font_size=size, horizontal_alignment="left")
+
+    def _corner(self, lines: Sequence[tuple[str, Color]]) -> Rectangle:
+        """What the notes cover."""
+        line = self._line(self._font_size(0.0))
+        width = line * (_LETTER * max(len(text) for text, _ in lines) + 1)
+        height = self.output.height
+        return 0.0, height - _LINE_SPACING * line * len(lines) - 0.5 * line, width, float(height)
+
+    def _font_size(self, share: float) -> float:
+        """Points at scale 1; more for a segment with a larger share of the picture."""
+        side = np.sqrt(self.output.width * self.output.height) * self.output.scale
+        growth = np.clip(0.5 + 2 * np.sqrt(share), 0.6, 1.0)
         return max(_FONT_SHARE * side * growth, _SMALLEST_FONT) / self.output.scale
+
+    def _line(self, font_size: float) -> float:
+        """Height of a line in pixels of the image; a point is 1/72 inch."""
+        return font_size * self.output.dpi / 72
 
 
 class ColorTracker(VideoVisualizer):
@@ -120,7 +162,8 @@ def draw_prediction(
     Args:
         image: (H, W, 3) uint8 RGB.
         prediction: on the CPU, with one of the keys "panoptic_seg" (ids, segments_info), "sem_seg"
-            ((H, W) classes, negative for none) and "instances" (with masks, or else with boxes).
+            ((H, W) classes, negative for none), "instances" (with masks, or else with boxes) and
+            "referring" (see ``referring_segments``; what is not found is listed in a corner).
         metadata: names and colours of the classes.
         scale: of the picture to the image.
         tracker: that of the video, for one of its frames; None for a single picture.
@@ -139,14 +182,24 @@ def draw_prediction(
             assigned_colors=tracker.box_colors(instances) if tracker else colors,
         )
         return visualizer.output.get_image()
+    notes = None
     if instances is not None:
         segments = instance_segments(instances, metadata)
+    elif "referring" in prediction:
+        segments = referring_segments(prediction["referring"])
+        notes = [f"{shorten(text)}: not found" for text in absent_expressions(prediction)]
     elif "panoptic_seg" in prediction:
         segments = panoptic_segments(*prediction["panoptic_seg"], metadata)
     else:
         segments = semantic_segments(prediction["sem_seg"], metadata)
-    visualizer.draw_segments(tracker.recolor(segments) if tracker else segments)
+    visualizer.draw_segments(tracker.recolor(segments) if tracker else segments, notes)
     return visualizer.output.get_image()
+
+
+def _legible(color: Color) -> Color:
+    """On black."""
+    red, green, blue = (0.7 + 0.3 * channel for channel in color)
+    return red, green, blue
 
 
 def _rle(mask: np.ndarray) -> dict:

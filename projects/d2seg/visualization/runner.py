@@ -19,6 +19,7 @@ from .media import (
     read_picture,
     write_picture,
 )
+from .segments import absent_expressions
 
 # Smaller pictures are enlarged, so that labels are legible and contours fine; videos are not.
 _PICTURE_SIDE, _MAX_SCALE = 1024, 4
@@ -79,12 +80,15 @@ class Runner:
     def _run_picture(self, path: Path, output: Path | None) -> None:
         image = read_picture(path)
         scale = min(max(1.0, _PICTURE_SIDE / max(image.shape[:2])), _MAX_SCALE)
-        picture = draw_prediction(image, self._predict(image), self._metadata, scale=scale)
+        prediction = self._predict(image)
+        picture = draw_prediction(image, prediction, self._metadata, scale=scale)
         if output is not None:
             write_picture(output, picture)
         if self._window is not None:
             self._is_stopped = self._window.show(picture, wait_ms=0)
         self.num_drawn += 1
+        for expression in absent_expressions(prediction):
+            tqdm.write(f'{path}: nothing found for "{expression}"', file=sys.stderr)
 
     def _run_video(self, source: Path | int, output: Path | None) -> None:
         reader = VideoReader(source)
@@ -112,5 +116,13 @@ class Runner:
 
     def _draw_frames(self, reader: VideoReader, name: str) -> Iterator[np.ndarray]:
         tracker = ColorTracker(self._metadata)
+        never_found: list[str] | None = None
         for image in tqdm(reader, name, reader.num_frames or None, leave=False, unit="frame"):
-            yield draw_prediction(image, self._predict(image), self._metadata, tracker=tracker)
+            prediction = self._predict(image)
+            absent = absent_expressions(prediction)
+            if never_found is None:
+                never_found = absent
+            never_found = [expression for expression in never_found if expression in absent]
+            yield draw_prediction(image, prediction, self._metadata, tracker=tracker)
+        for expression in never_found or ():
+            tqdm.write(f'{name}: nothing found for "{expression}" in any frame', file=sys.stderr)

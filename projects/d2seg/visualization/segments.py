@@ -15,6 +15,7 @@ from detectron2.structures import Instances
 from detectron2.utils.colormap import colormap
 
 Color = tuple[float, float, float]
+_LONGEST_EXPRESSION = 32  # letters of one in a label
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,46 @@ def instance_segments(instances: Instances, metadata: Metadata) -> list[Segment]
         )
         for rank, i in enumerate(order)
     ]
+
+
+def referring_segments(found: Instances) -> list[Segment]:
+    """What the expressions mean, without those for which nothing is found.
+
+    An expression has the colour and ``category_id`` of its place among them, the same in every
+    frame of a video, and so needs no tracking: the segments are no things.
+
+    Args:
+        found: on the CPU, with ``pred_masks`` (E, H, W), ``scores`` (E,) and ``expressions``, E
+            strings.
+    """
+    return [
+        Segment(mask.numpy(), palette_color(i), _label(shorten(text), score), i, is_thing=False)
+        for i, (mask, text, score) in enumerate(
+            zip(found.pred_masks, found.expressions, found.scores.tolist(), strict=True)
+        )
+        if mask.any()
+    ]
+
+
+def absent_expressions(prediction: dict) -> list[str]:
+    """The expressions for which nothing is found; none for the outputs of other tasks."""
+    if "referring" not in prediction:
+        return []
+    found = prediction["referring"]
+    return [
+        text
+        for text, mask in zip(found.expressions, found.pred_masks, strict=True)
+        if not mask.any()
+    ]
+
+
+def shorten(text: str, limit: int = _LONGEST_EXPRESSION) -> str:
+    """``text`` on one line, cut after a whole word where it is longer than ``limit``."""
+    text = " ".join(text.split())
+    if len(text) <= limit:
+        return text
+    words = text[:limit].rsplit(" ", 1)[0]
+    return words[: limit - 1].rstrip(" ,;:.") + "…"
 
 
 def instance_labels(instances: Instances, metadata: Metadata) -> list[str]:
