@@ -12,6 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from .compatibility import LoadResult, check
 from .conversion import place_backbone, to_d2seg
 from .files import TEMPORARY, CheckpointFileError, find_file, read_checkpoint, write_atomically
+from .naming import StateDict
 from .positions import fit_positions, position_grids
 
 
@@ -144,8 +145,17 @@ class Checkpointer(DetectionCheckpointer):
         if not checkpoint.get("matching_heuristics") and (layout is None or layout.backbone_only):
             names = self.model.state_dict().keys()
             checkpoint["model"] = place_backbone(checkpoint["model"], original, names)
+        self._fit_modules(checkpoint["model"])
         fit_positions(checkpoint["model"], self.model.state_dict(), position_grids(self.model))
         return checkpoint
+
+    def _fit_modules(self, state: StateDict) -> None:
+        """Modules whose shapes depend on the checkpoint, as a table of its words, say so by a
+        method ``fit_to_checkpoint(state, prefix)``, which changes the module or the state."""
+        for name, module in self.model.named_modules():
+            fit = getattr(module, "fit_to_checkpoint", None)
+            if fit is not None:
+                fit(state, f"{name}." if name else "")
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         incompatible = super()._load_model(checkpoint)

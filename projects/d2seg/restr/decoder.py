@@ -4,6 +4,7 @@ B images, E expressions, C channels, (h, w) the patch grid, L doublings of the r
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +28,11 @@ class MaskDecoder(nn.Module):
         """
         super().__init__()
         self.dim = dim
-        dims = [2 * dim, *hidden_dims]
         self.layers = nn.ModuleList(
             nn.Conv2d(before, after, 1, bias=False)
-            for before, after in zip(dims[:-1], dims[1:], strict=True)
+            for before, after in pairwise([2 * dim, *hidden_dims])
         )
-        self.predictor = nn.Conv2d(dims[-1], 1, 1, bias=False)
+        self.predictor = nn.Conv2d(hidden_dims[-1], 1, 1, bias=False)
 
     def forward(self, patches: Tensor, masked: Tensor, image_of: Tensor) -> Tensor:
         """

@@ -46,7 +46,7 @@ class FusionEncoder(nn.Module):
         self.proj_classifier = nn.Linear(dim, dim, bias=False)
 
     def project_vision(self, patches: Tensor) -> Tensor:
-        """Patches (B, N, C) of the visual encoder to those that meet the language; once an image."""
+        """Patches (B, N, C) of the visual encoder to those that meet the language."""
         return self.proj_vision(self._unit(patches))
 
     def forward(

@@ -131,6 +131,14 @@ class ReSTR(nn.Module):
             return self._losses(batched_inputs)
         return [{"referring": self._result(example)} for example in batched_inputs]
 
+    def check_expressions(self, expressions: Sequence[str]) -> None:
+        """See that each has a word that the vocabulary knows.
+
+        Raises:
+            ValueError: one has none, or there is no vocabulary.
+        """
+        self.text_encoder.tokenize(expressions, allow_unknown=False)
+
     def encode_images(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to normed patches (B, C, h, w)."""
         features = self.backbone(images)[self.in_feature]
@@ -163,7 +171,7 @@ class ReSTR(nn.Module):
         mask_logits = self.decoder(patches.mT.unflatten(2, grid), masked, image_of)
         return mask_logits, patch_logits.unflatten(1, grid)
 
-    def _normalise(self, image: Tensor) -> Tensor:
+    def normalise(self, image: Tensor) -> Tensor:
         return (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
 
     def _losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
@@ -173,7 +181,7 @@ class ReSTR(nn.Module):
                 f"{_name(batched_inputs[0])}: no training sample of the batch has an expression"
             )
         images = ImageList.from_tensors(
-            [self._normalise(example["image"]) for example in batched_inputs],
+            [self.normalise(example["image"]) for example in batched_inputs],
             self.backbone.size_divisibility,
         ).tensor
         masks = _padded_masks(batched_inputs, images.shape[-2:]).to(self.device)
@@ -188,11 +196,10 @@ class ReSTR(nn.Module):
         height, width = example["image"].shape[-2:]
         size = (example.get("height", height), example.get("width", width))
         sentences = _sentences(example)
-        for entry in example.get("expressions", ()):
-            if isinstance(entry, str):  # typed by a user, not part of a data set
-                self.text_encoder.tokenize([entry], allow_unknown=False)
+        # strings are typed by a user; what a data set says in unknown words only is scored as it is
+        self.check_expressions([e for e in example.get("expressions", ()) if isinstance(e, str)])
         images = ImageList.from_tensors(
-            [self._normalise(example["image"])], self.backbone.size_divisibility
+            [self.normalise(example["image"])], self.backbone.size_divisibility
         ).tensor
         features = self.encode_images(images)
         masks, scores = [], []
