@@ -100,7 +100,7 @@ def golden_case(repo_dir: Path, config: str, case: str) -> GoldenCase:
     outputs = np.load(repo_dir / "tests" / "golden" / "outputs" / f"{case}.npz")
     meta = json.loads(str(outputs["meta"]))
     size = tuple(meta["size"])
-    image = read_picture(case)
+    image = read_picture(f"{size[0]}x{size[1]}_seed{meta.get('seed', 0)}")
     with torch.no_grad():
         features = model.backbone(model._normalise(image)[None])
         model.transformer_decoder.training = True  # all layers' predictions, but no dropout

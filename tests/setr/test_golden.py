@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from d2seg.checkpoint.layouts import find_layout
 from d2seg.configuration import load_config
-from golden.seeded_weights import seeded_image, seeded_state_dict
+from golden.pictures import read_picture
+from golden.seeded_weights import seeded_state_dict
 
 pytestmark = pytest.mark.slow
 
@@ -107,9 +108,8 @@ def golden(request: pytest.FixtureRequest, repo_dir: Path) -> dict:
     head = request.param
     case = f"setr_{head}_ade20k_vit_large"
     outputs = np.load(repo_dir / "tests" / "golden" / "outputs" / f"{case}.npz")
-    meta = json.loads(str(outputs["meta"]))
     model = load_official(repo_dir, head)
-    images = model.normalise(seeded_image(*meta["size"], seed=meta["seed"]))[None]
+    images = model.normalise(read_picture("512x512_seed0"))[None]
     features: dict[str, Tensor] = {}
     watch(watched(model, head), features)
     actual = run(model, images)

@@ -5,7 +5,6 @@ the logits once more with a position embedding 200 times as large.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 
 from d2seg.checkpoint.layouts import find_layout
 from families.transunet_config import published_model
-from golden.seeded_weights import seeded_image, seeded_state_dict
+from golden.pictures import read_picture
+from golden.seeded_weights import seeded_state_dict
 
 CASE = "transunet_synapse_R50_ViT_B16"
 TOLERANCE = 5e-5  # of the logits, whose fp32 noise is 7e-6; see golden/README.md
@@ -28,14 +28,9 @@ def outputs(repo_dir: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def image() -> Iterator[Tensor]:
-    """(3, 224, 224): the first channel three times. The generator's interpolation rounds a few
-    pixels differently on one thread; the official outputs were made on several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    image = seeded_image(224, 224, 0)[:1].expand(3, -1, -1)
-    torch.set_num_threads(threads)
-    return image
+def image() -> Tensor:
+    """(3, 224, 224): the grey picture three times."""
+    return read_picture("224x224_seed0_grey")
 
 
 @pytest.fixture(scope="module")
