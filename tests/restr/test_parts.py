@@ -1,0 +1,50 @@
+"""Losses and decoder on cases worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from d2seg.restr.decoder import MaskDecoder
+from d2seg.restr.losses import ReferringLoss, dice_loss, patch_labels
+from d2seg.restr.text_encoder import sinusoidal_positions
+
+
+def test_patch_labels_are_positive_where_any_pixel_is() -> None:
+    masks = torch.zeros(1, 4, 4)
+    masks[0, 0, 3] = 1
+    assert patch_labels(masks, (2, 2)).tolist() == [[[0, 1], [0, 0]]]
+
+
+def test_losses_by_hand() -> None:
+    masks = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    mask_logits = torch.zeros(1, 2, 2)
+    patch_logits = torch.tensor([[[math.log(3)]]])  # a probability of 3/4, of a positive patch
+    loss = ReferringLoss(mask_weight=1.0, patch_weight=0.1, dice_weight=2.0)
+    losses = loss(mask_logits, patch_logits, masks)
+    assert losses["loss_mask"].item() == pytest.approx(math.log(2))
+    assert losses["loss_patch"].item() == pytest.approx(0.1 * math.log(4 / 3), rel=1e-6)
+    # 1 - (2 * 0.5 + 1) / (4 * 0.5 + 1 + 1)
+    assert losses["loss_dice"].item() == pytest.approx(2 * 0.5)
+    assert dice_loss(torch.full((1, 2, 2), -50.0), torch.zeros(1, 2, 2)).item() == pytest.approx(0)
+
+
+def test_the_decoder_equals_layers_applied_after_each_doubling() -> None:
+    """The plain form of the paper, with an image's patches repeated for its expressions."""
+    torch.manual_seed(0)
+    decoder = MaskDecoder(8, [8, 4])
+    patches, masked = torch.randn(2, 8, 3, 5), torch.randn(3, 8, 3, 5)
+    image_of = torch.tensor([0, 0, 1])
+    features = torch.cat([patches[image_of], masked], dim=1)
+    for layer in decoder.layers:
+        features = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
+        features = F.leaky_relu(layer(features), 0.01)
+    expected = decoder.predictor(features)[:, 0]
+    torch.testing.assert_close(decoder(patches, masked, image_of), expected)
+
+
+def test_positions_alternate_sine_and_cosine() -> None:
+    table = sinusoidal_positions(3, 4)
+    expected = [math.sin(2), math.cos(2), math.sin(0.02), math.cos(0.02)]
+    assert table[2].tolist() == pytest.approx(expected)
