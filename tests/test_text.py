@@ -34,6 +34,11 @@ def test_words_of_a_sentence(sentence: str, words: list[str]) -> None:
     assert words_of(sentence) == words
 
 
+def test_both_ways_of_splitting_agree() -> None:
+    sentence = "a_b 3rd,  ':) . x--y\t.. z."
+    assert words_of(sentence + " é")[:-1] == words_of(sentence + " e")[:-1]
+
+
 @pytest.mark.parametrize(("name", "size"), [("Gref", 12112), ("referit", 8803)])
 def test_published_vocabularies_hold_what_splitting_gives(
     name: str, size: int, shared_dir: Path

@@ -156,7 +156,17 @@ def name(tmp_path: Path) -> Iterator[str]:
     ("at_once", "times"), [(1, {7: 3, 8: 1}), (2, {7: 2, 8: 1}), (5, {7: 1, 8: 1})]
 )
 def test_an_image_is_repeated_by_its_expressions(name: str, at_once: int, times: dict) -> None:
-    assert Counter(entry["image_id"] for entry in expanded_dicts([name], at_once)) == times
+    dicts = expanded_dicts([name], at_once)
+    assert len(dicts) == sum(times.values())
+    assert Counter(entry["image_id"] for entry in dicts) == times
+
+
+def test_a_sampler_by_classes_is_refused(name: str) -> None:
+    cfg = cfg_of()
+    cfg.DATASETS.TRAIN = (name,)
+    cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
+    with pytest.raises(ValueError, match=r"SAMPLER_TRAIN RepeatFactor.* set it to TrainingSampler"):
+        build_train_loader(cfg)
 
 
 def test_loaders(name: str) -> None:

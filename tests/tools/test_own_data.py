@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from detectron2.data import DatasetCatalog
 
 from d2seg.configuration import load_config
 from d2seg.data.catalog import check_classes, check_files
+from d2seg.data.datasets import datasets_root
 from d2seg.data.datasets.registration import PATH_KEYS
 from d2seg.data.declaration import _KEYS, register_declarations
 from d2seg.data.referring.reading import ReferringSource
@@ -117,7 +119,8 @@ def test_every_referring_data_set_of_the_list_is_there(repo_dir):
     found = {
         name: loader.expressions
         for name, loader in DatasetCatalog.items()
-        if isinstance(loader, ReferringSource) and "/refer/" in loader.expressions
+        if isinstance(loader, ReferringSource)
+        and Path(loader.expressions).is_relative_to(datasets_root() / "refer")
     }
     assert listed.keys() == found.keys()
     assert all(found[name].endswith(f"/refer/{file}") for name, file in listed.items())

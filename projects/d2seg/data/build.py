@@ -34,11 +34,18 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
     where that is negative on a random seed.
 
     Raises:
-        ValueError: an unknown sampler; a number of images does not divide.
+        ValueError: an unknown sampler, or one that the mapper cannot have; a number of images does
+            not divide.
     """
     if cfg.DATALOADER.SAMPLER_TRAIN not in SAMPLERS:
         raise ValueError(
             f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}; it is one of {SAMPLERS}"
+        )
+    is_referring = cfg.INPUT.MAPPER == "referring"
+    if is_referring and cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        raise ValueError(
+            f"DATALOADER.SAMPLER_TRAIN {cfg.DATALOADER.SAMPLER_TRAIN} counts classes, which "
+            "INPUT.MAPPER referring does not have; set it to TrainingSampler"
         )
     dataset = _training_dicts(cfg)
     return TrainLoader(
@@ -47,7 +54,8 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         partial(_sampler, cfg, dataset),
         batch_size=images_per_process(cfg, comm.get_world_size()),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        # images of one size need no grouping
+        group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not is_referring,
         seed=choose_seed(cfg.SEED),
     )
 
@@ -87,7 +95,7 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
     detectron2's ``FILTER_EMPTY_ANNOTATIONS`` looks at ``annotations``, which the semantic and the
     panoptic mapper do not read.
     """
-    if cfg.INPUT.MAPPER == "referring":
+    if cfg.INPUT.MAPPER == "referring":  # no image without expressions
         return expanded_dicts(cfg.DATASETS.TRAIN, cfg.INPUT.EXPRESSIONS_PER_IMAGE)
     filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     keypoints, proposals = cfg.MODEL.KEYPOINT_ON, cfg.MODEL.LOAD_PROPOSALS

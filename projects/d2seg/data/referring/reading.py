@@ -183,10 +183,11 @@ class _Annotations:
             raise _Fault(
                 "expression without its annotation", f"annotation {number!r} is not in {self._file}"
             )
-        if annotation.get("image_id") != image_id:
+        own = annotation.get("image_id")
+        if not is_id(own) or own != image_id:
             raise _Fault(
                 "annotation of another image",
-                f"annotation {number!r} is of image {annotation.get('image_id')!r}, not of "
+                f"annotation {number!r} is of image {own if is_id(own) else '?'}, not of "
                 f"{image_id!r}",
             )
         try:

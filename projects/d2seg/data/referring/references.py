@@ -17,6 +17,7 @@ from ...checkpoint.plain_pickles import load_plain_pickle
 
 _PICKLES = (".p", ".pkl", ".pickle")
 _FORM = "{image_id, annotation_id, sentences}"
+_MAX_SHOWN = 20  # splits in a message
 Id = int | str
 
 
@@ -48,12 +49,13 @@ def read_references(file: str | Path, split: str) -> list[Reference]:
     if not content:
         raise ValueError(f"{file} is empty; expressions are a list of {_FORM}")
     if any("split" in entry for entry in content):
-        splits = [str(entry.get("split")) for entry in content]
-        known = dict.fromkeys(splits)
+        splits = [s if isinstance(s := entry.get("split"), str) else "" for entry in content]
         chosen = [_is_in(own, split) for own in splits]
         if not any(chosen):
+            known = [*filter(None, dict.fromkeys(splits))][:_MAX_SHOWN]
             raise ValueError(
-                f"{file} has no split {split!r}; it has {', '.join(known)}, see docs/datasets.md"
+                f"{file} has no split {split!r}; it has {', '.join(known) or 'none'}, see "
+                "docs/datasets.md"
             )
     else:
         chosen = [True] * len(content)

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog
+import numpy as np
+from detectron2.data import DatasetCatalog, DatasetFromList
+from torch.utils.data import Dataset
 
 from ...text import SPECIAL_WORDS, Vocabulary
 from ..catalog import metadata_of
@@ -14,7 +16,27 @@ from ..preparation import replacing
 logger = logging.getLogger(__name__)
 
 
-def expanded_dicts(names: Sequence[str], num_expressions: int) -> list[dict[str, Any]]:
+class RepeatedDicts(Dataset):
+    """Dataset dicts of which each is held once, serialised, and returned some times.
+
+    Copies of RefCOCO's would take a gigabyte.
+
+    Args:
+        times: how often each of ``dicts`` comes
+    """
+
+    def __init__(self, dicts: list[dict[str, Any]], times: Sequence[int]) -> None:
+        self._dicts = DatasetFromList(dicts, copy=False)
+        self._indices = np.repeat(np.arange(len(dicts)), times)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._dicts[int(self._indices[index])]
+
+
+def expanded_dicts(names: Sequence[str], num_expressions: int) -> RepeatedDicts:
     """Dicts of the data sets, each as often as its expressions make samples.
 
     An image with E expressions stands there ceil(E / ``num_expressions``) times, so that each
@@ -30,16 +52,15 @@ def expanded_dicts(names: Sequence[str], num_expressions: int) -> list[dict[str,
         logger.info(
             "Removed %d images without expressions; %d left.", num_empty, len(dicts) - num_empty
         )
-    expanded = [entry for entry, number in zip(dicts, times, strict=True) for _ in range(number)]
-    if not expanded:
+    if not any(times):
         raise ValueError(f"no image of {', '.join(names)} has an expression; check the data sets")
     logger.info(
         "%d expressions of %d images make %d samples an epoch.",
         sum(len(entry["expressions"]) for entry in dicts),
         len(dicts) - num_empty,
-        len(expanded),
+        sum(times),
     )
-    return expanded
+    return RepeatedDicts(dicts, times)
 
 
 def collect_vocabulary(dataset_names: Sequence[str]) -> Vocabulary:
