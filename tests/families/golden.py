@@ -1,7 +1,8 @@
 """What the official mask-classification models compute, next to our predictions.
 
 ``golden/keys`` lists names and shapes of the published checkpoints, ``golden/outputs`` what the
-official model gives in fp32 under weights drawn from the names (``golden/seeded_weights.py``).
+official model gives in fp32 under weights drawn from the names (``golden/seeded_weights.py``) for a
+picture of ``golden/images``.
 """
 
 import json

@@ -16,11 +16,13 @@ ONLY_KEYS = {
     "mask2former_coco_instance_R101": "mask2former/coco_instance_resnet101",
     "mask2former_coco_panoptic_swin_large": "mask2former/coco_panoptic_swin_large",
 }
-# Relative errors of norms. Measured: 7e-6, of the initial queries 5e-7; on a CPU without vector
-# instructions 2e-4 and 4e-6. Where a mask's logit is zero to rounding, the layers after may attend
-# to one cell more or less.
-TOLERANCES = {0: 3e-5, 8: 5e-4}
-LAST_TOLERANCE = 5e-4
+# Relative errors of norms. Measured, at worst of three instruction sets on one and two threads: of
+# the last layer 3.1e-6, of the initial queries 6e-7, of layer 8 9.4e-6, the means of its masks.
+TOLERANCES = {0: 3e-6, 8: 5e-5}
+LAST_TOLERANCE = 1e-5
+# What a mean loss may be off by beside the points' randomness; measured 2e-7, of class losses whose
+# matching no draw of points changes.
+LOSS_TOLERANCE = 1e-6
 
 
 @pytest.mark.parametrize("case", ONLY_KEYS)
@@ -57,8 +59,7 @@ def test_losses(golden: GoldenCase) -> None:
     spread = np.sqrt(1 / num_runs + 1 / golden.meta["loss_repeats"])
     for name, mean, std in zip(names, outputs["loss_mean"], outputs["loss_std"], strict=True):
         ours = np.mean([run[name] for run in runs])
-        # a class loss hardly depends on the points, but on the predictions, see TOLERANCES
-        assert abs(ours - mean) < 4 * std * spread + 3e-5 * abs(mean), name
+        assert abs(ours - mean) < 4 * std * spread + LOSS_TOLERANCE * abs(mean), name
 
 
 def test_matching(golden: GoldenCase) -> None:

@@ -14,7 +14,11 @@ from d2seg.configuration import load_config
 from golden.pictures import read_picture
 from golden.seeded_weights import seeded_state_dict
 
-TOLERANCE = 5e-5  # of values up to 3; measured 2e-6
+# Absolute, of values up to 4. Measured, at worst of three instruction sets on one and two threads:
+# logits 2.1e-6, statistics of features 8e-7; the loss 8e-8, relative.
+TOLERANCE = 1e-5
+FEATURE_TOLERANCE = 5e-6
+LOSS_TOLERANCE = 5e-7
 
 
 def build(repo_dir: Path, config: str) -> nn.Module:
@@ -82,7 +86,7 @@ def test_features_and_logits(golden: dict) -> None:
         }.items():
             expected = torch.from_numpy(outputs[f"feat_{name}_{statistic}"]).double()
             torch.testing.assert_close(
-                value, expected, atol=1e-5, rtol=0, msg=f"{name} {statistic}"
+                value, expected, atol=FEATURE_TOLERANCE, rtol=0, msg=f"{name} {statistic}"
             )
     expected = torch.from_numpy(outputs["head_logits"])
     torch.testing.assert_close(logits[:, ::4, ::4], expected, atol=TOLERANCE, rtol=0)
@@ -110,4 +114,4 @@ def test_loss(golden: dict) -> None:
     share = (labels != 255).double().mean().item()
     names = [name for name in official if "loss" in name]
     assert len(names) == 1
-    assert loss.item() * share == pytest.approx(official[names[0]], rel=1e-5)
+    assert loss.item() * share == pytest.approx(official[names[0]], rel=LOSS_TOLERANCE)

@@ -21,9 +21,10 @@ from golden.seeded_weights import seeded_state_dict
 
 pytestmark = pytest.mark.slow
 
-# What the official code itself moves by between one thread and several (golden meta); in double
-# precision it differs by 2e-6.
-TOLERANCE = 5e-4
+# Absolute, of logits up to 5 and features up to 16. Measured, at worst of three instruction sets on
+# one and two threads: 3.8e-6 and 1.9e-6.
+TOLERANCE = 2e-5
+FEATURE_TOLERANCE = 1e-5
 BLOCKS = (1, 6, 10, 12, 15, 18, 20, 24)
 
 
@@ -130,13 +131,13 @@ def golden(request: pytest.FixtureRequest, repo_dir: Path) -> dict:
     return {"outputs": outputs, "actual": actual | statistics | scaled}
 
 
-def check(golden: dict, names: list[str]) -> None:
+def check(golden: dict, names: list[str], tolerance: float) -> None:
     for name in names:
         torch.testing.assert_close(
             golden["actual"][name],
             torch.from_numpy(golden["outputs"][name]),
             rtol=0,
-            atol=TOLERANCE,
+            atol=tolerance,
             msg=lambda m, n=name: f"{n}: {m}",
         )
 
@@ -144,10 +145,10 @@ def check(golden: dict, names: list[str]) -> None:
 def test_logits_of_all_heads(golden: dict) -> None:
     names = [name for name in golden["outputs"].files if name.endswith("_logits")]
     assert len(names) == 7  # decoder and four auxiliary heads, and two with scaled positions
-    check(golden, names)
+    check(golden, names, TOLERANCE)
 
 
 def test_features_on_the_way(golden: dict) -> None:
     names = [name for name in golden["outputs"].files if name.startswith("feat_")]
     assert len(names) >= 34
-    check(golden, names)
+    check(golden, names, FEATURE_TOLERANCE)

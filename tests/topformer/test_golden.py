@@ -16,7 +16,9 @@ from d2seg.configuration import load_config
 from golden.pictures import read_picture
 from golden.seeded_weights import seeded_state_dict
 
-TOLERANCE = 5e-5  # logits are below 8
+# Absolute, of values up to 8. Measured: 7.2e-6, at worst of three instruction sets on one and two
+# threads.
+TOLERANCE = 3e-5
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "base"])

@@ -13,13 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from d2seg.checkpoint.layouts import find_layout
+from families.golden import relative_error
 from families.transunet_config import published_model
 from golden.pictures import read_picture
 from golden.seeded_weights import seeded_state_dict
 
 CASE = "transunet_synapse_R50_ViT_B16"
-TOLERANCE = 5e-5  # of the logits, whose fp32 noise is 7e-6; see golden/README.md
-FEATURE_TOLERANCE = 5e-4  # of features, which reach tens
+# Measured, at worst of three instruction sets on one and two threads: logits, up to 1.1, 6.6e-6;
+# features 1.3e-5, of norms, since they range from 0.4 to 15; losses 2.2e-7, relative. The official
+# code itself differs by 7e-6 in the logits between single and double precision.
+TOLERANCE = 2e-5
+FEATURE_TOLERANCE = 5e-5
+LOSS_TOLERANCE = 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +85,8 @@ def test_features(features: dict[str, Tensor], outputs: dict[str, np.ndarray]) -
         feature = features[name]
         statistics = {"mean": feature.mean(1), "rms": feature.square().mean(1).sqrt()}
         for kind, ours in statistics.items():
-            theirs = torch.from_numpy(outputs[f"feat_{name}_{kind}"])
-            torch.testing.assert_close(
-                ours, theirs, atol=FEATURE_TOLERANCE, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
-            )
+            error = relative_error(ours, outputs[f"feat_{name}_{kind}"])
+            assert error < FEATURE_TOLERANCE, f"{name} {kind}"
 
 
 def test_logits(features: dict[str, Tensor], outputs: dict[str, np.ndarray]) -> None:
@@ -111,9 +114,9 @@ def test_losses(
     expected = dict(zip(outputs["loss_names"].tolist(), outputs["loss"].tolist(), strict=True))
     logits = features["logits"].unflatten(1, (224, 224))[None]
     terms = model.loss(logits, torch.from_numpy(outputs["labels"])[None].long())
-    assert 2 * terms["ce"].item() == pytest.approx(expected["ce"], rel=1e-5)
-    assert 2 * terms["dice"].item() == pytest.approx(expected["dice"], rel=1e-5)
-    assert sum(terms.values()).item() == pytest.approx(expected["total"], rel=1e-5)
+    assert 2 * terms["ce"].item() == pytest.approx(expected["ce"], rel=LOSS_TOLERANCE)
+    assert 2 * terms["dice"].item() == pytest.approx(expected["dice"], rel=LOSS_TOLERANCE)
+    assert sum(terms.values()).item() == pytest.approx(expected["total"], rel=LOSS_TOLERANCE)
 
 
 def test_export_gives_back_the_official_names(
