@@ -67,7 +67,7 @@ def test_paths_are_relative_to_the_file_or_to_root(semantic, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"lables": 1}, "unknown key 'lables'; the nearest is 'label_suffix'|'classes'"),
+        ({"lable_suffix": 1}, "unknown key 'lable_suffix'; the nearest is 'label_suffix'"),
         ({"name": None}, "'name' is missing"),
         ({"splits": None}, "'splits' is missing"),
         ({"splits": ["train"]}, "'splits' has lines like"),

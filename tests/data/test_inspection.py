@@ -200,7 +200,7 @@ def test_annotations_that_the_reader_drops_and_images_listed_twice_are_found(tmp
     [
         ({0, 1, 2, 255}, 3, None),
         ({1, 2}, 3, None),
-        ({0, 255}, 2, "--map 255:1"),
+        ({0, 255}, 2, "declare values: {0: background, 255: object}"),
         ({1, 2, 3, 255}, 3, "--reduce-zero-label"),
         ({0, 1, 2, 3}, 3, "one more than there are classes"),
         ({255}, 3, "every pixel has the ignore label"),
@@ -218,3 +218,4 @@ def test_hints_on_label_conventions(values, num_classes, hint):
 def test_a_hint_on_another_ignore_label():
     (hint,) = value_hints(Counter({0: 1, 1: 1, 255: 1}), 2, 11)
     assert "set ignore_label to 255" in hint
+    assert "declare 'values'" in hint

@@ -1,11 +1,12 @@
-"""Evaluators: panoptic quality, semantic IoU, instance AP, Dice and HD95 of volumes, and the choice
-among them."""
+"""Evaluators: panoptic quality, semantic IoU, Dice of each image, instance AP, Dice and HD95 of
+volumes, and the choice among them."""
 
 from .boundary import BoundaryEvaluator
 from .build import build_evaluator
 from .instance import InstanceEvaluator
 from .panoptic_evaluation import PanopticEvaluator
 from .panoptic_quality import PanopticQuality
+from .per_image import PerImageEvaluator
 from .semantic import SemanticEvaluator
 from .volumes import VolumeEvaluator, num_unreadable
 
@@ -14,6 +15,7 @@ __all__ = [
     "InstanceEvaluator",
     "PanopticEvaluator",
     "PanopticQuality",
+    "PerImageEvaluator",
     "SemanticEvaluator",
     "VolumeEvaluator",
     "build_evaluator",

@@ -7,9 +7,11 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..label_values import LabelValues
 from . import categories as tables
 from .categories import Category
 from .loaders import load_instances, load_panoptic, load_semantic
+from .selection import SELECTION_KEYS, Selection
 
 # the paths of a split, by task, and where the metadata holds them
 PATH_KEYS = {
@@ -41,6 +43,8 @@ def register_dataset(
     label_suffix: str = "",
     image_suffix: str | None = None,
     prepare: str = "",
+    label_values: LabelValues | None = None,
+    selection: Selection | None = None,
 ) -> None:
     """Register the data set ``name``; files are only read when its dicts are asked for.
 
@@ -58,6 +62,9 @@ def register_dataset(
         label_suffix: what a label map's name has behind its image's, as in ``a_mask.png``
         image_suffix: extension of the images of a panoptic data set whose JSON does not name them
         prepare: the script that makes the files, for the message where they are missing
+        label_values: semantic only: what the values of a label map stand for; None: they are the
+            contiguous ids
+        selection: semantic only: the images of the split; None: all of the folder
 
     Raises:
         ValueError: an unknown task, a path that the task needs or does not know, a name that is
@@ -72,7 +79,13 @@ def register_dataset(
         )
     files = {key: str(path) for key, path in paths.items()}
     metadata = _METADATA[task](categories)
-    DatasetCatalog.register(name, _loader(task, files, metadata, label_suffix, image_suffix))
+    if task == "semantic":
+        folders = files["images"], files["labels"]
+        load = partial(load_semantic, *folders, label_suffix, label_values, selection)
+        metadata |= _semantic_entries(label_values, selection)
+    else:
+        load = _json_loader(task, files, metadata, image_suffix)
+    DatasetCatalog.register(name, load)
     metadata |= {PATH_KEYS[task][key]: path for key, path in files.items()}
     metadata |= _own_entries(task, ignore_label, label_suffix)
     if prepare:
@@ -94,7 +107,7 @@ def check_paths(name: str, task: str, paths: Mapping[str, Any]) -> None:
     for key in PATH_KEYS[task].keys() - _OPTIONAL.get(task, set()) - paths.keys():
         raise ValueError(f"data set {name!r}: task {task} needs the path of '{key}'")
     for key in paths.keys() - PATH_KEYS[task].keys():
-        known = ", ".join(PATH_KEYS[task])
+        known = ", ".join((*PATH_KEYS[task], *(SELECTION_KEYS if task == "semantic" else ())))
         raise ValueError(f"data set {name!r}: unknown path '{key}'; task {task} has {known}")
 
 
@@ -115,15 +128,23 @@ def _own_entries(task: str, ignore_label: int, label_suffix: str) -> dict[str, A
     }[task]
 
 
-def _loader(
-    task: str,
-    files: dict[str, str],
-    metadata: dict[str, Any],
-    label_suffix: str,
-    image_suffix: str | None,
+def _semantic_entries(
+    label_values: LabelValues | None, selection: Selection | None
+) -> dict[str, Any]:
+    """What the metadata say of the reading of label maps and of the choice of images, if at all."""
+    entries: dict[str, Any] = {}
+    if label_values is not None:
+        entries["label_values"] = label_values
+    if selection is not None:
+        entries["selection"] = selection
+        if selection.list_file is not None:
+            entries["list_file"] = str(selection.list_file)
+    return entries
+
+
+def _json_loader(
+    task: str, files: dict[str, str], metadata: dict[str, Any], image_suffix: str | None
 ) -> Callable[[], list[dict[str, Any]]]:
-    if task == "semantic":
-        return partial(load_semantic, files["images"], files["labels"], label_suffix)
     ids = {key: value for key, value in metadata.items() if key.endswith("_to_contiguous_id")}
     if task == "instance":
         return partial(load_instances, files["annotations"], files["images"], ids)
