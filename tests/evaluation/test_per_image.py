@@ -1,11 +1,13 @@
 """Dice, IoU, precision and recall over images, worked out by hand and against plain numpy."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
+from detectron2.utils import comm
 from PIL import Image
 
 from d2seg.configuration import load_config
@@ -167,10 +169,6 @@ def test_equal_to_the_definitions(tmp_path):
 
 
 def evaluate_share(folder: str, shares: list[list[int]]) -> dict | None:
-    from pathlib import Path
-
-    from detectron2.utils import comm
-
     labels, predictions = random_case(5)
     own = Path(folder, f"{comm.get_world_size()}_{comm.get_rank()}")
     own.mkdir()

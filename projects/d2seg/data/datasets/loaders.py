@@ -52,12 +52,19 @@ def pair_files(
     images = _by_stem(
         (file for file in _files(image_root, IMAGE_SUFFIXES) if file not in taken), image_root, ""
     )
-    chosen = sorted(images) if selection is None else selection.pick(images)
+    chosen = sorted(images) if selection is None else _pick(selection, images, image_root)
     alone = [images[stem] for stem in sorted(images.keys() & set(chosen) - labels.keys())]
     if alone and not lossy:
         _refuse_lossy(label_root, suffix, {s: images[s] for s in chosen if s not in labels})
     pairs = [(images[stem], labels[stem]) for stem in chosen if stem in labels]
     return pairs, alone, [labels[stem] for stem in sorted(labels.keys() - images.keys())]
+
+
+def _pick(selection: Selection, stems: Iterable[str], image_root: str | Path) -> list[str]:
+    try:
+        return selection.pick(stems)
+    except ValueError as error:
+        raise ValueError(f"{image_root}: {error}") from error
 
 
 def _split_suffix(label_suffix: str) -> tuple[str, tuple[str, ...]]:
