@@ -62,13 +62,12 @@ def register_dataset(
         label_suffix: what a label map's name has behind its image's, as in ``a_mask.png``
         image_suffix: extension of the images of a panoptic data set whose JSON does not name them
         prepare: the script that makes the files, for the message where they are missing
-        label_values: semantic only: what the values of a label map stand for; None: they are the
-            contiguous ids
-        selection: semantic only: the images of the split; None: all of the folder
+        label_values, selection: semantic only; None: a label map holds the contiguous ids, the
+            split has all images of the folder
 
     Raises:
-        ValueError: an unknown task, a path that the task needs or does not know, a name that is
-            taken, or an ignore label that is a class.
+        ValueError: an unknown task, a path or an argument that the task needs or does not know, a
+            name that is taken, or an ignore label that is a class.
     """
     check_paths(name, task, paths)
     check_name(name)
@@ -78,11 +77,10 @@ def register_dataset(
             f"{len(categories)} classes"
         )
     files = {key: str(path) for key, path in paths.items()}
-    metadata = _METADATA[task](categories)
+    metadata = _METADATA[task](categories) | _reading_entries(name, task, label_values, selection)
     if task == "semantic":
-        folders = files["images"], files["labels"]
-        load = partial(load_semantic, *folders, label_suffix, label_values, selection)
-        metadata |= _semantic_entries(label_values, selection)
+        how = label_suffix, label_values, selection
+        load = partial(load_semantic, files["images"], files["labels"], *how)
     else:
         load = _json_loader(task, files, metadata, image_suffix)
     DatasetCatalog.register(name, load)
@@ -128,11 +126,15 @@ def _own_entries(task: str, ignore_label: int, label_suffix: str) -> dict[str, A
     }[task]
 
 
-def _semantic_entries(
-    label_values: LabelValues | None, selection: Selection | None
+def _reading_entries(
+    name: str, task: str, label_values: LabelValues | None, selection: Selection | None
 ) -> dict[str, Any]:
     """What the metadata say of the reading of label maps and of the choice of images, if at all."""
     entries: dict[str, Any] = {}
+    if task != "semantic" and (label_values is not None or selection is not None):
+        raise ValueError(
+            f"data set {name!r}: label_values and selection are for task semantic, not {task}"
+        )
     if label_values is not None:
         entries["label_values"] = label_values
     if selection is not None:
