@@ -62,8 +62,7 @@ def register_dataset(
         label_suffix: what a label map's name has behind its image's, as in ``a_mask.png``
         image_suffix: extension of the images of a panoptic data set whose JSON does not name them
         prepare: the script that makes the files, for the message where they are missing
-        label_values, selection: semantic only; None: a label map holds the contiguous ids, the
-            split has all images of the folder
+        label_values, selection: semantic only; None: labels are contiguous ids, and all images
 
     Raises:
         ValueError: an unknown task, a path or an argument that the task needs or does not know, a
@@ -71,16 +70,12 @@ def register_dataset(
     """
     check_paths(name, task, paths)
     check_name(name)
-    if 0 <= ignore_label < len(categories):
-        raise ValueError(
-            f"data set {name!r}: the ignore label {ignore_label} is one of its "
-            f"{len(categories)} classes"
-        )
+    _check_ignore_label(name, ignore_label, len(categories))
     files = {key: str(path) for key, path in paths.items()}
     metadata = _METADATA[task](categories) | _reading_entries(name, task, label_values, selection)
     if task == "semantic":
-        how = label_suffix, label_values, selection
-        load = partial(load_semantic, files["images"], files["labels"], *how)
+        load = partial(load_semantic, files["images"], files["labels"], label_suffix)
+        load = partial(load, label_values=label_values, selection=selection)
     else:
         load = _json_loader(task, files, metadata, image_suffix)
     DatasetCatalog.register(name, load)
@@ -89,6 +84,14 @@ def register_dataset(
     if prepare:
         metadata["prepare"] = prepare
     MetadataCatalog.get(name).set(**metadata)
+
+
+def _check_ignore_label(name: str, ignore_label: int, num_classes: int) -> None:
+    if 0 <= ignore_label < num_classes:
+        raise ValueError(
+            f"data set {name!r}: the ignore label {ignore_label} is one of its "
+            f"{num_classes} classes"
+        )
 
 
 def check_name(name: str) -> None:
