@@ -94,7 +94,7 @@ def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
         entry.pop("sem_seg_file_name", None)
         visualizer.draw_dataset_dict(entry)
     elif "sem_seg_file_name" in entry:
-        labels = read_labels(entry["sem_seg_file_name"])
+        labels = read_labels(entry["sem_seg_file_name"], entry.get("label_values"))
         visualizer.draw_sem_seg(labels.astype(np.int64), area_threshold=0, alpha=0.6)
     return visualizer.output.get_image()
 

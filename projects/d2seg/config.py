@@ -47,9 +47,11 @@ def _add_input_config(cfg: CN) -> None:
     # "detectron2" (its DatasetMapper), "semantic", "instance", "panoptic", "slice" (of medical
     # volumes), or "referring"
     cfg.INPUT.MAPPER = "detectron2"
-    # "resize_crop" (short edge, then crop), "lsj" (large-scale jitter) or
-    # "detr" (resize, or resize-crop-resize, at even odds)
+    # "resize_crop" (short edge, then crop), "lsj" (large-scale jitter),
+    # "detr" (resize, or resize-crop-resize, at even odds) or "fixed_size"
     cfg.INPUT.AUGMENTATION = "resize_crop"
+    # (height, width) that "fixed_size" resizes to in training and at test time, whatever the aspect
+    cfg.INPUT.FIXED_SIZE = (512, 512)
     # photometric distortion of SSD (Liu et al. 2016, section 2.2)
     cfg.INPUT.COLOR_AUG_SSD = False
     # (height, width) that the training mapper pads to, right and bottom; empty: no padding there
@@ -97,6 +99,8 @@ def _add_test_config(cfg: CN) -> None:
     # the semantic evaluator also scores the pixels that are at most so many pixels from a border
     # between two classes; 0: off
     cfg.TEST.BOUNDARY_WIDTH = 0
+    # the semantic evaluator also gives Dice, IoU, precision and recall as means over images
+    cfg.TEST.PER_IMAGE_METRICS = False
     # "fp32", "bf16" or "fp16": of the weights in --eval-only and in the demo
     cfg.TEST.DTYPE = "fp32"
     # e.g. "panoptic_seg/PQ": keeps model_best.pth and serves early stopping; empty: off

@@ -264,3 +264,19 @@ def test_unknown_augmentation(cfg):
     cfg.INPUT.AUGMENTATION = "mosaic"
     with pytest.raises(ValueError, match="'mosaic'; it must be one of resize_crop, lsj, detr"):
         build_augmentations(cfg, True)
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_a_fixed_size_leaves_the_aspect(cfg, is_train):
+    cfg.INPUT.AUGMENTATION, cfg.INPUT.FIXED_SIZE = "fixed_size", (16, 24)
+    augmented = T.AugInput(np.zeros((50, 30, 3), np.uint8), sem_seg=np.zeros((50, 30), np.uint8))
+    T.AugmentationList(build_augmentations(cfg, is_train))(augmented)
+    assert augmented.image.shape == (16, 24, 3)
+    assert augmented.sem_seg.shape == (16, 24)
+
+
+@pytest.mark.parametrize("size", [(16,), (0, 16), (1.5, 16)])
+def test_a_fixed_size_that_is_none(cfg, size):
+    cfg.INPUT.AUGMENTATION, cfg.INPUT.FIXED_SIZE = "fixed_size", size
+    with pytest.raises(ValueError, match=r"INPUT\.FIXED_SIZE is .*; it is \(height, width\)"):
+        build_augmentations(cfg, True)

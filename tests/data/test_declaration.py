@@ -67,7 +67,7 @@ def test_paths_are_relative_to_the_file_or_to_root(semantic, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"lables": 1}, "unknown key 'lables'; the nearest is 'label_suffix'|'classes'"),
+        ({"lable_suffix": 1}, "unknown key 'lable_suffix'; the nearest is 'label_suffix'"),
         ({"name": None}, "'name' is missing"),
         ({"splits": None}, "'splits' is missing"),
         ({"splits": ["train"]}, "'splits' has lines like"),
@@ -77,12 +77,20 @@ def test_paths_are_relative_to_the_file_or_to_root(semantic, tmp_path, monkeypat
         ({"classes": ["a", "a"]}, "'a' is listed twice"),
         ({"colors": [[1, 2, 3]]}, "'colors' has one"),
         ({"colors": [1, 2, 3]}, "'colors' has one"),
+        ({"values": {"0": "floor", "255": "door"}}, "'values' maps 255 to 'door'"),
+        ({"values": ["floor"]}, "'values' has the form"),
+        ({"nearest_value": True}, "nearest_value needs 'values'"),
+        ({"values": {"0": "floor"}, "nearest_value": 1}, "nearest_value is 1; it is true or false"),
+        (
+            {"splits": {"train": {"images": "i", "labels": "l", "part": [1, 0]}}},
+            r"'part' is \[1, 0\]",
+        ),
         ({"ignore_label": 1}, "ignore_label is 1; it is a number that is none of the 3"),
         ({"ignore_label": "none"}, "ignore_label is 'none'"),
         ({"splits": {"train": {"images": "images/train"}}}, "needs the path of 'labels'"),
         (
             {"splits": {"train": {"images": "images/train", "labels": "labels", "mask": "x"}}},
-            "unknown path 'mask'",
+            "unknown path 'mask'; task semantic has images, labels, list, names, part",
         ),
     ],
 )
@@ -182,5 +190,14 @@ def test_json_files_without_usable_categories_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not a JSON file in COCO's format"):
         read_declaration(file)
     write_json(file, {**json.loads(file.read_text()), "classes": ["a"]})
-    with pytest.raises(ValueError, match="'classes' and 'colors' are for task semantic"):
+    with pytest.raises(ValueError, match="'classes' is for task semantic"):
+        read_declaration(file)
+    content = json.loads(file.read_text())
+    del content["classes"]
+    write_json(file, {**content, "values": {"0": "a"}})
+    with pytest.raises(ValueError, match=r"toy\.json: 'values' is for task semantic"):
+        read_declaration(file)
+    content["splits"]["val"]["list"] = "val.txt"
+    write_json(file, content)
+    with pytest.raises(ValueError, match="unknown path 'list'; task panoptic has"):
         read_declaration(file)

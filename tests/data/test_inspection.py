@@ -23,8 +23,9 @@ from PIL import Image
 
 from d2seg.data.datasets.categories import Category
 from d2seg.data.datasets.registration import register_dataset
-from d2seg.data.hints import value_hints
+from d2seg.data.hints import undeclared_hints, value_hints
 from d2seg.data.inspection import LabelSpace, inspect_dataset, inspect_entry
+from d2seg.data.label_values import parse_label_values
 
 SPACE = LabelSpace({"semantic": 3, "panoptic": 3, "instance": 2}, ignore_label=255)
 CATEGORIES = [
@@ -86,6 +87,39 @@ def test_problems_of_label_maps_are_found(semantic):
     assert wrong.file.endswith("000.png")
     assert wrong.detail == "value 8 in 5 pixels"
     assert by_kind["annotation and image differ in size"].detail.startswith(f"{H - 2}x{W}")
+
+
+def test_values_that_are_not_declared_are_found_and_explained(tmp_path):
+    values = {0: "table", 255: "floor", 7: "chair"}
+    for number in range(2):
+        write_image(tmp_path / f"images/{number}.jpg")
+        pixels = np.zeros((H, W), np.uint8)
+        pixels[:, 8:], pixels[0, 0] = 255, 7
+        write_png(tmp_path / f"labels/{number}.png", pixels)
+    pixels[3, :6] = [1, 2, 3, 4, 4, 200]
+    write_png(tmp_path / "labels/1.png", pixels)
+    names = ["table", "floor", "chair"]
+    name = unique_name()
+    folders = {"images": tmp_path / "images", "labels": tmp_path / "labels"}
+    label_values = parse_label_values(values, names, ignore_label=255)
+    register_dataset(name, "semantic", folders, CATEGORIES, label_values=label_values)
+    report = inspect_dataset(name)
+    assert kinds(report) == {"label value not declared": 5}
+    assert [p.detail for p in report.problems if "value 4" in p.detail] == ["value 4 in 2 pixels"]
+    assert all(p.file.endswith("1.png") for p in report.problems)
+    assert report.undeclared == {1: 1, 2: 1, 3: 1, 4: 2, 200: 1}
+    (hint,) = report.hints
+    assert "nearest_value: true" in hint
+    assert "'other' besides 0, 7, 255" in hint
+    assert report.counts["semantic"].pixels == {0: 2 * H * 8 - 2 - 6, 1: 2 * H * 8, 2: 2}
+
+
+def test_hints_on_values_that_are_not_declared():
+    values = parse_label_values({0: "a", 1: "b"}, ["a", "b"], ignore_label=9)
+    assert undeclared_hints(Counter(), values) == []
+    assert undeclared_hints(Counter({5: 1}), values) == []
+    (hint,) = undeclared_hints(Counter({255: 1}), values)
+    assert "set ignore_label to 255" in hint
 
 
 def test_size_of_the_entry_and_exif_turns_are_seen(tmp_path):
@@ -200,7 +234,7 @@ def test_annotations_that_the_reader_drops_and_images_listed_twice_are_found(tmp
     [
         ({0, 1, 2, 255}, 3, None),
         ({1, 2}, 3, None),
-        ({0, 255}, 2, "--map 255:1"),
+        ({0, 255}, 2, "declare values: {0: background, 255: object}"),
         ({1, 2, 3, 255}, 3, "--reduce-zero-label"),
         ({0, 1, 2, 3}, 3, "one more than there are classes"),
         ({255}, 3, "every pixel has the ignore label"),
@@ -218,3 +252,4 @@ def test_hints_on_label_conventions(values, num_classes, hint):
 def test_a_hint_on_another_ignore_label():
     (hint,) = value_hints(Counter({0: 1, 1: 1, 255: 1}), 2, 11)
     assert "set ignore_label to 255" in hint
+    assert "declare 'values'" in hint

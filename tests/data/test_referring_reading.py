@@ -352,7 +352,7 @@ def test_a_declaration_with_mistakes(tmp_path: Path) -> None:
         (
             {"train": {"images": "a", "annotations": "b", "expressions": "c"}},
             {"classes": ["a"]},
-            "own.json: 'classes' and 'colors' are for task semantic; task referring has none",
+            "own.json: 'classes' is for task semantic; task referring has none",
         ),
     ):
         content = {"name": "x", "task": "referring", "splits": splits, **more}

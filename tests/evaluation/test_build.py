@@ -221,7 +221,7 @@ def test_unknown_tasks_are_named(cfg, tasks):
 
 
 def test_unknown_data_set_is_named(cfg):
-    with pytest.raises(ValueError, match=r"'coco_2017_vall'; did you mean coco_2017_val\b"):
+    with pytest.raises(ValueError, match=r"'coco_2017_vall'; coco_2017 has the splits train, val,"):
         build_evaluator(cfg, "coco_2017_vall", None, ["instance"])
 
 

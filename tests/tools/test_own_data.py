@@ -20,6 +20,7 @@ from d2seg.configuration import load_config
 from d2seg.data.catalog import check_classes, check_files
 from d2seg.data.datasets import datasets_root
 from d2seg.data.datasets.registration import PATH_KEYS
+from d2seg.data.datasets.selection import SELECTION_KEYS
 from d2seg.data.declaration import _KEYS, register_declarations
 from d2seg.data.referring.reading import ReferringSource
 
@@ -36,8 +37,10 @@ def rooms(guide, repo_dir, tmp_path, monkeypatch):
         for number in numbers:
             write_image(tmp_path / f"rooms/images/{split}/{number:03d}.jpg")
             write_png(tmp_path / f"rooms/labels/{split}/{number:03d}.png", label_map())
-    declaration, config = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)[:2]
+    declaration, masks, *_ = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    config = next(b for b in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "_BASE_" in b)
     (tmp_path / "rooms.yaml").write_text(declaration)
+    (tmp_path / "polyps.yaml").write_text(masks)
     (tmp_path / "rooms_config.yaml").write_text(config)
     (tmp_path / "configs").symlink_to(repo_dir / "configs")
     monkeypatch.chdir(tmp_path)
@@ -71,6 +74,26 @@ def test_the_example_is_checked_drawn_and_fits_its_config(guide, rooms, load_too
         check_classes(cfg)
 
 
+def test_masks_of_0_and_255_are_checked_and_drawn(rooms, load_tool, capsys):
+    for number in range(10):
+        write_image(rooms / f"polyps/images/{number}.jpg")
+        mask = np.where(label_map() == 2, 255, 0).astype(np.uint8)
+        write_png(rooms / f"polyps/masks/{number}.png", mask)
+    assert load_tool("check_dataset").main(["polyps.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "polyps_train: 9 images" in out
+    assert "polyps_val: 1 images" in out
+    assert "polyp " in out
+    assert "hint" not in out
+    assert load_tool("visualize_data").main(["polyps.yaml", "--output", "pictures"]) == 0
+    assert len(list((rooms / "pictures").glob("polyps_*/*.png"))) == 10
+    mask[0, :2] = 9
+    write_png(rooms / "polyps/masks/9.png", mask)
+    assert load_tool("check_dataset").main(["polyps.yaml"]) == 1
+    assert "9.png: value 9 in 2 pixels" in capsys.readouterr().out
+    assert load_tool("visualize_data").main(["polyps.yaml", "--output", "pictures"]) == 1
+
+
 def test_the_conversions_run(guide, rooms, load_tool):
     declaration = rooms / "rooms.yaml"
     declaration.write_text(declaration.read_text() + "colors: [[0, 0, 1], [0, 0, 2], [0, 0, 3]]\n")
@@ -85,7 +108,7 @@ def test_the_conversions_run(guide, rooms, load_tool):
 
 
 def test_the_tables_name_every_key(guide):
-    for key in (*_KEYS, *(key for keys in PATH_KEYS.values() for key in keys)):
+    for key in (*_KEYS, *SELECTION_KEYS, *(key for keys in PATH_KEYS.values() for key in keys)):
         assert f"`{key}`" in guide, key
 
 
@@ -96,7 +119,7 @@ def test_every_data_set_and_script_of_the_list_is_there(repo_dir):
     for script in set(re.findall(r"`(prepare_\w+\.py)`", guide)):
         assert (repo_dir / "tools" / script).is_file()
     rows = re.findall(r"^\| `([^`]+)`[^|]*\| ([^|]+)\|[^|]*\| (\d*) ?\|", guide, re.MULTILINE)
-    assert len(rows) == 16
+    assert len(rows) == 21
     for pattern, classes, ignore_label in rows:
         for name in expand(pattern):
             metadata = metadata_of(name)

@@ -111,16 +111,18 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Return what ``INPUT`` asks for, in order; right and bottom padding, if any, comes last.
 
     In training: the geometry of ``INPUT.AUGMENTATION``, then colour, flip and padding. At test time
-    only the resizing to ``MIN_SIZE_TEST`` and ``MAX_SIZE_TEST``.
+    only the resizing to ``MIN_SIZE_TEST`` and ``MAX_SIZE_TEST``, or to ``FIXED_SIZE``.
 
     Raises:
-        ValueError: for an unknown ``INPUT.AUGMENTATION``.
+        ValueError: for an unknown ``INPUT.AUGMENTATION``, or a ``FIXED_SIZE`` that is none.
     """
     resize, *flip = utils.build_augmentation(cfg, is_train)
+    name, pad_size = cfg.INPUT.AUGMENTATION, cfg.INPUT.PAD_SIZE
+    if name == "fixed_size":
+        resize = _fixed_resize(cfg)
     if not is_train:
         return [resize]
-    name, pad_size = cfg.INPUT.AUGMENTATION, cfg.INPUT.PAD_SIZE
-    if name == "resize_crop":
+    if name in ("resize_crop", "fixed_size"):
         augmentations = [resize, *_crop(cfg)]
     elif name == "detr":
         augmentations = [*_detr_crop(cfg), resize]
@@ -134,7 +136,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         pad_size = pad_size or size
     else:
         raise ValueError(
-            f"INPUT.AUGMENTATION is {name!r}; it must be one of resize_crop, lsj, detr"
+            f"INPUT.AUGMENTATION is {name!r}; it must be one of resize_crop, lsj, detr, fixed_size"
         )
     if cfg.INPUT.COLOR_AUG_SSD:
         augmentations.append(SSDColorAugmentation(cfg.INPUT.FORMAT))
@@ -142,6 +144,13 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     if pad_size:
         augmentations.append(T.FixedSizeCrop(tuple(pad_size), pad_value=_PAD_VALUE))
     return augmentations
+
+
+def _fixed_resize(cfg: CfgNode) -> T.Augmentation:
+    size = tuple(cfg.INPUT.FIXED_SIZE)
+    if len(size) != 2 or not all(isinstance(edge, int) and edge > 0 for edge in size):
+        raise ValueError(f"INPUT.FIXED_SIZE is {size}; it is (height, width) in pixels")
+    return T.Resize(size)
 
 
 def _crop(cfg: CfgNode) -> list[T.Augmentation]:

@@ -117,11 +117,18 @@ def check_classes(cfg: CfgNode) -> None:
     Of DATASETS.TRAIN and TEST. Data sets whose metadata says nothing are left out, with a warning.
 
     Raises:
-        ValueError: they differ; the message has key, value, data set and remedy.
+        ValueError: they differ, or the mapper does not read a data set's label values; the message
+            has key, value, data set and remedy.
     """
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         metadata = metadata_of(name)
         kind = _known_kind(name, metadata)
+        has_values = metadata.get("label_values") is not None
+        if has_values and name in cfg.DATASETS.TRAIN and cfg.INPUT.MAPPER == "detectron2":
+            raise ValueError(
+                f"INPUT.MAPPER is 'detectron2', but data set {name!r} declares 'values', which "
+                "detectron2's mapper does not read; set INPUT.MAPPER semantic"
+            )
         if kind == "referring":  # has no classes
             continue
         if kind is None:

@@ -18,10 +18,24 @@ from detectron2.data import MetadataCatalog
 from .datasets.builtin import split_name
 from .datasets.categories import Category, distinct_colors
 from .datasets.registration import check_paths, register_dataset
+from .datasets.selection import SELECTION_KEYS, Selection, parse_selection
+from .label_values import OTHER, LabelValues, names_in, parse_label_values
 
 logger = logging.getLogger(__name__)
 
-_KEYS = ("name", "task", "classes", "colors", "ignore_label", "label_suffix", "root", "splits")
+_KEYS = (
+    "name",
+    "task",
+    "classes",
+    "colors",
+    "values",
+    "nearest_value",
+    "ignore_label",
+    "label_suffix",
+    "root",
+    "splits",
+)
+_SEMANTIC_KEYS = ("classes", "colors", "values", "nearest_value")
 _registered: dict[Path, "Declaration"] = {}
 
 
@@ -35,6 +49,8 @@ class Declaration:
     splits: Mapping[str, Mapping[str, Path]]
     ignore_label: int
     label_suffix: str
+    label_values: LabelValues | None
+    selections: Mapping[str, Selection]  # of the splits that do not take a whole folder
 
     @property
     def dataset_names(self) -> list[str]:
@@ -66,6 +82,8 @@ def register_declarations(files: Sequence[str | Path]) -> list[str]:
                 ignore_label=declaration.ignore_label,
                 label_suffix=declaration.label_suffix,
                 split=split,
+                label_values=declaration.label_values,
+                selection=declaration.selections.get(split),
             )
             MetadataCatalog.get(name).declared_in = str(path)
         _registered[path] = declaration
@@ -88,7 +106,7 @@ def read_declaration(file: str | Path) -> Declaration:
         if not content.get(key):
             raise ValueError(f"{file}: '{key}' is missing")
     name, task = str(content["name"]), content["task"]
-    splits = _splits(file, name, task, content)
+    splits, selections = _splits(file, name, task, content)
     if task == "semantic":
         categories = _declared_categories(file, content)
     else:
@@ -100,6 +118,8 @@ def read_declaration(file: str | Path) -> Declaration:
         splits,
         _ignore_label(file, content, len(categories)),
         str(content.get("label_suffix", "")),
+        _label_values(file, content, [category.name for category in categories]),
+        selections,
     )
 
 
@@ -126,6 +146,28 @@ def _ignore_label(file: str | Path, content: dict[str, Any], num_classes: int) -
     return ignore_label
 
 
+def _label_values(
+    file: str | Path, content: dict[str, Any], class_names: list[str]
+) -> LabelValues | None:
+    values, nearest = content.get("values"), content.get("nearest_value", False)
+    if values is None:
+        if nearest:
+            raise ValueError(f"{file}: nearest_value needs 'values', {{0: background, 255: polyp}}")
+        return None
+    # 'other' takes the ignore label, too, unless the file says that there is one
+    has_other = isinstance(values, dict) and OTHER in values
+    ignore_label = None if has_other else _ignore_label(file, content, len(class_names))
+    try:
+        return parse_label_values(
+            values,
+            class_names,
+            nearest=nearest,
+            ignore_label=content.get("ignore_label", ignore_label),
+        )
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
 def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"there is no declaration {file} of a data set")
@@ -143,19 +185,24 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _splits(
     file: str | Path, name: str, task: str, content: dict[str, Any]
-) -> dict[str, dict[str, Path]]:
+) -> tuple[dict[str, dict[str, Path]], dict[str, Selection]]:
     splits = content["splits"]
     if not isinstance(splits, dict) or not all(isinstance(s, dict) for s in splits.values()):
         raise ValueError(f"{file}: 'splits' has lines like 'train: {{images: ..., labels: ...}}'")
     root = Path(file).resolve().parent / _expand(content.get("root", "."))
     found: dict[str, dict[str, Path]] = {}
-    for split, paths in splits.items():
+    selections: dict[str, Selection] = {}
+    selecting = set(SELECTION_KEYS) if task == "semantic" else set()
+    for split, keys in splits.items():
+        paths = {key: path for key, path in keys.items() if key not in selecting}
         try:
             check_paths(split_name(name, str(split)), task, paths)
+            if selecting & keys.keys():
+                selections[str(split)] = parse_selection(keys, root)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         found[str(split)] = {key: root / _expand(path) for key, path in paths.items()}
-    return found
+    return found, selections
 
 
 def _expand(path: Any) -> str:
@@ -163,7 +210,7 @@ def _expand(path: Any) -> str:
 
 
 def _declared_categories(file: str | Path, content: dict[str, Any]) -> tuple[Category, ...]:
-    classes = content.get("classes")
+    classes = content.get("classes") or names_in(content.get("values"))
     if not isinstance(classes, list) or not classes:
         raise ValueError(
             f"{file}: 'classes' is the list of class names; the first is label value 0"
@@ -191,11 +238,10 @@ def _json_categories(
     file: str | Path, task: str, content: dict[str, Any], splits: dict[str, dict[str, Path]]
 ) -> tuple[Category, ...]:
     """The categories that all splits' annotation files agree on, in the order of their ids."""
-    if content.get("classes") or content.get("colors"):
+    wrong = [key for key in _SEMANTIC_KEYS if content.get(key)]
+    if wrong:
         place = "has none" if task == "referring" else "has those of its annotation files"
-        raise ValueError(
-            f"{file}: 'classes' and 'colors' are for task semantic; task {task} {place}"
-        )
+        raise ValueError(f"{file}: '{wrong[0]}' is for task semantic; task {task} {place}")
     if task == "referring":
         return ()
     first, expected = "", None

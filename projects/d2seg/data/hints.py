@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from .label_values import LabelValues
+
 
 def value_hints(values: Counter, num_classes: int, ignore_label: int) -> list[str]:
     """Sentences on what the values look like, where they do not look like class ids.
@@ -17,7 +19,7 @@ def value_hints(values: Counter, num_classes: int, ignore_label: int) -> list[st
     if set(values) == {0, 255} and ignore_label == 255 and num_classes > 1:
         hints.append(
             "the values are 0 and 255, and 255 is the ignore label: if 255 marks an object, "
-            "convert with tools/prepare_own_labels.py --map 255:1"
+            "declare values: {0: background, 255: object} with the names of your classes"
         )
     elif wrong == {num_classes} and 0 not in present:
         hints.append(
@@ -33,16 +35,38 @@ def value_hints(values: Counter, num_classes: int, ignore_label: int) -> list[st
     elif wrong == {255}:
         hints.append(
             f"255 is among the values and {ignore_label} is the ignore label: if 255 means "
-            "unlabelled, set ignore_label to 255"
+            "unlabelled, set ignore_label to 255; if it marks an object, declare 'values'"
         )
     elif len(wrong) > 3 and len(values) <= 2 * num_classes:
         hints.append(
             f"{len(values)} values up to {max(values)} for {num_classes} classes: the label maps "
-            "may hold grey levels of a drawing; convert with tools/prepare_own_labels.py --map"
+            "may hold grey levels of a drawing; declare with 'values' what each stands for"
         )
     elif len(wrong) > 3:
         hints.append(
             f"{len(values)} different values for {num_classes} classes: the label maps may have "
-            "been resized with interpolation or saved as JPEG on the way"
+            "been resized with interpolation or saved as JPEG on the way: declare 'values' with "
+            "nearest_value: true"
         )
     return hints
+
+
+def undeclared_hints(undeclared: Counter, label_values: LabelValues) -> list[str]:
+    """As :func:`value_hints`, where a data set declares what its values stand for.
+
+    Args:
+        undeclared: pixels of each value that is not declared, over all label maps
+    """
+    if not undeclared:
+        return []
+    if set(undeclared) == {255}:
+        return [
+            "255 is not among the declared values: if it means unlabelled, set ignore_label to 255"
+        ]
+    if len(undeclared) > 3:
+        return [
+            f"{len(undeclared)} values that are not declared: if the label maps were saved as JPEG "
+            "or resized with interpolation, set nearest_value: true; if they number objects, "
+            f"declare 'other' besides {', '.join(str(value) for value in label_values.classes)}"
+        ]
+    return []

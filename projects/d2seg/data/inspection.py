@@ -22,9 +22,10 @@ from PIL import Image
 
 from .catalog import kind_of, metadata_of, num_classes_of
 from .datasets.loaders import pair_files
-from .hints import value_hints
+from .hints import undeclared_hints, value_hints
 from .label_counts import count_labels, value_counts
-from .label_maps import read_id_map, read_labels
+from .label_maps import read_id_map, read_values
+from .label_values import LabelValues
 from .medical.files import is_array_file
 from .medical.inspection import inspect_slice
 from .referring.inspection import inspect_expressions, summarize
@@ -78,7 +79,9 @@ def inspect_dataset(
     _check_files_left_out(entries, metadata, report)
     if kind_of(metadata) == "referring":
         summarize(entries, report)
-    if "semantic" in report.counts:
+    if metadata.get("label_values") is not None:
+        report.hints += undeclared_hints(report.undeclared, metadata.label_values)
+    elif "semantic" in report.counts:
         report.hints += value_hints(
             report.values, space.num_classes["semantic"], space.ignore_label
         )
@@ -100,7 +103,8 @@ def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
     report = Report(num_images=1)
     size = _image_size(entry, report)
     if "sem_seg_file_name" in entry and "semantic" in space.num_classes:
-        _inspect_labels(entry["sem_seg_file_name"], size, space, report)
+        values = entry.get("label_values")
+        _inspect_labels(entry["sem_seg_file_name"], values, size, space, report)
     if "pan_seg_file_name" in entry and "panoptic" in space.num_classes:
         _inspect_panoptic(entry, size, space.num_classes["panoptic"], report)
     if "annotations" in entry and "instance" in space.num_classes:
@@ -141,14 +145,25 @@ def _check_size(
 
 
 def _inspect_labels(
-    file: str, size: tuple[int, int] | None, space: LabelSpace, report: Report
+    file: str,
+    label_values: LabelValues | None,
+    size: tuple[int, int] | None,
+    space: LabelSpace,
+    report: Report,
 ) -> None:
     try:
-        labels = read_labels(file)
+        labels = read_values(file, label_values)
     except ValueError as error:
         report.problem("unreadable label map", file, str(error))
         return
     _check_size(labels.shape, size, file, report)
+    if label_values is not None:
+        undeclared = label_values.undeclared(labels)
+        report.undeclared.update(undeclared)
+        for value, count in undeclared.items():
+            report.problem("label value not declared", file, f"value {value} in {count} pixels")
+        labels = label_values.look_up(labels)
+        labels[labels < 0] = space.ignore_label
     num_classes = space.num_classes["semantic"]
     counts = count_labels(labels, num_classes, space.ignore_label, file, report)
     if not counts.pixels:
@@ -258,8 +273,13 @@ def _check_files_left_out(
     """What the loaders leave out with no more than a warning."""
     kind, json_file = kind_of(metadata), metadata.get("json_file")
     if kind == "semantic" and metadata.get("label_suffix") is not None:
+        values = metadata.get("label_values")
         _, no_label, no_image = pair_files(
-            metadata.image_root, metadata.sem_seg_root, metadata.label_suffix
+            metadata.image_root,
+            metadata.sem_seg_root,
+            metadata.label_suffix,
+            lossy=values is not None and values.nearest,
+            selection=metadata.get("selection"),
         )
         for file in no_label:
             report.problem("image without label map", file)

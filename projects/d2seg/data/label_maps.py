@@ -11,12 +11,16 @@ import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
+from .label_values import LabelValues
+
 NUM_IDS = 256**3  # what three 8-bit channels can hold
 # by the number of channels; palettes are resolved already
 _TO_RGBA = {1: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGBA}
 # Modes of Pillow whose pixels are ids. A palette image ("P") holds ids too; converting it to "L"
 # would replace them by the brightness of their colours.
 _ID_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B"}
+_GREY_IN_COLOR = {"LA", "RGB", "RGBA"}
+_MAX_SPREAD = 16  # between the channels of a grey picture that JPEG has coded as colours
 
 
 def read_id_map(path: str) -> np.ndarray:
@@ -55,17 +59,37 @@ def write_id_map(path: str, id_map: np.ndarray) -> None:
         Image.fromarray(rgba[..., :3].copy()).save(file, format="PNG", compress_level=1)
 
 
-def read_labels(path: str | Path) -> np.ndarray:
-    """The ids of a label image, (H, W), writable, in the file's own integer type (8 to 32 bits).
+def read_labels(path: str | Path, label_values: LabelValues | None = None) -> np.ndarray:
+    """The class ids of a label image, (H, W), writable: the one place that reads such a file.
+
+    Args:
+        label_values: what the pixel values stand for; None: they are the ids.
+
+    Raises:
+        ValueError: as :func:`read_values`, or a value is not declared.
+    """
+    values = read_values(path, label_values)
+    return values if label_values is None else label_values.to_labels(values, path)
+
+
+def read_values(path: str | Path, label_values: LabelValues | None = None) -> np.ndarray:
+    """The pixel values of a label image, (H, W), writable, in the file's own integer type (8 to 32
+    bits).
 
     Signed 16-bit files keep labels above 32767, such as ADE20K-full's 65535 = ignore, as negative
-    numbers; they come back as what was meant.
+    numbers; they come back as what was meant. Of a palette image the values are the indices.
+
+    Args:
+        label_values: where values are declared, a colour picture whose channels are equal is a grey
+            one, and the white of a picture of one bit is what is declared of 255 and 1.
 
     Raises:
         ValueError: the file cannot be decoded, or holds colours and not ids.
     """
     try:
         with PathManager.open(str(path), "rb") as file, Image.open(file) as image:
+            if label_values is not None and image.mode in _GREY_IN_COLOR:
+                return _grey(path, image, _MAX_SPREAD if label_values.nearest else 0)
             if image.mode not in _ID_MODES:
                 raise ValueError(
                     f"{path}: a label map needs one channel of class ids, "
@@ -76,7 +100,27 @@ def read_labels(path: str | Path) -> np.ndarray:
     except OSError as error:
         raise ValueError(f"{path}: the label map cannot be read: {error}") from error
     if labels.dtype == bool:
-        return labels.astype(np.uint8)
+        white = 1 if label_values is None else label_values.white()
+        return labels.astype(np.uint8) * np.uint8(white)
     if labels.dtype.kind == "i" and labels.min(initial=0) < 0:
         labels &= 0xFFFF
     return labels
+
+
+def _grey(path: str | Path, image: Image.Image, max_spread: int) -> np.ndarray:
+    """(H, W) uint8 of a picture whose colour channels differ by ``max_spread`` at most."""
+    channels = np.array(image.convert("RGBA"))
+    colors, alpha = channels[..., :3], channels[..., 3]
+    # not by a reduction over the last axis: of three elements, that is slow
+    red, green, blue = (colors[..., i] for i in range(3))
+    highest = np.maximum(np.maximum(red, green), blue)
+    spread = highest - np.minimum(np.minimum(red, green), blue)
+    colored = np.count_nonzero(spread > max_spread)
+    if colored:
+        raise ValueError(
+            f"{path}: a label image has one channel, but {colored} pixels of this are coloured; "
+            "tools/prepare_own_labels.py turns colours into ids"
+        )
+    if alpha.min(initial=255) < 255:
+        raise ValueError(f"{path}: a label image with transparent pixels; save it without alpha")
+    return np.ascontiguousarray(green)

@@ -26,7 +26,13 @@ from .medical.mapper import SliceMapper
 from .referring.mapper import ReferringMapper
 
 # What the mappers read and models do not: left out of the sample.
-_GROUND_TRUTH = ("annotations", "sem_seg_file_name", "pan_seg_file_name", "segments_info")
+_GROUND_TRUTH = (
+    "annotations",
+    "sem_seg_file_name",
+    "label_values",
+    "pan_seg_file_name",
+    "segments_info",
+)
 
 
 class MaskMapper(DatasetMapper, ABC):
@@ -125,7 +131,7 @@ class SemanticMapper(MaskMapper):
 
     def _inputs(self, dataset_dict: dict[str, Any], image: np.ndarray) -> CodedImage:
         file_name = _entry(dataset_dict, "sem_seg_file_name", "semantic")
-        labels = read_labels(file_name)
+        labels = read_labels(file_name, dataset_dict.get("label_values"))
         _check_size(labels, image, file_name)
         check_labels(labels, self.num_classes, self.ignore_value, file_name)
         dtype = np.uint8 if max(self.num_classes, self.ignore_value) < 256 else np.uint16

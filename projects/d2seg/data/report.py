@@ -35,6 +35,7 @@ class Report:
     counts: dict[str, Counts] = field(default_factory=dict)  # by source
     formats: Counter = field(default_factory=Counter)  # of instance masks
     values: Counter = field(default_factory=Counter)  # of label maps, with their pixels
+    undeclared: Counter = field(default_factory=Counter)  # of them, where values are declared
     problems: list[Problem] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)  # about the whole data set
     hints: list[str] = field(default_factory=list)
@@ -45,6 +46,7 @@ class Report:
             self.counts.setdefault(source, Counts()).add(counts)
         self.formats.update(other.formats)
         self.values.update(other.values)
+        self.undeclared.update(other.undeclared)
         self.problems += other.problems
 
     def problem(self, kind: str, file: str, detail: str = "") -> None:

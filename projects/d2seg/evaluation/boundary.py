@@ -30,11 +30,12 @@ class BoundaryEvaluator(SemanticEvaluator):
         super().__init__(dataset_name, output_dir)
         self._width = width
 
-    def _count(self, prediction: np.ndarray, labels: np.ndarray) -> None:
-        super()._count(prediction, labels)
+    def _count(self, file_name: str, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        confusion = super()._count(file_name, prediction, labels)
         band = boundary_band(labels, self._width, ignore_value=self._num_classes)
         # this matrix is detectron2's; it gathers it from all processes, and uses it no further here
         self._b_conf_matrix += self._confusion(prediction[band], labels[band])
+        return confusion
 
     def evaluate(self) -> Mapping[str, dict] | None:
         results = super().evaluate()

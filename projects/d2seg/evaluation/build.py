@@ -19,6 +19,7 @@ from ..data.catalog import metadata_of
 from .boundary import BoundaryEvaluator
 from .instance import InstanceEvaluator
 from .panoptic_evaluation import PanopticEvaluator
+from .per_image import PerImageBoundaryEvaluator, PerImageEvaluator
 from .referring import ReferringEvaluator
 from .semantic import CityscapesSemanticEvaluator, MissingGroundTruthError, SemanticEvaluator
 from .volumes import VolumeEvaluator
@@ -46,8 +47,8 @@ def build_evaluator(
     line, as long as another task remains.
 
     Args:
-        cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES``, ``TEST.BOUNDARY_WIDTH`` and
-            ``TEST.KEYPOINT_OKS_SIGMAS`` are read.
+        cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES``, ``TEST.BOUNDARY_WIDTH``,
+            ``TEST.PER_IMAGE_METRICS`` and ``TEST.KEYPOINT_OKS_SIGMAS`` are read.
         output_dir: where the evaluators save predictions; None saves nothing.
         tasks: of "panoptic", "instance", "semantic", "referring".
 
@@ -60,7 +61,9 @@ def build_evaluator(
     builders = {
         "panoptic": lambda: _build_panoptic(*files),
         "instance": lambda: _build_instance(*files, test.KEYPOINT_OKS_SIGMAS),
-        "semantic": lambda: _build_semantic(*files, num_classes, test.BOUNDARY_WIDTH),
+        "semantic": lambda: _build_semantic(
+            *files, num_classes, test.BOUNDARY_WIDTH, test.PER_IMAGE_METRICS
+        ),
         "referring": lambda: ReferringEvaluator(*files),
     }
     if not tasks or not set(tasks) <= set(builders):
@@ -110,22 +113,30 @@ def _build_instance(
 
 
 def _build_semantic(
-    name: str, output_dir: str | None, num_classes: int, boundary_width: int
+    name: str, output_dir: str | None, num_classes: int, boundary_width: int, per_image: bool
 ) -> DatasetEvaluator:
     kind = _metadata_value(name, "evaluator_type")
-    if boundary_width and kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg", "volumes"):
+    has_own = kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg", "volumes")
+    if boundary_width and has_own:
         raise ValueError(
             f"TEST.BOUNDARY_WIDTH is {boundary_width}, but {name} has an evaluator of its own, "
             "which knows no boundaries: set it to 0"
+        )
+    if per_image and has_own:
+        raise ValueError(
+            f"TEST.PER_IMAGE_METRICS is True, but {name} has an evaluator of its own, "
+            "which does not have these: set it to False"
         )
     if kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):
         _require("cityscapesscripts", name)
         return CityscapesSemanticEvaluator(name)
     if boundary_width:
-        evaluator = BoundaryEvaluator(name, output_dir, width=boundary_width)
+        banded = PerImageBoundaryEvaluator if per_image else BoundaryEvaluator
+        evaluator = banded(name, output_dir, width=boundary_width)
+    elif kind == "volumes":
+        evaluator = VolumeEvaluator(name, output_dir)
     else:
-        choice = VolumeEvaluator if kind == "volumes" else SemanticEvaluator
-        evaluator = choice(name, output_dir)
+        evaluator = (PerImageEvaluator if per_image else SemanticEvaluator)(name, output_dir)
     num_labels = len(MetadataCatalog.get(name).stuff_classes)
     if num_classes != num_labels:
         raise MissingGroundTruthError(

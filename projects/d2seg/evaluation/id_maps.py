@@ -6,14 +6,17 @@ from typing import Any
 import numpy as np
 
 from ..data.label_maps import NUM_IDS, read_labels
+from ..data.label_values import LabelValues
 
 _MAX_VALUE = np.iinfo(np.uint16).max
 
 
-def read_label_map(path: str, dtype: Any = int) -> np.ndarray:
+def read_label_map(
+    path: str, dtype: Any = int, label_values: LabelValues | None = None
+) -> np.ndarray:
     """``read_labels`` with the signature that detectron2's
     ``SemSegEvaluator(sem_seg_loading_fn=...)`` calls, whose own default fails on numpy 2."""
-    return read_labels(path).astype(dtype, copy=False)
+    return read_labels(path, label_values).astype(dtype, copy=False)
 
 
 class IdLookup:

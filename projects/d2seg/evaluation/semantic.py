@@ -30,7 +30,8 @@ class SemanticEvaluator(SemSegEvaluator):
         """
         Args:
             dataset_name: its dicts have ``sem_seg_file_name``, its metadata ``stuff_classes`` (all
-                classes, in the model's order) and ``ignore_label``.
+                classes, in the model's order), ``ignore_label``, and ``label_values`` where the
+                pixel values are not the classes.
             output_dir: where ``sem_seg_predictions.json`` and ``sem_seg_evaluation.pth`` go; None
                 writes nothing.
 
@@ -38,6 +39,7 @@ class SemanticEvaluator(SemSegEvaluator):
             MissingGroundTruthError: dicts without label image, or metadata without those entries.
         """
         metadata = MetadataCatalog.get(dataset_name)
+        self._label_values = metadata.get("label_values")
         try:
             super().__init__(
                 dataset_name, output_dir=output_dir, sem_seg_loading_fn=self._load_labels
@@ -84,13 +86,19 @@ class SemanticEvaluator(SemSegEvaluator):
                     f"the prediction for {image['file_name']} is {pred.shape}"
                 )
             gt[gt == self._ignore_label] = self._num_classes
-            self._count(pred, gt)
+            self._count(image["file_name"], pred, gt)
             if self._output_dir is not None:
                 self._predictions.extend(self.encode_json_sem_seg(pred, image["file_name"]))
 
-    def _count(self, prediction: np.ndarray, labels: np.ndarray) -> None:
-        """Add an image, (H, W) int64; ignored pixels have the label ``num_classes``."""
-        self._conf_matrix += self._confusion(prediction, labels)
+    def _count(self, file_name: str, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Add an image, (H, W) int64; ignored pixels have the label ``num_classes``.
+
+        Returns:
+            its confusion matrix
+        """
+        confusion = self._confusion(prediction, labels)
+        self._conf_matrix += confusion
+        return confusion
 
     def _confusion(self, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """(K + 1, K + 1) counts: rows are predictions, columns labels."""
@@ -99,7 +107,7 @@ class SemanticEvaluator(SemSegEvaluator):
         return counts.reshape(self._conf_matrix.shape)
 
     def _load_labels(self, path: str, dtype: type = int) -> np.ndarray:
-        labels = read_label_map(path, dtype)
+        labels = read_label_map(path, dtype, self._label_values)
         check_labels(labels, self._num_classes, self._ignore_label, path)
         return labels
 

@@ -8,12 +8,15 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES, COCO_CATEGORIES
 
+from ..label_values import parse_label_values
 from .categories import Category, load_categories
 from .registration import register_dataset
+from .selection import SELECTION_KEYS, parse_selection
 
 logger = logging.getLogger(__name__)
 
@@ -34,20 +37,32 @@ def register_all(root: Path) -> None:
     """Register every data set of ``datasets.json`` below ``root``; a name that is taken stays."""
     table = Path(__file__).with_name("datasets.json")
     for entry in json.loads(table.read_text(encoding="utf-8")):
-        categories = categories_of(entry["categories"])
+        categories = _categories(entry)
+        label_values = None
+        if "values" in entry:
+            label_values = parse_label_values(
+                entry["values"],
+                [category.name for category in categories],
+                nearest=entry.get("nearest_value", False),
+                ignore_label=None,  # these masks have a class everywhere
+            )
         for split, paths in entry["splits"].items():
             name = split_name(entry["name"], split)
             if name in DatasetCatalog:
                 logger.info("%s is registered elsewhere and stays as it is", name)
                 continue
+            selected = paths.keys() & set(SELECTION_KEYS)
             register_dataset(
                 name,
                 entry["task"],
-                {key: root / path for key, path in paths.items()},
+                {key: root / path for key, path in paths.items() if key not in selected},
                 categories,
                 ignore_label=entry.get("ignore_label", 255),
+                label_suffix=entry.get("label_suffix", ""),
                 image_suffix=entry.get("image_suffix"),
                 prepare=entry.get("prepare", ""),
+                label_values=label_values,
+                selection=parse_selection(paths, root) if selected else None,
             )
 
 
@@ -69,6 +84,14 @@ def complete_detectron2() -> None:
             metadata = MetadataCatalog.get(f"{name}_{split}")
             if metadata.get("stuff_colors") is None:
                 metadata.set(stuff_colors=of_classes)
+
+
+def _categories(entry: dict[str, Any]) -> list[Category]:
+    """Those of the table ``categories``, or the (name, colour) that ``classes`` lists."""
+    if "categories" in entry:
+        return categories_of(entry["categories"])
+    classes = enumerate(entry["classes"])
+    return [Category(i, name, False, tuple(color)) for i, (name, color) in classes]
 
 
 def categories_of(table: str) -> list[Category]:

@@ -9,38 +9,81 @@ from typing import Any
 
 from detectron2.data.datasets import load_coco_json
 
+from ..label_values import LabelValues
+from .selection import Selection
+
 logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless ones
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
 
 
 def pair_files(
-    image_root: str | Path, label_root: str | Path, label_suffix: str = ""
+    image_root: str | Path,
+    label_root: str | Path,
+    label_suffix: str = "",
+    *,
+    lossy: bool = False,
+    selection: Selection | None = None,
 ) -> tuple[list[tuple[str, str]], list[str], list[str]]:
     """Match images and label maps by their path below the root, without extension.
 
     The label map of ``a/b.jpg`` is ``a/b<label_suffix>.png`` (or .tif, .bmp). Hidden files are
     left out.
 
+    Args:
+        label_suffix: may end with an extension, which is then the only one
+        lossy: label maps may be JPEG or WebP
+        selection: of the images
+
     Returns:
         the pairs (image, label map) in the order of their names; images without a label map;
         label maps without an image
 
     Raises:
-        ValueError: a folder is missing, or two files of one folder differ only in the extension.
+        ValueError: a folder is missing, two files of one folder differ only in the extension, a
+            label map is JPEG and ``lossy`` is not set; or as ``Selection.pick``.
     """
-    labels = _by_stem(_files(label_root, LABEL_SUFFIXES), label_root, label_suffix)
+    suffix, extensions = _split_suffix(label_suffix)
+    wanted = extensions if lossy else tuple(x for x in extensions if x not in LOSSY_SUFFIXES)
+    labels = _by_stem(_files(label_root, wanted), label_root, suffix)
     taken = set(labels.values())  # images and label maps may lie in one folder
     images = _by_stem(
         (file for file in _files(image_root, IMAGE_SUFFIXES) if file not in taken), image_root, ""
     )
-    pairs = [(images[stem], labels[stem]) for stem in sorted(images.keys() & labels.keys())]
-    return (
-        pairs,
-        [images[stem] for stem in sorted(images.keys() - labels.keys())],
-        [labels[stem] for stem in sorted(labels.keys() - images.keys())],
-    )
+    chosen = sorted(images) if selection is None else _pick(selection, images, image_root)
+    alone = [images[stem] for stem in sorted(images.keys() & set(chosen) - labels.keys())]
+    if alone and not lossy:
+        _refuse_lossy(label_root, suffix, {s: images[s] for s in chosen if s not in labels})
+    pairs = [(images[stem], labels[stem]) for stem in chosen if stem in labels]
+    return pairs, alone, [labels[stem] for stem in sorted(labels.keys() - images.keys())]
+
+
+def _pick(selection: Selection, stems: Iterable[str], image_root: str | Path) -> list[str]:
+    try:
+        return selection.pick(stems)
+    except ValueError as error:
+        raise ValueError(f"{image_root}: {error}") from error
+
+
+def _split_suffix(label_suffix: str) -> tuple[str, tuple[str, ...]]:
+    """What stands behind a stem, and the extensions that follow."""
+    for extension in LABEL_SUFFIXES + LOSSY_SUFFIXES:
+        if label_suffix.lower().endswith(extension):
+            return label_suffix[: -len(extension)], (extension,)
+    return label_suffix, LABEL_SUFFIXES + LOSSY_SUFFIXES
+
+
+def _refuse_lossy(label_root: str | Path, suffix: str, images: dict[str, str]) -> None:
+    """Raise ``ValueError`` where an image without a label map, by stem, has one in JPEG."""
+    lossy = _by_stem(_files(label_root, LOSSY_SUFFIXES), label_root, suffix)
+    found = [lossy[stem] for stem, image in images.items() if lossy.get(stem, image) != image]
+    if found:
+        raise ValueError(
+            f"{found[0]}: a label map in JPEG or WebP, which does not keep values exactly "
+            f"({len(found)} of them); declare 'values' with nearest_value: true (docs/own_data.md)"
+        )
 
 
 def _files(root: str | Path, suffixes: tuple[str, ...]) -> Iterable[str]:
@@ -67,19 +110,34 @@ def _by_stem(files: Iterable[str], root: str | Path, suffix: str) -> dict[str, s
 
 
 def load_semantic(
-    image_root: str | Path, label_root: str | Path, label_suffix: str = ""
+    image_root: str | Path,
+    label_root: str | Path,
+    label_suffix: str = "",
+    label_values: LabelValues | None = None,
+    selection: Selection | None = None,
 ) -> list[dict[str, Any]]:
     """Dicts with ``file_name``, ``image_id`` and ``sem_seg_file_name``; see :func:`pair_files`.
 
+    They also have ``label_values``, which the label map is read with, where these are given.
+
     Raises:
-        ValueError: as :func:`pair_files`, or when no image has a label map.
+        ValueError: as :func:`pair_files`, or when no image, or not every listed one, has a label
+            map.
     """
-    pairs, no_label, no_image = pair_files(image_root, label_root, label_suffix)
+    lossy = label_values is not None and label_values.nearest
+    pairs, no_label, no_image = pair_files(
+        image_root, label_root, label_suffix, lossy=lossy, selection=selection
+    )
+    if no_label and selection is not None and selection.list_file is not None:
+        raise ValueError(
+            f"{len(no_label)} images that {selection.list_file} lists have no label map in "
+            f"{label_root}, as {no_label[0]}"
+        )
     if not pairs:
         raise ValueError(
             f"no image of {image_root} has a label map in {label_root}: the name of a label map is "
             f"that of its image{f' with {label_suffix} behind it' if label_suffix else ''}, "
-            f"with the extension {' or '.join(LABEL_SUFFIXES)}"
+            f"with the extension {' or '.join(LABEL_SUFFIXES + LOSSY_SUFFIXES * lossy)}"
         )
     for kind, files in (("images without a label map", no_label), ("unused label maps", no_image)):
         if files:
@@ -89,6 +147,7 @@ def load_semantic(
             "file_name": image,
             "image_id": os.path.splitext(os.path.relpath(image, image_root))[0],
             "sem_seg_file_name": label,
+            **({} if label_values is None else {"label_values": label_values}),
         }
         for image, label in pairs
     ]

@@ -7,10 +7,12 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..label_values import LabelValues
 from ..referring.reading import ReferringSource
 from . import categories as tables
 from .categories import Category
 from .loaders import load_instances, load_panoptic, load_semantic
+from .selection import SELECTION_KEYS, Selection
 
 # the paths of a split, by task, and where the metadata holds them
 PATH_KEYS = {
@@ -49,6 +51,8 @@ def register_dataset(
     image_suffix: str | None = None,
     prepare: str = "",
     split: str = "",
+    label_values: LabelValues | None = None,
+    selection: Selection | None = None,
 ) -> None:
     """Register the data set ``name``; files are only read when its dicts are asked for.
 
@@ -69,30 +73,38 @@ def register_dataset(
         image_suffix: extension of the images of a panoptic data set whose JSON does not name them
         prepare: the script that makes the files, for the message where they are missing
         split: which of the splits that a file of expressions may hold
+        label_values, selection: semantic only; None: labels are contiguous ids, and all images
 
     Raises:
-        ValueError: an unknown task, a path that the task needs or does not know, a name that is
-            taken, or an ignore label that is a class.
+        ValueError: an unknown task, a path or an argument that the task needs or does not know, a
+            name that is taken, or an ignore label that is a class.
     """
     check_paths(name, task, paths)
     check_name(name)
-    if 0 <= ignore_label < len(categories):
-        raise ValueError(
-            f"data set {name!r}: the ignore label {ignore_label} is one of its "
-            f"{len(categories)} classes"
-        )
+    _check_ignore_label(name, ignore_label, len(categories))
     files = {key: str(path) for key, path in paths.items()}
-    metadata = _METADATA[task](categories)
-    if task == "referring":
-        loader = ReferringSource(name, **files, split=split)
+    metadata = _METADATA[task](categories) | _reading_entries(name, task, label_values, selection)
+    if task == "semantic":
+        load = partial(load_semantic, files["images"], files["labels"], label_suffix)
+        load = partial(load, label_values=label_values, selection=selection)
+    elif task == "referring":
+        load = ReferringSource(name, **files, split=split)
     else:
-        loader = _loader(task, files, metadata, label_suffix, image_suffix)
-    DatasetCatalog.register(name, loader)
+        load = _json_loader(task, files, metadata, image_suffix)
+    DatasetCatalog.register(name, load)
     metadata |= {PATH_KEYS[task][key]: path for key, path in files.items()}
     metadata |= _own_entries(task, ignore_label, label_suffix)
     if prepare:
         metadata["prepare"] = prepare
     MetadataCatalog.get(name).set(**metadata)
+
+
+def _check_ignore_label(name: str, ignore_label: int, num_classes: int) -> None:
+    if 0 <= ignore_label < num_classes:
+        raise ValueError(
+            f"data set {name!r}: the ignore label {ignore_label} is one of its "
+            f"{num_classes} classes"
+        )
 
 
 def check_name(name: str) -> None:
@@ -109,7 +121,7 @@ def check_paths(name: str, task: str, paths: Mapping[str, Any]) -> None:
     for key in PATH_KEYS[task].keys() - _OPTIONAL.get(task, set()) - paths.keys():
         raise ValueError(f"data set {name!r}: task {task} needs the path of '{key}'")
     for key in paths.keys() - PATH_KEYS[task].keys():
-        known = ", ".join(PATH_KEYS[task])
+        known = ", ".join((*PATH_KEYS[task], *(SELECTION_KEYS if task == "semantic" else ())))
         raise ValueError(f"data set {name!r}: unknown path '{key}'; task {task} has {known}")
 
 
@@ -131,15 +143,27 @@ def _own_entries(task: str, ignore_label: int, label_suffix: str) -> dict[str, A
     }[task]
 
 
-def _loader(
-    task: str,
-    files: dict[str, str],
-    metadata: dict[str, Any],
-    label_suffix: str,
-    image_suffix: str | None,
+def _reading_entries(
+    name: str, task: str, label_values: LabelValues | None, selection: Selection | None
+) -> dict[str, Any]:
+    """What the metadata say of the reading of label maps and of the choice of images, if at all."""
+    entries: dict[str, Any] = {}
+    if task != "semantic" and (label_values is not None or selection is not None):
+        raise ValueError(
+            f"data set {name!r}: label_values and selection are for task semantic, not {task}"
+        )
+    if label_values is not None:
+        entries["label_values"] = label_values
+    if selection is not None:
+        entries["selection"] = selection
+        if selection.list_file is not None:
+            entries["list_file"] = str(selection.list_file)
+    return entries
+
+
+def _json_loader(
+    task: str, files: dict[str, str], metadata: dict[str, Any], image_suffix: str | None
 ) -> Callable[[], list[dict[str, Any]]]:
-    if task == "semantic":
-        return partial(load_semantic, files["images"], files["labels"], label_suffix)
     ids = {key: value for key, value in metadata.items() if key.endswith("_to_contiguous_id")}
     if task == "instance":
         return partial(load_instances, files["annotations"], files["images"], ids)
