@@ -55,13 +55,15 @@ def recorded(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     modules = {"patch_embed": vit.patch_embed, "proj_v": fusion.proj_vision}
     modules |= {f"v_block{i}": vit.blocks[i] for i in (0, 5, 11)}
     modules |= {"l_block0": text.blocks[0], "l_block5": text.blocks[5], "l_norm": text.norm}
-    modules |= {f"vl_block{i}": block for i, block in enumerate(fusion.vision_language)}
+    modules["vl_block1"] = fusion.vision_language[1]
     modules |= {f"ls_block{i}": block for i, block in enumerate(fusion.language_seed)}
     found: dict[str, Tensor] = {}
 
     def record(name: str):
         def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
             found[name] = output.flatten(0, -2)
+            if name == "vl_block1":  # the block before it is not called as a module
+                found["vl_block0"] = inputs[0].flatten(0, -2)
 
         return hook
 

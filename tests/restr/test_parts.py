@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from d2seg.restr.decoder import MaskDecoder
+from d2seg.restr.fusion import FusionEncoder, _block_of_shared_patches
 from d2seg.restr.losses import ReferringLoss, dice_loss, patch_labels
 from d2seg.restr.text_encoder import sinusoidal_positions
 
@@ -30,7 +31,10 @@ def test_losses_by_hand() -> None:
     assert dice_loss(torch.full((1, 2, 2), -50.0), torch.zeros(1, 2, 2)).item() == pytest.approx(0)
 
 
-def test_the_decoder_equals_layers_applied_after_each_doubling() -> None:
+@pytest.mark.parametrize("rows", [1, 5, 100])
+def test_the_decoder_equals_layers_applied_after_each_doubling(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The plain form of the paper, with an image's patches repeated for its expressions."""
     torch.manual_seed(0)
     decoder = MaskDecoder(8, [8, 4])
@@ -42,6 +46,21 @@ def test_the_decoder_equals_layers_applied_after_each_doubling() -> None:
         features = F.leaky_relu(layer(features), 0.01)
     expected = decoder.predictor(features)[:, 0]
     torch.testing.assert_close(decoder(patches, masked, image_of), expected)
+    monkeypatch.setattr("d2seg.restr.decoder._NUMBERS_AT_ONCE", rows * 4 * 20)
+    with torch.no_grad():  # one by one, and the last doubling in strips of rows
+        torch.testing.assert_close(decoder(patches, masked, image_of), expected)
+
+
+def test_patches_attend_among_themselves_once_an_image() -> None:
+    """The first block of an image's patches and each expression's words, against the plain block."""
+    torch.manual_seed(0)
+    fusion = FusionEncoder(vision_dim=8, text_dim=8, dim=16, depth=1, num_heads=2)
+    (block,) = fusion.vision_language
+    patches, words = torch.randn(2, 6, 16), 3 * torch.randn(3, 4, 16)
+    image_of = torch.tensor([1, 0, 1])
+    expected = block(torch.cat([patches[image_of], words], dim=1))
+    actual = _block_of_shared_patches(block, patches, words, image_of)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_positions_alternate_sine_and_cosine() -> None:

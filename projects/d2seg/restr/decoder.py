@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _SLOPE = 0.01  # of the leaky ReLU
+_NUMBERS_AT_ONCE = 2**18  # of a strip of the last map: 1 MiB, which stays in cache
 
 
 class MaskDecoder(nn.Module):
@@ -46,11 +47,54 @@ class MaskDecoder(nn.Module):
         """
         first, *others = self.layers
         of_image, of_expression = first.weight.split(self.dim, dim=1)
-        features = F.conv2d(patches, of_image)[image_of] + F.conv2d(masked, of_expression)
-        features = _double(features)
+        of_image = F.conv2d(patches, of_image)
+        if not torch.is_grad_enabled():
+            masks = [
+                self._decode_one(*pair) for pair in zip(of_image[image_of], masked, strict=True)
+            ]
+            return torch.stack(masks)
+        features = of_image[image_of] + F.conv2d(masked, of_expression)
         for layer in others:
-            features = _double(layer(features))
-        return self.predictor(features).squeeze(1)
+            features = layer(_double(features))
+        return self.predictor(_double(features)).squeeze(1)
+
+    def _decode_one(self, of_image: Tensor, masked: Tensor) -> Tensor:
+        """One expression at inference, (C, h, w) each: products of matrices, since torch has slow
+        1x1 convolutions for some memory layouts, and maps that fit into memory used before."""
+        first, *others = (layer.weight.flatten(1) for layer in self.layers)
+        features = torch.addmm(of_image.flatten(1), first[:, self.dim :], masked.flatten(1))
+        height, width = masked.shape[-2:]
+        for weight in others:
+            features = _double(features.unflatten(1, (height, width))[None])[0]
+            height, width = 2 * height, 2 * width
+            features = weight @ features.flatten(1)
+        return self._predict_in_strips(features.unflatten(1, (height, width)))
+
+    def _predict_in_strips(self, features: Tensor) -> Tensor:
+        """The last doubling and the predictor, (C, h, w) -> (2h, 2w), a few rows at a time: all
+        rows are four times as many numbers, whose cost is mostly that of fresh memory."""
+        height, width = features.shape[-2:]
+        size = (height, 2 * width)
+        wide = F.interpolate(features[None], size, mode="bilinear", align_corners=True)[0]
+        wide = wide.transpose(0, 1).flatten(1)  # (h, C * 2w)
+        rows = _doubling_matrix(height).to(wide)  # (2h, h)
+        predictor = self.predictor.weight.flatten(1)  # (1, C)
+        step = max(2, _NUMBERS_AT_ONCE // wide.shape[1])
+        strips = []
+        for start in range(0, 2 * height, step):
+            matrix = rows[start : start + step]
+            first, last = start // 2 - 1, (start + step) // 2 + 1  # what its rows lie between
+            span = slice(max(first, 0), min(last + 1, height))
+            strip = F.leaky_relu_(matrix[:, span] @ wide[span], _SLOPE)
+            strips.append(predictor @ strip.unflatten(1, (-1, 2 * width)))
+        return torch.cat(strips).squeeze(1)
+
+
+def _doubling_matrix(length: int) -> Tensor:
+    """(2 * length, length): bilinear resizing of one axis with aligned corners."""
+    unit = torch.eye(length)[None, None]
+    size = (2 * length, length)
+    return F.interpolate(unit, size, mode="bilinear", align_corners=True)[0, 0]
 
 
 def _double(features: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ B images, E expressions, N = h * w patches, T tokens, C channels.
 """
 
 import torch
+from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,8 +64,9 @@ class FusionEncoder(nn.Module):
             Patch logits (E, N), and the patches (E, N, C) that gave them.
         """
         words = self.proj_text(self._unit(text)) * is_word[..., None]
-        tokens = torch.cat([patches[image_of], words], dim=1)
-        for block in self.vision_language:
+        first, *others = self.vision_language
+        tokens = _block_of_shared_patches(first, patches, words, image_of)
+        for block in others:
             tokens = block(tokens)
         patches, words = tokens.split([patches.shape[1], words.shape[1]], dim=1)
         sequence = torch.cat([words, self.seed.expand(len(words), -1, -1)], dim=1)
@@ -76,6 +78,52 @@ class FusionEncoder(nn.Module):
 
     def _unit(self, features: Tensor) -> Tensor:
         return F.normalize(features, dim=-1, eps=1e-12) if self.normalize else features
+
+
+def _block_of_shared_patches(
+    block: Block, patches: Tensor, words: Tensor, image_of: Tensor
+) -> Tensor:
+    """``block`` on [patches, words] of each expression, where an image's patches are the same for
+    all of its expressions.
+
+    What patches attend to among themselves is computed once an image; an expression adds its words
+    to the softmax, by the sum of exponentials that each part of it has (as Rabe and Staats 2021,
+    section 2, for parts of a long sequence).
+
+    Args:
+        patches: (B, N, C). words: (E, T, C). image_of: (E,).
+
+    Returns:
+        (E, N + T, C).
+    """
+    attention = block.attn
+    query, key, value = _heads(attention, block.norm1(patches))  # (B, heads, N, C / heads)
+    of_words = _heads(attention, block.norm1(words))  # (E, heads, T, C / heads)
+    scores = (query * attention.scale) @ key.mT
+    total = scores.logsumexp(-1, keepdim=True)  # (B, heads, N, 1)
+    among_patches = (scores - total).exp() @ value
+    query, key, value, total, among_patches = (
+        part[image_of] for part in (query, key, value, total, among_patches)
+    )
+    scores = (query * attention.scale) @ of_words[1].mT  # (E, heads, N, T)
+    total_words = scores.logsumexp(-1, keepdim=True)
+    share = (total_words - total).sigmoid()  # of the softmax that falls on words
+    to_words = (scores - total_words).exp() @ of_words[2]
+    patches_attended = torch.lerp(among_patches, to_words, share.to(to_words.dtype))
+    words_attended = F.scaled_dot_product_attention(
+        of_words[0],
+        torch.cat([key, of_words[1]], dim=2),
+        torch.cat([value, of_words[2]], dim=2),
+    )
+    attended = torch.cat([patches_attended, words_attended], dim=2).transpose(1, 2).flatten(2)
+    tokens = torch.cat([patches[image_of], words], dim=1) + attention.proj(attended)
+    return tokens + block.mlp(block.norm2(tokens))
+
+
+def _heads(attention: Attention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(n, N, C) -> queries, keys and values (n, heads, N, C / heads)."""
+    projected = attention.qkv(tokens).unflatten(-1, (3, attention.num_heads, -1))
+    return projected.permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def _blocks(dim: int, depth: int, num_heads: int, mlp_ratio: float) -> nn.ModuleList:
