@@ -1,5 +1,6 @@
 """Learning four pictures of the embedded data set by heart: trainer, mapper, model, evaluators."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,20 @@ class ByHeartChecks:
 
 
 def learn_by_heart(
-    config: Path, num_iterations: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+    config: Path,
+    num_iterations: int,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Train a config of "shapes" on four pictures; return the scores on the same pictures."""
+    """Train a config of "shapes" on four pictures; return the scores on the same pictures.
+
+    ``prepare`` is called when the pictures are there.
+    """
     monkeypatch.setenv("DETECTRON2_DATASETS", str(folder))
     ensure_shapes(shapes_folder(), {"train": NUM_IMAGES, "val": NUM_IMAGES})
     monkeypatch.setattr("d2seg.data.shapes.register.ensure_shapes", lambda *args, **kwargs: None)
+    prepare()
     cfg = load_config(str(config))
     for key, value in (SCHEDULE | {"SOLVER.MAX_ITER": num_iterations}).items():
         cfg.merge_from_list([key, value])

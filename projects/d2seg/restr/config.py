@@ -6,6 +6,8 @@ from detectron2.config import CfgNode as CN
 def add_restr_config(cfg: CN) -> None:
     cfg.MODEL.RESTR = node = CN()
     node.IN_FEATURE = "block12"  # the backbone's feature map that meets the language
+    # sine position encoding on that map, for backbones without positions of their own
+    node.ADD_POSITIONS = False
     node.TEXT = CN()
     # a file with one word per line. Empty: in training the words of the training sets, at
     # inference those that the checkpoint holds

@@ -15,6 +15,7 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from ..backbones.outputs import select_features
+from ..layers.position_encoding import sine_position_encoding
 from ..text import Vocabulary, load_word_vectors
 from .decoder import MaskDecoder
 from .fusion import FusionEncoder
@@ -46,6 +47,7 @@ class ReSTR(nn.Module):
         fusion: FusionEncoder,
         decoder: MaskDecoder,
         loss: ReferringLoss,
+        add_positions: bool = False,
         mask_threshold: float = 0.5,
         min_pixels: int = 0,
         pixel_mean: list[float],
@@ -54,6 +56,8 @@ class ReSTR(nn.Module):
         """
         Args:
             in_feature: the backbone's map that meets the language; a norm follows it.
+            add_positions: sine position encoding on the normed map, for backbones that know no
+                places, as "leftmost" asks for; the paper's ViT has positions of its own.
             mask_threshold: a pixel belongs to the object if its probability is above.
             min_pixels: masks of fewer pixels at the result's size are emptied: no such object.
             pixel_mean, pixel_std: per channel, on the 0..255 scale, in INPUT.FORMAT's order.
@@ -66,6 +70,7 @@ class ReSTR(nn.Module):
         self.fusion = fusion
         self.decoder = decoder
         self.loss = loss
+        self.add_positions = add_positions
         self.mask_threshold = mask_threshold
         self.min_pixels = min_pixels
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
@@ -98,6 +103,7 @@ class ReSTR(nn.Module):
                 patch_weight=node.LOSS.PATCH_WEIGHT,
                 dice_weight=node.LOSS.DICE_WEIGHT,
             ),
+            "add_positions": node.ADD_POSITIONS,
             "mask_threshold": node.TEST.MASK_THRESHOLD,
             "min_pixels": node.TEST.MIN_PIXELS,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -142,7 +148,13 @@ class ReSTR(nn.Module):
     def encode_images(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to normed patches (B, C, h, w)."""
         features = self.backbone(images)[self.in_feature]
-        return self.vision_norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        features = self.vision_norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        if self.add_positions:
+            channels, height, width = features.shape[1:]
+            features = features + sine_position_encoding(
+                height, width, channels, features.device, features.dtype
+            )
+        return features
 
     def logits(
         self, features: Tensor, sentences: list[str], image_of: Tensor

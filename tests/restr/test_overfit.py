@@ -1,0 +1,42 @@
+"""From expressions to a checkpoint that holds its words: vocabulary, trainer, mapper, evaluator."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from d2seg.configuration import load_config
+from d2seg.data.referring.training import collect_vocabulary
+from d2seg.inference import build_predictor
+from families.overfit import learn_by_heart
+
+
+@pytest.mark.slow
+def test_expressions_of_four_pictures_by_heart(
+    repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = repo_dir / "configs" / "restr" / "shapes_referring_small.yaml"
+    small = tmp_path / "small.yaml"
+    words = tmp_path / "words.txt"
+    small.write_text(
+        f"_BASE_: {config}\n"
+        f"MODEL: {{RESTR: {{TEXT: {{VOCABULARY: {words}}}}}}}\n"
+        "INPUT: {REFERRING_SIZE: [96, 96], EXPRESSIONS_PER_IMAGE: 6}\n"
+    )
+
+    def with_vocabulary() -> None:
+        collect_vocabulary(["shapes_referring_train"]).save(words)
+
+    results = learn_by_heart(small, 90, tmp_path, monkeypatch, prepare=with_vocabulary)
+    assert results["referring"]["oIoU"] > 60
+    assert results["referring"]["listens"] > 80
+
+    checkpoint = tmp_path / "output" / "model_final.pth"
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(checkpoint)]
+    opts += ["MODEL.RESTR.TEXT.VOCABULARY", "", "INPUT.REFERRING_SIZE", "(96, 96)"]
+    predictor = build_predictor(load_config(str(config), opts), "referring")
+    assert len(predictor.model.text_encoder.vocabulary) > 10
+    picture = next((tmp_path / "shapes").glob("images_train/*.jpg"))
+    image = cv2.imread(str(picture))[:, :, ::-1]
+    (result,) = predictor(image, expressions=["the largest shape"]).values()
+    assert result.pred_masks.shape == (1, *image.shape[:2])
