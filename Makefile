@@ -24,8 +24,9 @@ venv:  ## set up .venv with everything that the other targets need
 demo: venv  ## train a small Mask2Former on the embedded data set, score it and draw its results
 	@$(RUN) tools/make_demo.py --device $(DEVICE)
 
-test: venv  ## run the tests; ARGS go to pytest
-	@$(RUN) -m pytest $(ARGS)
+# A process for each core, files kept whole for the models that their tests share.
+test: venv  ## run the tests; ARGS go to pytest (-n 0: in one process)
+	@$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: venv  ## check style and format
 	@$(RUN) -m ruff check .

@@ -34,6 +34,7 @@ INSTALL_REQUIRES = [
 EXTRAS_REQUIRE = {
     "dev": [
         "pytest>=8,<10",
+        "pytest-xdist>=3.5,<4",  # tests in several processes
         "hypothesis>=6.100,<7",
         "ruff>=0.17,<0.18",  # one minor version: the next one may format differently
         "transformers>=4.50,<6",  # the reference that models are compared with

@@ -11,6 +11,10 @@ _REPO = Path(__file__).resolve().parents[1]
 os.environ["DETECTRON2_DATASETS"] = os.environ.get(
     "D2SEG_TEST_DATASETS", str(_REPO / "output" / "test_datasets")
 )
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # one thread for each of the processes that share the cores: OpenMP's threads wait for each
+    # other busily, which costs up to ten times the work when there are more of them than cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

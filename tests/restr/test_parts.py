@@ -45,10 +45,11 @@ def test_the_decoder_equals_layers_applied_after_each_doubling(
         features = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
         features = F.leaky_relu(layer(features), 0.01)
     expected = decoder.predictor(features)[:, 0]
-    torch.testing.assert_close(decoder(patches, masked, image_of), expected)
-    monkeypatch.setattr("d2seg.restr.decoder._NUMBERS_AT_ONCE", rows * 4 * 20)
+    tokens = (patches.flatten(2).mT, masked.flatten(2).mT, image_of, (3, 5))
+    torch.testing.assert_close(decoder(*tokens), expected)
+    monkeypatch.setattr("d2seg.restr.decoder._NUMBERS_AT_ONCE", rows * 4 * 40)
     with torch.no_grad():  # one by one, and the last doubling in strips of rows
-        torch.testing.assert_close(decoder(patches, masked, image_of), expected)
+        torch.testing.assert_close(decoder(*tokens), expected)
 
 
 def test_patches_attend_among_themselves_once_an_image() -> None:

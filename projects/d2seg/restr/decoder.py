@@ -35,59 +35,59 @@ class MaskDecoder(nn.Module):
         )
         self.predictor = nn.Conv2d(hidden_dims[-1], 1, 1, bias=False)
 
-    def forward(self, patches: Tensor, masked: Tensor, image_of: Tensor) -> Tensor:
+    def forward(
+        self, patches: Tensor, masked: Tensor, image_of: Tensor, grid: tuple[int, int]
+    ) -> Tensor:
         """
         Args:
-            patches: (B, C, h, w), of the image alone.
-            masked: (E, C, h, w), weighted by their patch logits.
+            patches: (B, h * w, C), of the image alone.
+            masked: (E, h * w, C), weighted by their patch logits.
             image_of: (E,) int64, the image of each expression.
+            grid: (h, w).
 
         Returns:
             Mask logits (E, h * 2^L, w * 2^L).
         """
-        first, *others = self.layers
-        of_image, of_expression = first.weight.split(self.dim, dim=1)
-        of_image = F.conv2d(patches, of_image)
+        of_image, of_expression = self.layers[0].weight.flatten(1).split(self.dim, dim=1)
+        of_image = F.linear(patches, of_image)
         if not torch.is_grad_enabled():
-            masks = [
-                self._decode_one(*pair) for pair in zip(of_image[image_of], masked, strict=True)
-            ]
-            return torch.stack(masks)
-        features = of_image[image_of] + F.conv2d(masked, of_expression)
-        for layer in others:
-            features = layer(_double(features))
-        return self.predictor(_double(features)).squeeze(1)
+            pairs = zip(of_image[image_of], masked @ of_expression.T, strict=True)
+            return torch.stack([self._decode_one(one + other, grid) for one, other in pairs])
+        features = of_image[image_of] + F.linear(masked, of_expression)
+        features = _double(features.mT.unflatten(2, grid))
+        for layer in self.layers[1:]:
+            features = _double(layer(features))
+        return self.predictor(features).squeeze(1)
 
-    def _decode_one(self, of_image: Tensor, masked: Tensor) -> Tensor:
-        """One expression at inference, (C, h, w) each: products of matrices, since torch has slow
-        1x1 convolutions for some memory layouts, and maps that fit into memory used before."""
-        first, *others = (layer.weight.flatten(1) for layer in self.layers)
-        features = torch.addmm(of_image.flatten(1), first[:, self.dim :], masked.flatten(1))
-        height, width = masked.shape[-2:]
-        for weight in others:
-            features = _double(features.unflatten(1, (height, width))[None])[0]
+    def _decode_one(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
+        """One expression at inference, (h * w, C): channels last all the way, so that nothing is
+        copied, and maps small enough for memory that was used before."""
+        height, width = grid
+        for layer in self.layers[1:]:
+            features = _double(features.view(1, height, width, -1).permute(0, 3, 1, 2))
             height, width = 2 * height, 2 * width
-            features = weight @ features.flatten(1)
-        return self._predict_in_strips(features.unflatten(1, (height, width)))
+            features = F.linear(features.permute(0, 2, 3, 1).flatten(0, 2), layer.weight.flatten(1))
+        return self._predict_in_strips(features.view(height, width, -1))
 
     def _predict_in_strips(self, features: Tensor) -> Tensor:
-        """The last doubling and the predictor, (C, h, w) -> (2h, 2w), a few rows at a time: all
+        """The last doubling and the predictor, (h, w, C) -> (2h, 2w), a few rows at a time: all
         rows are four times as many numbers, whose cost is mostly that of fresh memory."""
-        height, width = features.shape[-2:]
-        size = (height, 2 * width)
-        wide = F.interpolate(features[None], size, mode="bilinear", align_corners=True)[0]
-        wide = wide.transpose(0, 1).flatten(1)  # (h, C * 2w)
-        rows = _doubling_matrix(height).to(wide)  # (2h, h)
-        predictor = self.predictor.weight.flatten(1)  # (1, C)
-        step = max(2, _NUMBERS_AT_ONCE // wide.shape[1])
+        height, width = features.shape[:2]
+        lines = features.flatten(1)
+        matrix = _doubling_matrix(height).to(features)  # (2h, h)
+        predictor = self.predictor.weight.flatten()
+        step = max(2, _NUMBERS_AT_ONCE // (2 * lines.shape[1]))
         strips = []
         for start in range(0, 2 * height, step):
-            matrix = rows[start : start + step]
-            first, last = start // 2 - 1, (start + step) // 2 + 1  # what its rows lie between
-            span = slice(max(first, 0), min(last + 1, height))
-            strip = F.leaky_relu_(matrix[:, span] @ wide[span], _SLOPE)
-            strips.append(predictor @ strip.unflatten(1, (-1, 2 * width)))
-        return torch.cat(strips).squeeze(1)
+            # the rows that the strip's lie between
+            span = slice(max(start // 2 - 1, 0), min((start + step) // 2 + 2, height))
+            rows = matrix[start : start + step, span] @ lines[span]
+            rows = rows.view(len(rows), 1, width, -1).permute(0, 3, 1, 2)  # (rows, C, 1, w)
+            size = (1, 2 * width)
+            wide = F.interpolate(rows, size, mode="bilinear", align_corners=True)
+            wide = F.leaky_relu_(wide, _SLOPE)
+            strips.append(wide.permute(0, 2, 3, 1).squeeze(1) @ predictor)
+        return torch.cat(strips)
 
 
 def _doubling_matrix(length: int) -> Tensor:

@@ -179,8 +179,8 @@ class ReSTR(nn.Module):
         patches = self.fusion.project_vision(features.flatten(2).mT)
         text = self.text_encoder(ids, is_word)
         patch_logits, fused = self.fusion(patches, text, is_word, image_of)
-        masked = (patch_logits[..., None] * fused).mT.unflatten(2, grid)
-        mask_logits = self.decoder(patches.mT.unflatten(2, grid), masked, image_of)
+        masked = patch_logits[..., None] * fused
+        mask_logits = self.decoder(patches, masked, image_of, tuple(grid))
         return mask_logits, patch_logits.unflatten(1, grid)
 
     def normalise(self, image: Tensor) -> Tensor:
