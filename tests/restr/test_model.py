@@ -7,6 +7,7 @@ import torch
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 
+from d2seg.acceleration import prepare_for_inference
 from d2seg.checkpoint import Checkpointer
 from families.restr_config import SENTENCES, small_config, small_model, write_vocabulary
 
@@ -111,6 +112,24 @@ def test_masks_below_min_pixels_are_emptied(model: nn.Module) -> None:
     model.min_pixels = 0
     assert masks.sum((1, 2)).tolist() == [0, 16]
     assert scores.tolist() == pytest.approx([torch.tensor(4.0).sigmoid().item()] * 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_positions_for_backbones_without_them(
+    repo_dir: Path, vocabulary: Path, dtype: torch.dtype
+) -> None:
+    """They start without effect, and tell one place from another once their scale has grown."""
+    cfg = small_config(repo_dir, vocabulary)
+    cfg.MODEL.RESTR.ADD_POSITIONS = True
+    torch.manual_seed(0)
+    model = prepare_for_inference(build_model(cfg).eval(), dtype)
+    with torch.no_grad():
+        without = model.encode_images(model.normalise(image())[None])
+        model.position_scale.fill_(1.0)
+        added = model.encode_images(model.normalise(image())[None]) - without
+        assert added.dtype == dtype
+        assert (added[0, :, 0, 0] - added[0, :, 3, 3]).abs().max() > 0.5
+        model([{"image": image(), "expressions": list(SENTENCES)}])
 
 
 def test_shared_weights_make_the_two_fusion_encoders_one(repo_dir: Path, vocabulary: Path) -> None:

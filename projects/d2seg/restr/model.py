@@ -56,8 +56,8 @@ class ReSTR(nn.Module):
         """
         Args:
             in_feature: the backbone's map that meets the language; a norm follows it.
-            add_positions: sine position encoding on the normed map, for backbones that know no
-                places, as "leftmost" asks for; the paper's ViT has positions of its own.
+            add_positions: a sine position encoding is added to the normed map, for backbones that
+                know no places, as "leftmost" asks for; the paper's ViT has positions of its own.
             mask_threshold: a pixel belongs to the object if its probability is above.
             min_pixels: masks of fewer pixels at the result's size are emptied: no such object.
             pixel_mean, pixel_std: per channel, on the 0..255 scale, in INPUT.FORMAT's order.
@@ -70,7 +70,9 @@ class ReSTR(nn.Module):
         self.fusion = fusion
         self.decoder = decoder
         self.loss = loss
-        self.add_positions = add_positions
+        channels = backbone.output_shape()[in_feature].channels
+        # starts at zero, so that the backbone's own features are learnt from first
+        self.position_scale = nn.Parameter(torch.zeros(channels)) if add_positions else None
         self.mask_threshold = mask_threshold
         self.min_pixels = min_pixels
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
@@ -148,13 +150,12 @@ class ReSTR(nn.Module):
     def encode_images(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to normed patches (B, C, h, w)."""
         features = self.backbone(images)[self.in_feature]
-        features = self.vision_norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        if self.add_positions:
-            channels, height, width = features.shape[1:]
-            features = features + sine_position_encoding(
-                height, width, channels, features.device, features.dtype
-            )
-        return features
+        features = self.vision_norm(features.permute(0, 2, 3, 1))  # (B, h, w, C)
+        if self.position_scale is not None:
+            positions = sine_position_encoding(*features.shape[1:], features.device)
+            positions = self.position_scale * positions.permute(1, 2, 0)
+            features = features + positions.to(features.dtype)
+        return features.permute(0, 3, 1, 2)
 
     def logits(
         self, features: Tensor, sentences: list[str], image_of: Tensor
