@@ -99,16 +99,17 @@ def _block_of_shared_patches(
     attention = block.attn
     query, key, value = _heads(attention, block.norm1(patches))  # (B, heads, N, C / heads)
     of_words = _heads(attention, block.norm1(words))  # (E, heads, T, C / heads)
-    scores = (query * attention.scale) @ key.mT
+    # fp32, whatever the products are in: half precision leaves two digits of a sum of exponentials
+    scores = ((query * attention.scale) @ key.mT).float()
     total = scores.logsumexp(-1, keepdim=True)  # (B, heads, N, 1)
-    among_patches = (scores - total).exp() @ value
+    among_patches = (scores - total).exp().to(value.dtype) @ value
     query, key, value, total, among_patches = (
         part[image_of] for part in (query, key, value, total, among_patches)
     )
-    scores = (query * attention.scale) @ of_words[1].mT  # (E, heads, N, T)
+    scores = ((query * attention.scale) @ of_words[1].mT).float()  # (E, heads, N, T)
     total_words = scores.logsumexp(-1, keepdim=True)
     share = (total_words - total).sigmoid()  # of the softmax that falls on words
-    to_words = (scores - total_words).exp() @ of_words[2]
+    to_words = (scores - total_words).exp().to(value.dtype) @ of_words[2]
     patches_attended = torch.lerp(among_patches, to_words, share.to(to_words.dtype))
     words_attended = F.scaled_dot_product_attention(
         of_words[0],
