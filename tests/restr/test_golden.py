@@ -18,9 +18,11 @@ from golden.pictures import read_picture
 from golden.seeded_weights import seeded_state_dict
 
 CASE = "restr_refcoco"
-TOLERANCE = 1e-4  # of norms; measured 3e-5 (mask and patch logits), 2e-5 with large positions
-FEATURE_TOLERANCE = 2e-5
-LOSS_TOLERANCE = 1e-5
+# Relative errors of norms, and of losses. Measured, at worst of three instruction sets on one thread:
+# mask logits 1.1e-5, patch logits 6.7e-6, features 5.2e-7, losses 5e-6 (of the patches).
+TOLERANCE = 4e-5
+FEATURE_TOLERANCE = 2e-6
+LOSS_TOLERANCE = 2e-5
 
 
 def official_state(repo_dir: Path) -> dict[str, Tensor]:
