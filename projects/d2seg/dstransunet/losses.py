@@ -1,0 +1,97 @@
+"""The loss of DS-TransUNet (Lin et al. 2022): cross-entropy and an IoU that is weighted per pixel,
+after the structure loss of Wei et al. 2020 (F3Net, section 3.4).
+
+B batch, K classes, (H, W) the padded batch.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..per_pixel.losses import mean_over_processes
+
+BORDER_WINDOW = 31  # pixels; a border is what lies within this window of it
+BORDER_WEIGHT = 5.0
+
+
+class StructureLoss(nn.Module):
+    """Of two classes, the IoU is that of class 1, as published; of more, the mean over all classes
+    of each one's against the rest."""
+
+    def __init__(
+        self, *, num_classes: int, ignore_value: int, ce_weight: float = 1.0, iou_weight: float = 1.0
+    ) -> None:
+        """
+        Args:
+            ignore_value: label of pixels that do not count.
+            ce_weight, iou_weight: of the terms; one of weight 0 is left out.
+
+        Raises:
+            ValueError: fewer than two classes; both terms have weight 0.
+        """
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes}; the background counts as a "
+                "class of DSTransUNet: 2 for one kind of object"
+            )
+        if not (ce_weight or iou_weight):
+            raise ValueError(
+                "MODEL.PER_PIXEL.LOSS.CE_WEIGHT and MODEL.DS_TRANSUNET.LOSS.IOU_WEIGHT are both 0: "
+                "nothing would be learnt"
+            )
+        self.num_classes = num_classes
+        self.ignore_value = ignore_value
+        self.ce_weight = ce_weight
+        self.iou_weight = iou_weight
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """(B, H, W) int64 labels -> (B, K, H, W) float, one-hot; all 0 at pixels that do not
+        count."""
+        classes = torch.arange(self.num_classes, device=labels.device)[:, None, None]
+        return (labels[:, None] == classes).float()
+
+    def forward(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            logits: (B, K, H, W).
+            targets: (B, K, H, W), shares of the classes in each pixel, of sum 1; pixels of a
+                smaller sum do not count.
+
+        Returns:
+            The weighted terms, "ce" and "iou"; 0 where no pixel counts.
+        """
+        logits = logits.float()
+        valid = targets.sum(1) > 1 - 1e-4  # shares are rounded where masks were resized
+        targets = targets * valid[:, None]
+        terms = {}
+        if self.ce_weight:
+            # unweighted: the published code asks for weights, with an argument that has no effect
+            total = -(logits.log_softmax(1) * targets).sum()
+            terms["ce"] = self.ce_weight * mean_over_processes(total, valid.sum().to(total))
+        if self.iou_weight:
+            probs = logits.softmax(1) * valid[:, None]
+            first = 1 if self.num_classes == 2 else 0
+            iou = weighted_iou(probs[:, first:], targets[:, first:])
+            terms["iou"] = self.iou_weight * (1 - iou).mean()
+        return terms
+
+
+def weighted_iou(probs: Tensor, targets: Tensor) -> Tensor:
+    """IoU per image and class, (B, K, H, W) twice, in [0, 1], -> (B, K).
+
+    1 is added to both sides of the quotient, so that an absent class that is not predicted has an
+    IoU of 1. Pixels count more where the neighbourhood's mean differs from them: near borders.
+    """
+    weights = 1 + BORDER_WEIGHT * (box_mean(targets, BORDER_WINDOW) - targets).abs()
+    overlap = (probs * targets * weights).sum((2, 3))
+    total = ((probs + targets) * weights).sum((2, 3))
+    return (overlap + 1) / (total - overlap + 1)
+
+
+def box_mean(maps: Tensor, side: int) -> Tensor:
+    """Mean over a window of odd ``side`` around each pixel, with zeros beyond the map; an axis at
+    a time, which takes 2 * side steps per pixel and not side * side."""
+    padding = side // 2
+    rows = F.avg_pool2d(maps, (side, 1), stride=1, padding=(padding, 0))
+    return F.avg_pool2d(rows, (1, side), stride=1, padding=(0, padding))
