@@ -66,9 +66,7 @@ class SwinBackbone(SwinTransformer):
 def _check(node: str, embed_dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
     for key, values in (("DEPTHS", depths), ("NUM_HEADS", num_heads)):
         if len(values) != len(STAGES):
-            raise ValueError(
-                f"{node}.{key} is {list(values)}; give a number for each of 4 stages"
-            )
+            raise ValueError(f"{node}.{key} is {list(values)}; give a number for each of 4 stages")
     for i, heads in enumerate(num_heads):
         if (embed_dim << i) % heads:
             raise ValueError(

@@ -81,6 +81,4 @@ def build_dual_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DualSwinBa
         )
         for name, encoder, patch_size in (("FINE", node.FINE, 4), ("COARSE", node.COARSE, 8))
     ]
-    return DualSwinBackbone(
-        fine=encoders[0], coarse=encoders[1], in_channels=input_shape.channels
-    )
+    return DualSwinBackbone(fine=encoders[0], coarse=encoders[1], in_channels=input_shape.channels)

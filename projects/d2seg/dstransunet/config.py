@@ -25,9 +25,7 @@ def add_dstransunet_config(cfg: CN) -> None:
     node.TRAIN_SCALES = [1.0]
 
 
-def _encoder(
-    embed_dim: int, depths: list[int], num_heads: list[int], drop_path_rate: float
-) -> CN:
+def _encoder(embed_dim: int, depths: list[int], num_heads: list[int], drop_path_rate: float) -> CN:
     node = CN()
     node.EMBED_DIM = embed_dim
     node.DEPTHS = depths

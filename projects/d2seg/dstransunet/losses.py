@@ -19,7 +19,12 @@ class StructureLoss(nn.Module):
     of each one's against the rest."""
 
     def __init__(
-        self, *, num_classes: int, ignore_value: int, ce_weight: float = 1.0, iou_weight: float = 1.0
+        self,
+        *,
+        num_classes: int,
+        ignore_value: int,
+        ce_weight: float = 1.0,
+        iou_weight: float = 1.0,
     ) -> None:
         """
         Args:

@@ -89,7 +89,5 @@ LAYOUT = Layout(
     name="official DS-TransUNet",
     matches=_matches,
     convert=_NAMES.to_ours,
-    export=Export(
-        "official", holds="DS-TransUNet", matches=_is_ours, convert=_NAMES.to_theirs
-    ),
+    export=Export("official", holds="DS-TransUNet", matches=_is_ours, convert=_NAMES.to_theirs),
 )
