@@ -119,8 +119,9 @@ def run(model: nn.Module, outputs: dict[str, np.ndarray], name: str) -> Run:
     for handle in handles:
         handle.remove()
     losses = {}
-    for i, output in enumerate(("main", "aux1", "aux2")):
-        for term, value in model.loss(logits[i], targets).items():
+    terms_of_heads = model.loss(logits, targets)
+    for output, terms in zip(("main", "aux1", "aux2"), terms_of_heads, strict=True):
+        for term, value in terms.items():
             losses[f"{output}_{term}"] = value.item()
     features = {feature: values.flatten(1) for feature, values in maps.items()}
     return Run(features, maps, logits, losses, images, targets)

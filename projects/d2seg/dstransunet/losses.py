@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..per_pixel.losses import mean_over_processes
 
-BORDER_WINDOW = 31  # pixels; a border is what lies within this window of it
+BORDER_WINDOW = 31  # pixels: side of the neighbourhood whose mean is compared
 BORDER_WEIGHT = 5.0
 
 
@@ -56,19 +56,24 @@ class StructureLoss(nn.Module):
         classes = torch.arange(self.num_classes, device=labels.device)[:, None, None]
         return (labels[:, None] == classes).float()
 
-    def forward(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, logits: list[Tensor], targets: Tensor) -> list[dict[str, Tensor]]:
         """
         Args:
-            logits: (B, K, H, W).
+            logits: of each head, (B, K, H, W).
             targets: (B, K, H, W), shares of the classes in each pixel, of sum 1; pixels of a
                 smaller sum do not count.
 
         Returns:
-            The weighted terms, "ce" and "iou"; 0 where no pixel counts.
+            The weighted terms of each head, "ce" and "iou"; 0 where no pixel counts.
         """
-        logits = logits.float()
         valid = targets.sum(1) > 1 - 1e-4  # shares are rounded where masks were resized
         targets = targets * valid[:, None]
+        weights = border_weights(targets) if self.iou_weight else None
+        return [self._terms(of_head.float(), targets, valid, weights) for of_head in logits]
+
+    def _terms(
+        self, logits: Tensor, targets: Tensor, valid: Tensor, weights: Tensor | None
+    ) -> dict[str, Tensor]:
         terms = {}
         if self.ce_weight:
             # unweighted: the published code asks for weights, with an argument that has no effect
@@ -77,26 +82,33 @@ class StructureLoss(nn.Module):
         if self.iou_weight:
             probs = logits.softmax(1) * valid[:, None]
             first = 1 if self.num_classes == 2 else 0
-            iou = weighted_iou(probs[:, first:], targets[:, first:])
+            iou = weighted_iou(probs[:, first:], targets[:, first:], weights[:, first:])
             terms["iou"] = self.iou_weight * (1 - iou).mean()
         return terms
 
 
-def weighted_iou(probs: Tensor, targets: Tensor) -> Tensor:
-    """IoU per image and class, (B, K, H, W) twice, in [0, 1], -> (B, K).
+def weighted_iou(probs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """IoU per image and class; probabilities, targets and weights (B, K, H, W) -> (B, K).
 
     1 is added to both sides of the quotient, so that an absent class that is not predicted has an
-    IoU of 1. Pixels count more where the neighbourhood's mean differs from them: near borders.
+    IoU of 1.
     """
-    weights = 1 + BORDER_WEIGHT * (box_mean(targets, BORDER_WINDOW) - targets).abs()
     overlap = (probs * targets * weights).sum((2, 3))
     total = ((probs + targets) * weights).sum((2, 3))
     return (overlap + 1) / (total - overlap + 1)
 
 
+def border_weights(targets: Tensor) -> Tensor:
+    """(B, K, H, W) in 1..6: larger the more a pixel differs from the mean of its neighbourhood."""
+    return 1 + BORDER_WEIGHT * (box_mean(targets, BORDER_WINDOW) - targets).abs()
+
+
 def box_mean(maps: Tensor, side: int) -> Tensor:
-    """Mean over a window of odd ``side`` around each pixel, with zeros beyond the map; an axis at
-    a time, which takes 2 * side steps per pixel and not side * side."""
-    padding = side // 2
-    rows = F.avg_pool2d(maps, (side, 1), stride=1, padding=(padding, 0))
-    return F.avg_pool2d(rows, (1, side), stride=1, padding=(0, padding))
+    """Mean over a window of odd ``side`` around each pixel of (B, K, H, W), with zeros beyond the
+    map. Differences of running sums: pooling of windows takes as many steps as they have pixels."""
+    for axis in (2, 3):
+        padding = [(side + 1) // 2, side // 2] if axis == 3 else [0, 0, (side + 1) // 2, side // 2]
+        sums = F.pad(maps, padding).cumsum(axis)
+        length = maps.shape[axis]
+        maps = (sums.narrow(axis, side, length) - sums.narrow(axis, 0, length)) / side
+    return maps

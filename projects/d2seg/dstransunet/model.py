@@ -88,10 +88,10 @@ class DSTransUNet(PerPixelSegmentor):
         scale = self.train_scales[int(torch.randint(len(self.train_scales), ()))]
         images, targets = self.at_scale(images, targets, scale)
         losses = {}
-        for i, logits in enumerate(self.all_logits(images)):
+        for i, terms in enumerate(self.loss(self.all_logits(images), targets)):
             suffix = f"_aux_{i - 1}" if i else ""
             weight = self.auxiliary_weight if i else self.main_weight
-            for term, value in self.loss(logits, targets).items():
+            for term, value in terms.items():
                 name = f"loss_sem_seg{suffix}" + ("" if term == "ce" else f"_{term}")
                 losses[name] = weight * value
         return losses
