@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..backbones.outputs import STAGES
 from ..backbones.swin import SwinBackbone
-from .blocks import conv_norm_relu
+from .blocks import NUM_GROUPS, conv_norm_relu
 
 PIXEL_FEATURES = ("full", "half")  # of convolutions on the image, at strides 1 and 2
 COARSE_PREFIX = "coarse_"
@@ -30,8 +30,13 @@ class DualSwinBackbone(Backbone):
         fine: SwinBackbone,
         coarse: SwinBackbone,
         in_channels: int = 3,
+        num_groups: int = NUM_GROUPS,
     ) -> None:
-        """``fine``, ``coarse``: on patches of 4 and 8 pixels, with the outputs res2..res5."""
+        """
+        Args:
+            fine, coarse: on patches of 4 and 8 pixels, with the outputs res2..res5.
+            num_groups: see :func:`conv_norm_relu`.
+        """
         super().__init__()
         self.fine = fine
         self.coarse = coarse
@@ -40,8 +45,8 @@ class DualSwinBackbone(Backbone):
         self.full_conv = nn.Conv2d(in_channels, channels["full"], kernel_size=1)
         self.half_convs = nn.Sequential(
             nn.MaxPool2d(2),
-            conv_norm_relu(channels["full"], channels["half"]),
-            conv_norm_relu(channels["half"], channels["half"]),
+            conv_norm_relu(channels["full"], channels["half"], num_groups),
+            conv_norm_relu(channels["half"], channels["half"], num_groups),
         )
         strides = dict(zip(PIXEL_FEATURES, (1, 2), strict=True))
         for prefix, encoder, factor in (("", fine, 1), (COARSE_PREFIX, coarse, 2)):
@@ -81,4 +86,9 @@ def build_dual_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DualSwinBa
         )
         for name, encoder, patch_size in (("FINE", node.FINE, 4), ("COARSE", node.COARSE, 8))
     ]
-    return DualSwinBackbone(fine=encoders[0], coarse=encoders[1], in_channels=input_shape.channels)
+    return DualSwinBackbone(
+        fine=encoders[0],
+        coarse=encoders[1],
+        in_channels=input_shape.channels,
+        num_groups=node.NUM_GROUPS,
+    )

@@ -9,17 +9,20 @@ from detectron2.layers import Conv2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MAX_GROUPS = 32  # of all group norms
+NUM_GROUPS = 32  # of all group norms, as published
 
 
-def conv_norm_relu(in_channels: int, channels: int) -> Conv2d:
-    """3x3 convolution that keeps the size, group norm, ReLU; narrow maps have fewer groups."""
+def conv_norm_relu(in_channels: int, channels: int, num_groups: int = NUM_GROUPS) -> Conv2d:
+    """3x3 convolution that keeps the size, group norm, ReLU.
+
+    ``num_groups``: of the norm; where it does not divide the channels, as many as divide both.
+    """
     return Conv2d(
         in_channels,
         channels,
         kernel_size=3,
         padding=1,
-        norm=nn.GroupNorm(math.gcd(MAX_GROUPS, channels), channels),
+        norm=nn.GroupNorm(math.gcd(num_groups, channels), channels),
         activation=F.relu,
     )
 

@@ -6,6 +6,7 @@ from detectron2.config import CfgNode as CN
 def add_dstransunet_config(cfg: CN) -> None:
     cfg.MODEL.DS_TRANSUNET = node = CN()
     node.WINDOW_SIZE = 7  # of all Swin blocks, in the encoders and in the decoder
+    node.NUM_GROUPS = 32  # of all group norms
     node.USE_CHECKPOINT = False  # of the encoders' activations
     # the encoder on patches of 4 x 4 pixels, a Swin-B, and that on patches of 8 x 8, a Swin-T
     node.FINE = _encoder(128, [2, 2, 18, 2], [4, 8, 16, 32], 0.5)

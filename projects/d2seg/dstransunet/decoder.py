@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..backbones.outputs import STAGES
 from .backbone import COARSE_PREFIX, PIXEL_FEATURES
-from .blocks import conv_norm_relu, upsample
+from .blocks import NUM_GROUPS, conv_norm_relu, upsample
 from .fusion import InteractiveFusion, LayerSize
 
 # the decoder's own maps by stride, deepest first; that of stride 32 is the last fused one
@@ -36,15 +36,18 @@ class SwinLevel(BasicLayer):
 class DecoderLevel(nn.Module):
     """x2, joined with a skip connection: (B, C, h, w) -> (B, C / 2, 2h, 2w)."""
 
-    def __init__(self, dim: int, swin: SwinLevel | None = None) -> None:
+    def __init__(
+        self, dim: int, swin: SwinLevel | None = None, num_groups: int = NUM_GROUPS
+    ) -> None:
         """
         Args:
             dim: channels of the map that is upsampled.
             swin: the transformer on the upsampled map of ``dim // 2`` channels, after which both
                 that and the skip connection's are halved by 1x1 convolutions; ``None``: neither.
+            num_groups: see :func:`conv_norm_relu`.
         """
         super().__init__()
-        self.reduce = conv_norm_relu(dim, dim // 2)
+        self.reduce = conv_norm_relu(dim, dim // 2, num_groups)
         self.swin = swin
         if swin is not None:
             self.project = Conv2d(dim // 2, dim // 4, kernel_size=1, activation=F.relu)
@@ -73,6 +76,7 @@ class DSTransUNetHead(nn.Module):
         drop_path_rate: float = 0.2,
         fine_size: LayerSize,
         coarse_size: LayerSize,
+        num_groups: int = NUM_GROUPS,
     ) -> None:
         """
         Args:
@@ -81,6 +85,7 @@ class DSTransUNetHead(nn.Module):
             num_heads: at strides 16, 8 and 4.
             drop_path_rate: of the last Swin block of each level; the first has none.
             fine_size, coarse_size: of the fusion's layers.
+            num_groups: see :func:`conv_norm_relu`.
 
         Raises:
             ValueError: the backbone is another one; heads that do not divide their channels.
@@ -102,6 +107,7 @@ class DSTransUNetHead(nn.Module):
                     input_shape[COARSE_PREFIX + stage].channels,
                     fine_size=fine_size,
                     coarse_size=coarse_size,
+                    num_groups=num_groups,
                 )
                 for stage, dim in dims.items()
             }
@@ -121,7 +127,7 @@ class DSTransUNetHead(nn.Module):
                     mlp_ratio=MLP_RATIO,
                     drop_path=rates,
                 )
-            self.levels.append(DecoderLevel(dim, swin))
+            self.levels.append(DecoderLevel(dim, swin, num_groups))
             dim //= 2
             self.channels[name] = dim
         self.predictor = nn.Conv2d(dim, num_channels, kernel_size=1)

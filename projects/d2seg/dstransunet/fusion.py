@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .blocks import conv_norm_relu, upsample
+from .blocks import NUM_GROUPS, conv_norm_relu, upsample
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,19 @@ class InteractiveFusion(nn.Module):
     """Two maps of one stage to one: their tokens interact, then convolutions join them."""
 
     def __init__(
-        self, fine_dim: int, coarse_dim: int, *, fine_size: LayerSize, coarse_size: LayerSize
+        self,
+        fine_dim: int,
+        coarse_dim: int,
+        *,
+        fine_size: LayerSize,
+        coarse_size: LayerSize,
+        num_groups: int = NUM_GROUPS,
     ) -> None:
-        """``fine_dim``, ``coarse_dim``: channels of the maps; the joint one has ``fine_dim``."""
+        """
+        Args:
+            fine_dim, coarse_dim: channels of the maps; the joint one has ``fine_dim``.
+            num_groups: see :func:`conv_norm_relu`.
+        """
         super().__init__()
         self.fine_norm = nn.LayerNorm(fine_dim)
         self.coarse_norm = nn.LayerNorm(coarse_dim)
@@ -61,7 +71,8 @@ class InteractiveFusion(nn.Module):
         self.fine_layer = FusionLayer(fine_dim, fine_size)
         self.coarse_layer = FusionLayer(coarse_dim, coarse_size)
         self.join = nn.Sequential(
-            conv_norm_relu(fine_dim + coarse_dim, fine_dim), conv_norm_relu(fine_dim, fine_dim)
+            conv_norm_relu(fine_dim + coarse_dim, fine_dim, num_groups),
+            conv_norm_relu(fine_dim, fine_dim, num_groups),
         )
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:

@@ -74,13 +74,14 @@ class StructureLoss(nn.Module):
     def _terms(
         self, logits: Tensor, targets: Tensor, valid: Tensor, weights: Tensor | None
     ) -> dict[str, Tensor]:
+        log_probs = logits.log_softmax(1)
         terms = {}
         if self.ce_weight:
             # unweighted: the published code asks for weights, with an argument that has no effect
-            total = -(logits.log_softmax(1) * targets).sum()
+            total = -(log_probs * targets).sum()
             terms["ce"] = self.ce_weight * mean_over_processes(total, valid.sum().to(total))
         if self.iou_weight:
-            probs = logits.softmax(1) * valid[:, None]
+            probs = log_probs.exp() * valid[:, None]
             first = 1 if self.num_classes == 2 else 0
             iou = weighted_iou(probs[:, first:], targets[:, first:], weights[:, first:])
             terms["iou"] = self.iou_weight * (1 - iou).mean()
@@ -93,8 +94,9 @@ def weighted_iou(probs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     1 is added to both sides of the quotient, so that an absent class that is not predicted has an
     IoU of 1.
     """
-    overlap = (probs * targets * weights).sum((2, 3))
-    total = ((probs + targets) * weights).sum((2, 3))
+    targets = targets * weights
+    overlap = (probs * targets).sum((2, 3))
+    total = (probs * weights).sum((2, 3)) + targets.sum((2, 3))
     return (overlap + 1) / (total - overlap + 1)
 
 

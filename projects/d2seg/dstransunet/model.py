@@ -137,6 +137,7 @@ def build_head(
         drop_path_rate=node.DECODER.DROP_PATH_RATE,
         fine_size=fine,
         coarse_size=coarse,
+        num_groups=node.NUM_GROUPS,
     )
 
 
