@@ -19,6 +19,7 @@ warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming releas
 from . import (  # noqa: E402, F401  (imported for their registrations)
     backbones,
     data,
+    dstransunet,
     mask2former,
     maskformer,
     pointrend,

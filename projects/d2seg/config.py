@@ -8,6 +8,7 @@ zoo run unchanged.
 from detectron2.config import CfgNode as CN
 from detectron2.projects.deeplab import add_deeplab_config
 
+from .dstransunet.config import add_dstransunet_config
 from .mask2former.config import add_mask2former_config
 from .mask_classification.config import add_mask_classification_config
 from .maskformer.config import add_maskformer_config
@@ -38,6 +39,7 @@ def add_d2seg_config(cfg: CN) -> None:
     add_topformer_config(cfg)
     add_maskformer_config(cfg)
     add_transunet_config(cfg)
+    add_dstransunet_config(cfg)
     add_pointrend_config(cfg)
     add_mask2former_config(cfg)
     add_restr_config(cfg)

@@ -22,6 +22,7 @@ class SwinBackbone(SwinTransformer):
         depths: Sequence[int] = (2, 2, 6, 2),
         num_heads: Sequence[int] = (3, 6, 12, 24),
         out_features: Sequence[str] = STAGES,
+        key: str = "MODEL.SWIN",
         **others: Any,
     ) -> None:
         """
@@ -29,14 +30,15 @@ class SwinBackbone(SwinTransformer):
             embed_dim: channels of the first stage, doubled from stage to stage.
             depths, num_heads: one number for each of the four stages.
             out_features: of res2..res5; stages beyond the last of them are left out.
+            key: the config node of these numbers, for messages.
             others: see detectron2's ``SwinTransformer``.
 
         Raises:
             ValueError: not four numbers each, a width that its heads do not divide, or an output
                 that is none of res2..res5.
         """
-        _check(embed_dim, depths, num_heads)
-        stages = choose_stages("MODEL.SWIN.OUT_FEATURES", out_features)
+        _check(key, embed_dim, depths, num_heads)
+        stages = choose_stages(f"{key}.OUT_FEATURES", out_features)
         super().__init__(
             embed_dim=embed_dim,
             depths=depths,
@@ -61,16 +63,14 @@ class SwinBackbone(SwinTransformer):
         return {STAGES[int(name[1:])]: feature for name, feature in outputs.items()}
 
 
-def _check(embed_dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
+def _check(node: str, embed_dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
     for key, values in (("DEPTHS", depths), ("NUM_HEADS", num_heads)):
         if len(values) != len(STAGES):
-            raise ValueError(
-                f"MODEL.SWIN.{key} is {list(values)}; give a number for each of 4 stages"
-            )
+            raise ValueError(f"{node}.{key} is {list(values)}; give a number for each of 4 stages")
     for i, heads in enumerate(num_heads):
         if (embed_dim << i) % heads:
             raise ValueError(
-                f"MODEL.SWIN.EMBED_DIM {embed_dim} gives stage {i + 1} {embed_dim << i} channels, "
+                f"{node}.EMBED_DIM {embed_dim} gives stage {i + 1} {embed_dim << i} channels, "
                 f"which are no multiple of its NUM_HEADS, {heads}"
             )
 

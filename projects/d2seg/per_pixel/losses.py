@@ -91,10 +91,7 @@ class PerPixelLoss(nn.Module):
             weight = valid.sum().to(total)
         else:
             weight = self.class_weights[labels[valid]].sum()
-        if comm.get_world_size() > 1:
-            weight = differentiable_all_reduce(weight) / comm.get_world_size()
-        # the weights of a batch without a pixel that counts sum to 0, and so does its loss
-        return total / torch.where(weight > 0, weight, 1.0)
+        return mean_over_processes(total, weight)
 
     def _is_hard(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
         """(B, H, W) bool: the probability is below the threshold, or among the lowest."""
@@ -105,6 +102,14 @@ class PerPixelLoss(nn.Module):
             return own < self.ohem_threshold
         lowest = own.flatten().kthvalue(num_kept).values
         return (own < self.ohem_threshold) | (own <= lowest)
+
+
+def mean_over_processes(total: Tensor, weight: Tensor) -> Tensor:
+    """``total / weight``, scalars, with the mean of the processes' weights, so that the mean of
+    their losses is that of all their pixels. 0 where both are 0: nothing counts."""
+    if comm.get_world_size() > 1:
+        weight = differentiable_all_reduce(weight) / comm.get_world_size()
+    return total / torch.where(weight > 0, weight, 1.0)
 
 
 def dice_loss(logits: Tensor, labels: Tensor, ignore_value: int, smooth: float = 1e-5) -> Tensor:

@@ -10,6 +10,7 @@ from d2seg.checkpoint.layouts import LAYOUTS, find_layout
 
 # beginnings of the names in golden/keys, and whose layout it is
 PUBLISHED = {
+    "ds": "official DS-TransUNet",
     "maskformer": "official MaskFormer",
     "mask2former": "official Mask2Former",
     "segformer": "official SegFormer",
