@@ -78,15 +78,19 @@ def test_two_classes_count_the_iou_of_the_object_alone() -> None:
     assert terms_of(logits, labels)["iou"].item() == pytest.approx(64 / 65)
 
 
-def test_more_classes_count_each_against_the_rest() -> None:
+def test_more_classes_count_those_of_the_image_each_against_the_rest() -> None:
     labels = torch.zeros(1, 8, 8, dtype=torch.long)
+    labels[:, 4:] = 2
     logits = torch.zeros(1, 3, 8, 8)
-    logits[:, 1] = 50.0
-    iou = terms_of(logits, labels)["iou"].item()
-    # class 0 is missed: 1 / (sum of weights + 1); class 1 is a false alarm: 1 / 65; class 2 is right
-    mask = torch.ones(1, 1, 8, 8)
-    expected = 1 - (1 / (border_weights(mask).sum().item() + 1) + 1 / 65 + 1) / 3
-    assert iou == pytest.approx(expected, rel=1e-5)
+    logits[:, 2] = 50.0
+    # class 0 is missed; class 2 is given to every pixel; class 1 is neither there nor predicted
+    missed, found = (labels == 0).float()[:, None], (labels == 2).float()[:, None]
+    weights = border_weights(found)
+    overlap = (found * weights).sum().item()
+    iou_2 = (overlap + 1) / (weights.sum().item() + 1)
+    iou_0 = 1 / ((missed * border_weights(missed)).sum().item() + 1)
+    expected = 1 - (iou_0 + iou_2) / 2
+    assert terms_of(logits, labels)["iou"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_soft_targets() -> None:

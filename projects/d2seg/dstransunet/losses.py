@@ -15,8 +15,12 @@ BORDER_WEIGHT = 5.0
 
 
 class StructureLoss(nn.Module):
-    """Of two classes, the IoU is that of class 1, as published; of more, the mean over all classes
-    of each one's against the rest."""
+    """Of two classes, the IoU is that of class 1, as published; of more, the mean over the classes
+    that an image has of each one's against the rest.
+
+    A class that an image lacks would add a constant: its IoU is near 0 as long as a few pixels are
+    given to it, and the cross-entropy sees these.
+    """
 
     def __init__(
         self,
@@ -82,9 +86,13 @@ class StructureLoss(nn.Module):
             terms["ce"] = self.ce_weight * mean_over_processes(total, valid.sum().to(total))
         if self.iou_weight:
             probs = log_probs.exp() * valid[:, None]
-            first = 1 if self.num_classes == 2 else 0
-            iou = weighted_iou(probs[:, first:], targets[:, first:], weights[:, first:])
-            terms["iou"] = self.iou_weight * (1 - iou).mean()
+            distance = 1 - weighted_iou(probs, targets, weights)  # (B, K)
+            if self.num_classes == 2:
+                distance = distance[:, 1]
+            else:
+                is_there = (targets > 0.5).flatten(2).any(2)
+                distance = (distance * is_there).sum(1) / is_there.sum(1).clamp(min=1)
+            terms["iou"] = self.iou_weight * distance.mean()
         return terms
 
 
