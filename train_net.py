@@ -30,6 +30,7 @@ from detectron2.utils import comm
 
 from d2seg.acceleration import prepare_as_configured
 from d2seg.checkpoint import Checkpointer
+from d2seg.configuration import use_words_of_checkpoint
 from d2seg.engine import Trainer, run, setup
 from d2seg.evaluation import num_unreadable
 
@@ -71,6 +72,9 @@ def main(args: argparse.Namespace) -> int:
 
 def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     """Score MODEL.WEIGHTS, or the last checkpoint, to resume."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    use_words_of_checkpoint(cfg)
     model = Trainer.build_model(cfg)
     checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)

@@ -89,6 +89,16 @@ def tasks_of(cfg: CfgNode) -> tuple[str, ...]:
     return tuple(cfg.TEST.TASKS)
 
 
+def use_words_of_checkpoint(cfg: CfgNode) -> None:
+    """Before a model is built to be loaded: its words and their vectors are in the checkpoint, and
+    the files that a training took them from may be elsewhere by now. In place."""
+    text = cfg.MODEL.RESTR.TEXT
+    text.WORD_VECTORS = ""
+    if text.VOCABULARY and not Path(text.VOCABULARY).is_file():
+        logger.info("There is no %s; the words are those of the checkpoint", text.VOCABULARY)
+        text.VOCABULARY = ""
+
+
 class _ConfigFile(CfgNode):
     """Reads YAML with ``_BASE_`` as its parent does, and says which file is at fault."""
 

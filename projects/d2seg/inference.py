@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .acceleration import prepare_as_configured
 from .checkpoint import Checkpointer
-from .configuration import TASKS, check_device, tasks_of
+from .configuration import TASKS, check_device, tasks_of, use_words_of_checkpoint
 
 _OUTPUT_KEYS = {
     "panoptic": "panoptic_seg",
@@ -113,6 +113,7 @@ def build_predictor(
     cfg = cfg.clone()
     cfg.defrost()
     check_device(cfg.MODEL.DEVICE)
+    use_words_of_checkpoint(cfg)
     if cfg.TEST.TASKS:
         cfg.TEST.TASKS = [task]
     if confidence_threshold is not None:

@@ -146,10 +146,10 @@ DAMAGED = {
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damage_is_one_line_and_costs_neither_time_nor_memory(name: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()  # other work on the machine does not count
     with pytest.raises(pickle.UnpicklingError) as caught:
         load_plain_pickle(DAMAGED[name])
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -123,18 +123,25 @@ def test_a_vocabulary_that_is_named_stays(referring):
     assert not (Path(referring.OUTPUT_DIR) / "vocabulary.txt").exists()
 
 
-@pytest.mark.parametrize(("resume", "num_words"), [(True, 5), (False, 8)])
-def test_a_resumed_run_keeps_its_vocabulary(referring, resume, num_words):
+@pytest.mark.parametrize(
+    ("resume", "has_checkpoint", "num_words"),
+    [(True, True, 5), (True, False, 8), (False, True, 8)],
+)
+def test_a_run_that_is_resumed_from_a_checkpoint_keeps_its_vocabulary(
+    referring, resume, has_checkpoint, num_words
+):
     file = Path(referring.OUTPUT_DIR) / "vocabulary.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
+    if has_checkpoint:
+        (file.parent / "last_checkpoint").write_text("model_0000001.pth")
     Vocabulary((*SPECIAL_WORDS, "dog")).save(file)
     set_vocabulary(referring, resume)
     assert len(Vocabulary.from_file(file)) == num_words
 
 
-def test_the_main_process_writes_and_the_others_wait(referring, monkeypatch):
+def test_the_first_process_of_a_machine_writes_and_the_others_wait(referring, monkeypatch):
     calls = []
-    monkeypatch.setattr(comm, "is_main_process", lambda: False)
+    monkeypatch.setattr(comm, "get_local_rank", lambda: 1)
     monkeypatch.setattr(comm, "synchronize", lambda: calls.append("waited"))
     set_vocabulary(referring, resume=False)
     file = Path(referring.OUTPUT_DIR) / "vocabulary.txt"

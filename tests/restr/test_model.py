@@ -81,7 +81,7 @@ def test_expressions_do_not_depend_on_each_other_or_on_the_batch(model: nn.Modul
         single = [model.logits(features, [s], torch.tensor([0]))[0] for s in SENTENCES]
         torch.testing.assert_close(together, torch.cat(single), rtol=1e-4, atol=1e-5)
         one_pass = model([{"image": image(), "expressions": entries}])[0]["referring"]
-        model._expressions_at_once = lambda size: 1
+        model._expressions_at_once = lambda features: 1
         passes = model([{"image": image(), "expressions": entries}])[0]["referring"]
     del model._expressions_at_once
     torch.testing.assert_close(one_pass.scores, passes.scores, rtol=1e-4, atol=1e-5)
@@ -94,7 +94,7 @@ def test_an_image_is_encoded_once_for_all_its_expressions(model: nn.Module) -> N
     with torch.no_grad():
         model([{"image": image(), "expressions": list(SENTENCES)}])
     handle.remove()
-    assert calls == [1]
+    assert len(calls) == 1
 
 
 def test_no_expressions_give_no_masks(model: nn.Module) -> None:
@@ -129,7 +129,8 @@ def test_positions_for_backbones_without_them(
         added = model.encode_images(model.normalise(image())[None]) - without
         assert added.dtype == dtype
         assert (added[0, :, 0, 0] - added[0, :, 3, 3]).abs().max() > 0.5
-        model([{"image": image(), "expressions": list(SENTENCES)}])
+        (output,) = model([{"image": image(), "expressions": list(SENTENCES)}])
+    assert output["referring"].pred_masks.shape == (3, 64, 64)
 
 
 def test_shared_weights_make_the_two_fusion_encoders_one(repo_dir: Path, vocabulary: Path) -> None:
@@ -193,6 +194,8 @@ class TestWords:
         assert torch.equal(table[4], model.text_encoder.words.weight[row])
         assert torch.equal(table[5], zebra)
         assert other.text_encoder.vocabulary.words == words
+        with pytest.raises(ValueError, match=r"words of the checkpoint are not those of .*empty"):
+            Checkpointer(other).load(checkpoint, require_complete=True)
 
     def test_a_checkpoint_that_does_not_say_its_words_needs_their_file(
         self, repo_dir: Path, model: nn.Module, tmp_path: Path
@@ -266,3 +269,51 @@ class TestBadInput:
         cfg.MODEL.RESTR.LOSS.MASK_WEIGHT = cfg.MODEL.RESTR.LOSS.PATCH_WEIGHT = 0.0
         with pytest.raises(ValueError, match=r"MODEL\.RESTR\.LOSS"):
             build_model(cfg)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("FUSION.DEPTH", 0, "0 blocks of 32 channels"),
+            ("FUSION.NUM_HEADS", 5, "32 channels in 5 heads"),
+            ("TEXT.MAX_TOKENS", 0, "takes 0 tokens"),
+            ("TEXT.EMBED_DIM", 25, "25 channels in 2 heads"),
+            ("DECODER_DIMS", [], "DECODER_DIMS"),
+        ],
+    )
+    def test_sizes_that_cannot_be(
+        self, repo_dir: Path, vocabulary: Path, key: str, value: int | list, message: str
+    ) -> None:
+        cfg = small_config(repo_dir, vocabulary)
+        cfg.merge_from_list([f"MODEL.RESTR.{key}", value])
+        with pytest.raises(ValueError, match=message):
+            build_model(cfg)
+
+
+def test_the_norm_of_a_pretrained_vit_is_the_one_behind_the_map(
+    repo_dir: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    model = small_model(repo_dir, vocabulary)
+    state = {
+        name.removeprefix("backbone.model."): tensor
+        for name, tensor in model.state_dict().items()
+        if name.startswith("backbone.model.")
+    }
+    channels = model.vision_norm.weight.shape
+    state |= {"norm.weight": torch.full(channels, 7.0), "norm.bias": torch.full(channels, 5.0)}
+    torch.save(state, tmp_path / "vit.pth")
+    Checkpointer(model).load(str(tmp_path / "vit.pth"))
+    assert model.vision_norm.weight.eq(7).all()
+    assert model.vision_norm.bias.eq(5).all()
+
+
+def test_two_fusion_encoders_do_not_become_one(
+    repo_dir: Path, vocabulary: Path, model: nn.Module, tmp_path: Path
+) -> None:
+    Checkpointer(model, str(tmp_path)).save("separate")
+    cfg = small_config(repo_dir, vocabulary)
+    cfg.MODEL.RESTR.FUSION.SHARE_WEIGHTS = True
+    shared = build_model(cfg)
+    with pytest.raises(ValueError, match=r"two fusion encoders.*SHARE_WEIGHTS False"):
+        Checkpointer(shared).load(str(tmp_path / "separate.pth"))
+    Checkpointer(shared, str(tmp_path)).save("shared")
+    Checkpointer(build_model(cfg)).load(str(tmp_path / "shared.pth"), require_complete=True)

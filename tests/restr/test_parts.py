@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from d2seg.restr.decoder import MaskDecoder
-from d2seg.restr.fusion import FusionEncoder, _block_of_shared_patches, _run
+from d2seg.restr.fusion import FusionEncoder, _block_of_shared_patches, _plain_block
 from d2seg.restr.losses import ReferringLoss, dice_loss, patch_labels
 from d2seg.restr.text_encoder import sinusoidal_positions
 
@@ -76,7 +76,7 @@ def test_blocks_are_the_same_in_training_and_at_inference() -> None:
     fusion = FusionEncoder(vision_dim=8, text_dim=8, dim=32, depth=1, num_heads=2)
     (block,) = fusion.language_seed
     tokens = torch.randn(3, 7, 32)
-    torch.testing.assert_close(_run(block, tokens), block(tokens))
+    torch.testing.assert_close(_plain_block(block, tokens), block(tokens))
 
 
 def test_positions_alternate_sine_and_cosine() -> None:

@@ -150,12 +150,13 @@ class Checkpointer(DetectionCheckpointer):
         return checkpoint
 
     def _fit_modules(self, state: StateDict) -> None:
-        """Modules whose shapes depend on the checkpoint, as a table of its words, say so by a
-        method ``fit_to_checkpoint(state, prefix)``, which changes the module or the state."""
+        """Modules that depend on the checkpoint, as a table of its words, say so by a method
+        ``fit_to_checkpoint(state, prefix, require_complete)``, which changes the module or the
+        state, or raises ``ValueError``."""
         for name, module in self.model.named_modules():
             fit = getattr(module, "fit_to_checkpoint", None)
             if fit is not None:
-                fit(state, f"{name}." if name else "")
+                fit(state, f"{name}." if name else "", self._require_complete)
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         incompatible = super()._load_model(checkpoint)

@@ -136,8 +136,9 @@ def check_data(cfg: CfgNode, eval_only: bool) -> None:
 def set_vocabulary(cfg: CfgNode, resume: bool) -> None:
     """Where MODEL.RESTR.TEXT.VOCABULARY is empty, set it to a file of the training data's words.
 
-    The main process writes it to OUTPUT_DIR; a resumed run goes on with the one that is there,
-    since the rows of its weights are numbered by it. Call it in every process.
+    The first process of each machine writes it to OUTPUT_DIR; a run that is resumed from a
+    checkpoint goes on with the one that is there, since the rows of its weights are numbered by it.
+    Call it in every process.
 
     Raises:
         ValueError: as :func:`collect_vocabulary`.
@@ -145,7 +146,8 @@ def set_vocabulary(cfg: CfgNode, resume: bool) -> None:
     if cfg.MODEL.RESTR.TEXT.VOCABULARY:
         return
     file = Path(cfg.OUTPUT_DIR) / VOCABULARY_FILE
-    if comm.is_main_process() and not (resume and file.is_file()):
+    is_resumed = resume and (file.parent / "last_checkpoint").is_file()
+    if comm.get_local_rank() == 0 and not (is_resumed and file.is_file()):
         write_vocabulary(cfg.DATASETS.TRAIN, file)
     comm.synchronize()
     cfg.MODEL.RESTR.TEXT.VOCABULARY = str(file)

@@ -26,8 +26,16 @@ class MaskDecoder(nn.Module):
         Args:
             dim: C of the patches.
             hidden_dims: one for each doubling.
+
+        Raises:
+            ValueError: there are none.
         """
         super().__init__()
+        if not hidden_dims:
+            raise ValueError(
+                "the mask decoder has no layer; MODEL.RESTR.DECODER_DIMS has a number for each "
+                "doubling of the resolution"
+            )
         self.dim = dim
         self.layers = nn.ModuleList(
             nn.Conv2d(before, after, 1, bias=False)
@@ -50,7 +58,7 @@ class MaskDecoder(nn.Module):
         """
         of_image, of_expression = self.layers[0].weight.flatten(1).split(self.dim, dim=1)
         of_image = F.linear(patches, of_image)
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and patches.device.type == "cpu":
             pairs = zip(of_image[image_of], masked @ of_expression.T, strict=True)
             return torch.stack([self._decode_one(one + other, grid) for one, other in pairs])
         features = of_image[image_of] + F.linear(masked, of_expression)
@@ -60,7 +68,7 @@ class MaskDecoder(nn.Module):
         return self.predictor(features).squeeze(1)
 
     def _decode_one(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
-        """One expression at inference, (h * w, C): channels last all the way, so that nothing is
+        """One expression at inference on a CPU, (h * w, C): channels last, so that nothing is
         copied, and maps small enough for memory that was used before."""
         height, width = grid
         for layer in self.layers[1:]:

@@ -32,8 +32,16 @@ class FusionEncoder(nn.Module):
             depth: blocks of each transformer.
             share_weights: both transformers are one (table 4 of the paper).
             normalize: each patch and token has unit length before its projection.
+
+        Raises:
+            ValueError: no block, or channels that the heads do not divide.
         """
         super().__init__()
+        if depth < 1 or dim % num_heads:
+            raise ValueError(
+                f"the fusion encoders have {depth} blocks of {dim} channels in {num_heads} heads; "
+                "they need one block and heads that divide the channels"
+            )
         self.normalize = normalize
         self.proj_vision = nn.Linear(vision_dim, dim)
         self.proj_text = nn.Linear(text_dim, dim)
@@ -67,7 +75,7 @@ class FusionEncoder(nn.Module):
         first, *others = self.vision_language
         tokens = _block_of_shared_patches(first, patches, words, image_of)
         for block in others:
-            tokens = _run(block, tokens)
+            tokens = _plain_block(block, tokens)
         patches, words = tokens.split([patches.shape[1], words.shape[1]], dim=1)
         sequence = torch.cat([words, self.seed.expand(len(words), -1, -1)], dim=1)
         for block in self.language_seed:
@@ -121,9 +129,11 @@ def _block_of_shared_patches(
     return tokens + block.mlp(block.norm2(tokens))
 
 
-def _run(block: Block, tokens: Tensor) -> Tensor:
-    """``block`` (E, N, C) -> (E, N, C); in training on a CPU without torch's fused attention, whose
-    backward pass takes twice the time of the plain one there."""
+def _plain_block(block: Block, tokens: Tensor) -> Tensor:
+    """``block`` (E, N, C) -> (E, N, C); in training on a CPU without torch's fused attention.
+
+    Forward and backward of 32 x 4 heads of 268 tokens took 233 ms with it, 131 ms without (bf16,
+    one core)."""
     if not torch.is_grad_enabled() or tokens.device.type != "cpu":
         return block(tokens)
     attention = block.attn

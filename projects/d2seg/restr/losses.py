@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..per_pixel.losses import mean_over_processes
+
 
 class ReferringLoss(nn.Module):
     """Cross-entropy of the mask and of the patches, and dice of the mask if asked for."""
@@ -16,11 +18,14 @@ class ReferringLoss(nn.Module):
     ) -> None:
         """
         Raises:
-            ValueError: all weights are 0.
+            ValueError: no loss is left for the decoder.
         """
         super().__init__()
-        if not (mask_weight or patch_weight or dice_weight):
-            raise ValueError("MODEL.RESTR.LOSS: all weights are 0, nothing would be learnt")
+        if not (mask_weight or dice_weight):
+            raise ValueError(
+                "MODEL.RESTR.LOSS.MASK_WEIGHT and DICE_WEIGHT are both 0, and the decoder "
+                "would not be learnt; set one of them above 0"
+            )
         self.weights = {
             "loss_mask": mask_weight,
             "loss_patch": patch_weight,
@@ -37,19 +42,23 @@ class ReferringLoss(nn.Module):
             masks: (E, H, W), 1 on the object; H and W are multiples of h and w.
 
         Returns:
-            The weighted losses; those of weight 0 are left out.
+            The weighted losses, means over the expressions of all processes; those of weight 0 are
+            left out.
         """
         masks = masks.to(torch.float32)
         mask_logits = resize_logits(mask_logits.float(), masks.shape[-2:])
+        labels = patch_labels(masks, patch_logits.shape[-2:])
         losses = {
-            "loss_mask": F.binary_cross_entropy_with_logits(mask_logits, masks),
-            "loss_patch": F.binary_cross_entropy_with_logits(
-                patch_logits.float(), patch_labels(masks, patch_logits.shape[-2:])
-            ),
+            "loss_mask": lambda: cross_entropy(mask_logits, masks),
+            "loss_patch": lambda: cross_entropy(patch_logits.float(), labels),
+            "loss_dice": lambda: dice_loss(mask_logits, masks),
         }
-        if self.weights["loss_dice"]:
-            losses["loss_dice"] = dice_loss(mask_logits, masks)
-        return {k: self.weights[k] * v for k, v in losses.items() if self.weights[k]}
+        count = torch.tensor(float(len(masks)), device=masks.device)
+        return {
+            name: weight * mean_over_processes(losses[name]().sum(), count)
+            for name, weight in self.weights.items()
+            if weight
+        }
 
 
 def patch_labels(masks: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -60,11 +69,16 @@ def patch_labels(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     return F.adaptive_max_pool2d(masks, grid)
 
 
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of each expression, mean over its pixels or patches: (E, h, w) each -> (E,)."""
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean((1, 2))
+
+
 def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """1 - dice of each expression's mask, mean over expressions; (E, H, W) each."""
+    """1 - dice of each expression's mask: (E, H, W) each -> (E,)."""
     probs, masks = logits.sigmoid().flatten(1), masks.flatten(1)
     overlap = (probs * masks).sum(1)
-    return (1 - (2 * overlap + 1) / (probs.sum(1) + masks.sum(1) + 1)).mean()
+    return 1 - (2 * overlap + 1) / (probs.sum(1) + masks.sum(1) + 1)
 
 
 def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,7 +5,7 @@ B images, E expressions of all of them, N = h * w patches, T tokens, C channels.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -24,7 +24,7 @@ from .text_encoder import TextEncoder, WordEmbedding
 
 logger = logging.getLogger(__name__)
 
-_LOGITS_AT_ONCE = 64 * 2**20  # numbers of the decoder's widest map, for expressions in one pass
+_NUMBERS_AT_ONCE = 2**25  # of the fusion encoder's widest activations, for expressions in one pass
 
 
 @META_ARCH_REGISTRY.register()
@@ -147,6 +147,33 @@ class ReSTR(nn.Module):
         """
         self.text_encoder.tokenize(expressions, allow_unknown=False)
 
+    def fit_to_checkpoint(
+        self, state: MutableMapping[str, Tensor], prefix: str, require_complete: bool
+    ) -> None:
+        """The norm that ends a pretrained ViT is the one behind the backbone's map.
+
+        Raises:
+            ValueError: two fusion encoders in the checkpoint, where the model has one for both.
+        """
+        blocks = getattr(getattr(self.backbone, "model", None), "blocks", ())
+        if f"{prefix}backbone.model.blocks.{len(blocks)}.norm1.weight" not in state:
+            for name in ("weight", "bias"):
+                theirs = state.pop(f"{prefix}backbone.model.norm.{name}", None)
+                if theirs is not None and theirs.shape == self.vision_norm.weight.shape:
+                    state.setdefault(f"{prefix}vision_norm.{name}", theirs)
+        if self.fusion.language_seed is not self.fusion.vision_language:
+            return
+        for name in self.fusion.vision_language.state_dict():
+            one, other = (
+                state.get(f"{prefix}fusion.{encoder}.{name}")
+                for encoder in ("vision_language", "language_seed")
+            )
+            if one is not None and other is not None and not torch.equal(one, other):
+                raise ValueError(
+                    "the checkpoint has two fusion encoders, the model one for both; set "
+                    "MODEL.RESTR.FUSION.SHARE_WEIGHTS False"
+                )
+
     def encode_images(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to normed patches (B, C, h, w)."""
         features = self.backbone(images)[self.in_feature]
@@ -216,15 +243,16 @@ class ReSTR(nn.Module):
         ).tensor
         features = self.encode_images(images)
         masks, scores = [], []
-        per_pass = self._expressions_at_once(images.shape[-2:])
+        per_pass = self._expressions_at_once(features)
         for start in range(0, len(sentences), per_pass):
             part = sentences[start : start + per_pass]
             image_of = torch.zeros(len(part), dtype=torch.int64, device=self.device)
             logits = self.logits(features, part, image_of)[0].float()
             logits = resize_logits(logits, images.shape[-2:])[:, :height, :width]
-            found, certainty = self._masks(resize_logits(logits, size))
-            masks.append(found)
-            scores.append(certainty)
+            for one in logits.split(1):  # the result may be many times as large as the input
+                found, certainty = self._masks(resize_logits(one, size))
+                masks.append(found)
+                scores.append(certainty)
         result = Instances(size, expressions=sentences)
         empty = torch.zeros((0, *size), dtype=torch.bool, device=self.device)
         result.pred_masks = torch.cat([empty, *masks])
@@ -242,10 +270,11 @@ class ReSTR(nn.Module):
         inside = (probs * masks).sum((1, 2)) / areas.clamp(min=1)
         return masks, torch.where(areas > 0, inside, probs.amax((1, 2)))
 
-    def _expressions_at_once(self, size: Sequence[int]) -> int:
-        """Bounded by the decoder's widest map."""
-        widest = self.decoder.predictor.in_channels * size[0] * size[1]
-        return max(1, _LOGITS_AT_ONCE // widest)
+    def _expressions_at_once(self, features: Tensor) -> int:
+        """Bounded by the hidden layer that the fusion encoder has for each patch and word."""
+        num_tokens = features.shape[-2] * features.shape[-1] + self.text_encoder.max_tokens
+        width = self.fusion.vision_language[0].mlp.fc1.out_features
+        return max(1, _NUMBERS_AT_ONCE // (num_tokens * width))
 
 
 def _build_text_encoder(node: CfgNode, out_dim: int) -> TextEncoder:

@@ -10,8 +10,9 @@ from functools import partial
 
 import numpy as np
 import torch
-from timm.layers import Attention, Mlp
+from timm.layers import Mlp
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..text import Vocabulary
 
@@ -30,7 +31,9 @@ class WordEmbedding(nn.Module):
         """
         super().__init__()
         num_words = 0 if words is None else len(words)
-        self._set(words, nn.init.normal_(torch.empty(num_words, dim)))
+        table = torch.randn(num_words, dim)
+        table[:1] = 0  # padding, as the authors begin with
+        self._set(words, table)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(E, T) int64 -> (E, T, D)."""
@@ -55,7 +58,7 @@ class WordEmbedding(nn.Module):
         Raises:
             ValueError: they are of another length than the table's rows.
         """
-        if vectors.shape != self.weight.shape:
+        if vectors.shape[1] != self.weight.shape[1]:
             raise ValueError(
                 f"MODEL.RESTR.TEXT.WORD_VECTORS has vectors of {vectors.shape[1]} numbers; set "
                 f"MODEL.RESTR.TEXT.EMBED_DIM, {self.weight.shape[1]}, to that"
@@ -63,7 +66,9 @@ class WordEmbedding(nn.Module):
         with torch.no_grad():
             self.weight.copy_(torch.from_numpy(vectors))
 
-    def fit_to_checkpoint(self, state: MutableMapping[str, Tensor], prefix: str) -> None:
+    def fit_to_checkpoint(
+        self, state: MutableMapping[str, Tensor], prefix: str, require_complete: bool
+    ) -> None:
         """Bring table and words of a checkpoint and of this module together, before it is loaded.
 
         A module without words takes the checkpoint's. One with words gets the vectors of those that
@@ -73,9 +78,12 @@ class WordEmbedding(nn.Module):
         Args:
             state: of the whole model, changed in place.
             prefix: of this module's names in it.
+            require_complete: no word may stay without a vector, nor change its row, by which an
+                optimizer knows it.
 
         Raises:
-            ValueError: the words of the rows are not known.
+            ValueError: the words of the rows are not known, or are others and
+                ``require_complete``.
         """
         name, table = f"{prefix}vocabulary", state.get(f"{prefix}weight")
         if table is None:
@@ -93,6 +101,12 @@ class WordEmbedding(nn.Module):
         if self._words is None:
             self._set(theirs, torch.empty_like(table, device=self.weight.device))
         elif theirs != self._words:
+            if require_complete:
+                raise ValueError(
+                    f"the words of the checkpoint are not those of {self._words.source}; leave "
+                    "MODEL.RESTR.TEXT.VOCABULARY empty to evaluate with the checkpoint's, or train "
+                    "anew into another OUTPUT_DIR"
+                )
             state[f"{prefix}weight"] = self._merged(theirs, table)
             state[name] = self.vocabulary
 
@@ -113,19 +127,38 @@ class WordEmbedding(nn.Module):
         self.register_buffer("vocabulary", text.to(table.device))
 
 
+class SelfAttention(nn.Module):
+    """Attention of all tokens to all tokens that a mask admits."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        """(E, T, D) -> (E, T, D); ``attn_mask`` (E, 1, 1, T) bool, True = may be attended to."""
+        projected = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = projected.permute(2, 0, 3, 1, 4)  # (E, heads, T, D / heads) each
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask, dropout)
+        return self.proj(attended.transpose(1, 2).flatten(2))
+
+
 class PostNormBlock(nn.Module):
     """A transformer block whose norms follow the residual sums (Vaswani et al. 2017)."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, dropout: float) -> None:
         super().__init__()
-        self.attn = Attention(dim, num_heads, qkv_bias=True, attn_drop=dropout, proj_drop=dropout)
+        self.attn = SelfAttention(dim, num_heads, dropout)
         self.norm1 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), drop=dropout)
         self.norm2 = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         """(E, T, D) -> (E, T, D); ``attn_mask`` (E, 1, 1, T) bool, True = may be attended to."""
-        tokens = self.norm1(tokens + self.attn(tokens, attn_mask=attn_mask))
+        tokens = self.norm1(tokens + self.attn(tokens, attn_mask))
         return self.norm2(tokens + self.mlp(tokens))
 
 
@@ -151,8 +184,16 @@ class TextEncoder(nn.Module):
         Args:
             max_tokens: T; shorter expressions are padded at their beginning, longer ones cut.
             mask_padding: no token attends to padding; the authors' code lets all do.
+
+        Raises:
+            ValueError: no token, or channels that the heads do not divide.
         """
         super().__init__()
+        if embed_dim % num_heads or max_tokens < 1:
+            raise ValueError(
+                f"the language encoder takes {max_tokens} tokens of {embed_dim} channels in "
+                f"{num_heads} heads; it needs a token and heads that divide the channels"
+            )
         self.words = words
         self.max_tokens = max_tokens
         self.mask_padding = mask_padding

@@ -13,6 +13,7 @@ PUBLISHED = {
     "ds": "official DS-TransUNet",
     "maskformer": "official MaskFormer",
     "mask2former": "official Mask2Former",
+    "restr": "official ReSTR",
     "segformer": "official SegFormer",
     "setr": "official SETR",
     "topformer": "official TopFormer",
