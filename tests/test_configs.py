@@ -174,6 +174,26 @@ def test_published_recipe_of_transunet(name: str) -> None:
     assert (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD) == ([0.0] * 3, [1.0] * 3)
 
 
+# the published code trains on Kvasir-SEG alone
+@pytest.mark.parametrize("name", ["kvasir_seg", "cvc_clinicdb", "isic2018", "glas", "dsb2018"])
+def test_published_recipe_of_ds_transunet(name: str) -> None:
+    cfg = load(Path("dstransunet") / f"{name}_semantic_base.yaml")
+    solver, node = cfg.SOLVER, cfg.MODEL.DS_TRANSUNET
+    assert (solver.OPTIMIZER, solver.BASE_LR, solver.MOMENTUM) == ("SGD", 0.001, 0.9)
+    decays = (solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM, solver.WEIGHT_DECAY_EMBED)
+    assert decays == (1e-4, 1e-4, 1e-4)
+    assert clip(cfg) == (True, "value", 0.1)
+    assert (solver.LR_SCHEDULER_NAME, solver.BASE_LR_END) == ("WarmupCosineLR", 1e-4)
+    # epochs of 880 pictures, three scales
+    assert 1000 * (880 // solver.IMS_PER_BATCH) * len(node.TRAIN_SCALES) == solver.MAX_ITER
+    assert [512 * scale for scale in node.TRAIN_SCALES] == [384, 512, 640]
+    assert (node.LOSS.MAIN_WEIGHT, cfg.MODEL.PER_PIXEL.AUX_WEIGHT) == (0.6, 0.2)
+    encoders = [(e.EMBED_DIM, e.DEPTHS, e.DROP_PATH_RATE) for e in (node.FINE, node.COARSE)]
+    assert encoders == [(128, [2, 2, 18, 2], 0.5), (96, [2, 2, 6, 2], 0.2)]
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 2
+    assert cfg.INPUT.RANDOM_FLIP == "none"
+
+
 # learning rate of the ViT, iterations, batch, side of the crops, step of the windows, classes
 PUBLISHED_SETR = {
     "ade20k_semantic_naive_vit_large": (0.01, 160_000, 16, 512, 341, 150),
