@@ -21,11 +21,12 @@ def test_expressions_of_four_pictures_by_heart(
     small.write_text(
         f"_BASE_: {config}\n"
         f"MODEL: {{RESTR: {{TEXT: {{VOCABULARY: {words}}}}}}}\n"
+        "DATASETS: {TRAIN: [shapes_referring_val]}\n"  # with fewer expressions an image
         "INPUT: {REFERRING_SIZE: [96, 96], EXPRESSIONS_PER_IMAGE: 6}\n"
     )
 
     def with_vocabulary() -> None:
-        collect_vocabulary(["shapes_referring_train"]).save(words)
+        collect_vocabulary(["shapes_referring_val"]).save(words)
 
     results = learn_by_heart(small, 90, tmp_path, monkeypatch, prepare=with_vocabulary)
     assert results["referring"]["oIoU"] > 60
@@ -37,7 +38,7 @@ def test_expressions_of_four_pictures_by_heart(
     words.unlink()  # the config of the run names a file that was left behind
     predictor = build_predictor(load_config(str(small), opts), "referring")
     assert len(predictor.model.text_encoder.vocabulary) > 10
-    picture = next((tmp_path / "shapes").glob("images_train/*.jpg"))
+    picture = next((tmp_path / "shapes").glob("images_val/*.jpg"))
     image = cv2.imread(str(picture))[:, :, ::-1]
     (result,) = predictor(image, expressions=["the largest shape"]).values()
     assert result.pred_masks.shape == (1, *image.shape[:2])
