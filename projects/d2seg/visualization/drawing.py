@@ -128,7 +128,12 @@ class SegmentVisualizer(Visualizer):
 
 class ColorTracker(VideoVisualizer):
     """Gives the objects of a video the colours that they had in the frame before, by
-    ``VideoVisualizer``'s rule: same class, and an overlap above 0.5 (masks) or 0.6 (boxes)."""
+    ``VideoVisualizer``'s rule: same class, and an overlap above 0.5 (masks) or 0.6 (boxes).
+    New objects take the palette's colours in turn, so that a video is drawn the same each time."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        super().__init__(metadata)
+        self._num_colors_used = 0
 
     def recolor(self, segments: Sequence[Segment]) -> list[Segment]:
         """The segments of the next frame; those of things in their objects' colours."""
@@ -137,8 +142,8 @@ class ColorTracker(VideoVisualizer):
             for s in segments
             if s.is_thing
         ]
-        colors = iter(self._assign_colors(found) if found else ())
-        return [replace(s, color=tuple(next(colors))) if s.is_thing else s for s in segments]
+        colors = iter(self._colors_of(found))
+        return [replace(s, color=next(colors)) if s.is_thing else s for s in segments]
 
     def box_colors(self, instances: Instances) -> list[Color]:
         """Colours of the next frame's instances, by their boxes."""
@@ -147,7 +152,18 @@ class ColorTracker(VideoVisualizer):
             _DetectedInstance(category, box, None, None, _FRAMES_REMEMBERED)
             for category, box in zip(instance_categories(instances), boxes, strict=True)
         ]
-        return [tuple(color) for color in self._assign_colors(found)] if found else []
+        return self._colors_of(found)
+
+    def _colors_of(self, found: list[_DetectedInstance]) -> list[Color]:
+        if not found:
+            return []
+        fresh = [palette_color(self._num_colors_used + i) for i in range(len(found))]
+        for instance, color in zip(found, fresh, strict=True):
+            instance.color = color  # which objects that are recognised lose to their old one
+        colors = [tuple(color) for color in self._assign_colors(found)]
+        new = [i for i, color in enumerate(colors) if color == fresh[i]]
+        self._num_colors_used += new[-1] + 1 if new else 0
+        return colors
 
 
 def draw_prediction(
