@@ -157,13 +157,13 @@ class ColorTracker(VideoVisualizer):
     def _colors_of(self, found: list[_DetectedInstance]) -> list[Color]:
         if not found:
             return []
-        fresh = [palette_color(self._num_colors_used + i) for i in range(len(found))]
-        for instance, color in zip(found, fresh, strict=True):
-            instance.color = color  # which objects that are recognised lose to their old one
-        colors = [tuple(color) for color in self._assign_colors(found)]
-        new = [i for i, color in enumerate(colors) if color == fresh[i]]
-        self._num_colors_used += new[-1] + 1 if new else 0
-        return colors
+        known = {id(old.color) for old in self._old_instances}  # objects that stay alive there
+        self._assign_colors(found)
+        for instance in found:
+            if id(instance.color) not in known:  # drawn at random
+                instance.color = palette_color(self._num_colors_used)
+                self._num_colors_used += 1
+        return [instance.color for instance in found]
 
 
 def draw_prediction(
