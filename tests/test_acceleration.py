@@ -17,7 +17,7 @@ from d2seg.acceleration import (
     prepare_for_inference,
     prepare_for_training,
 )
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from families import mask2former_config, maskformer_config
 from families.mask_classification import example
 

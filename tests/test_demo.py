@@ -17,7 +17,7 @@ from detectron2.data.detection_utils import read_image
 from detectron2.modeling import build_model
 from PIL import Image
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from families.maskformer_config import small_config
 
 PANOPTIC_FPN = "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml"

@@ -18,7 +18,7 @@ SUPPORT = {"data", "evaluation", "checkpoint", "engine", "visualization"}
 # modules that models and their surroundings share
 GROUND = {"text"}
 # modules that lie beside the folders; the support folders may import all but inference
-TOP_MODULES = {"config", "configuration", "inference", "acceleration"}
+TOP_MODULES = {"config", "inference", "acceleration"}
 SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest"}
 PACKAGE = PurePosixPath("projects/d2seg")
 
@@ -146,7 +146,11 @@ def test_the_tree_keeps_the_rules(repo_dir: Path) -> None:
         ("mask2former/a.py", "def f():\n    from ..maskformer import A", "another method"),
         ("maskformer/a.py", "from ..data.mappers import M", "a model never imports data"),
         ("maskformer/a.py", "from .. import evaluation", "a model never imports evaluation"),
-        ("maskformer/a.py", "from ..configuration import tasks_of", "never imports configuration"),
+        (
+            "maskformer/a.py",
+            "from ..config.loading import tasks_of",
+            "a model never imports config",
+        ),
         ("layers/a.py", "from ..engine import Trainer", "a model never imports engine"),
         ("backbones/a.py", "from ..checkpoint import C", "a model never imports checkpoint"),
         ("data/a.py", "from ..layers import MLP", "data stands beside the models"),
@@ -157,7 +161,7 @@ def test_the_tree_keeps_the_rules(repo_dir: Path) -> None:
         ("text.py", "from .layers import MLP", "text lies below the rest"),
         ("text.py", "from .data import build", "text lies below the rest"),
         ("inference.py", "from .maskformer import M", "inference stands beside the models"),
-        ("config.py", "from .maskformer.model import M", "models build on config"),
+        ("config/defaults.py", "from ..maskformer.model import M", "models build on config"),
         ("engine/a.py", "from .. import add_d2seg_config", "nothing below the top imports d2seg"),
         ("layers/a.py", "from .. import *", "nothing below the top imports d2seg itself"),
         ("engine/a.py", "import d2seg", "inside the package imports are relative"),
@@ -190,8 +194,8 @@ def test_scripts_import_all_but_point_rend(path: str) -> None:
             "maskformer/a.py",
             "from ..mask_classification import matcher\nfrom ..layers.mlp import M",
         ),
-        ("engine/a.py", "from ..data import build\nfrom ..configuration import load_config"),
-        ("config.py", "from .maskformer.config import add_maskformer_config"),
+        ("engine/a.py", "from ..data import build\nfrom ..config.loading import load_config"),
+        ("config/defaults.py", "from ..maskformer.config import add_maskformer_config"),
         ("data/referring/a.py", "from ...text import Vocabulary"),
         ("maskformer/a.py", "from ..text import Vocabulary"),
         ("__init__.py", "from . import backbones, data, maskformer\nfrom .config import a"),

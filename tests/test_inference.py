@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.inference import (
     Predictor,
     build_predictor,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .acceleration import prepare_as_configured
 from .checkpoint import Checkpointer
-from .configuration import TASKS, check_device, tasks_of, use_words_of_checkpoint
+from .config.loading import TASKS, check_device, tasks_of, use_words_of_checkpoint
 
 _OUTPUT_KEYS = {
     "panoptic": "panoptic_seg",

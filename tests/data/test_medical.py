@@ -21,7 +21,7 @@ from medical_files import (
 )
 from scipy import ndimage
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data import medical
 from d2seg.data.build import build_test_loader, build_train_loader
 from d2seg.data.catalog import check_classes, check_files, kind_of

@@ -22,7 +22,7 @@ import torch  # noqa: E402
 from detectron2.modeling import build_model  # noqa: E402
 
 from d2seg.acceleration import prepare_for_inference  # noqa: E402
-from d2seg.configuration import load_config  # noqa: E402
+from d2seg.config.loading import load_config  # noqa: E402
 from d2seg.layers.resampling import window_offsets  # noqa: E402
 
 SIZE, REPEATS = (1024, 2048), 5

@@ -32,7 +32,7 @@ from torch import nn  # noqa: E402
 
 from d2seg.acceleration import prepare_for_inference  # noqa: E402
 from d2seg.checkpoint.conversion import to_d2seg  # noqa: E402
-from d2seg.configuration import load_config  # noqa: E402
+from d2seg.config.loading import load_config  # noqa: E402
 
 SIZE, REPEATS = (800, 1067), 5
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from d2seg.acceleration import prepare_for_inference, prepare_for_training
 from d2seg.checkpoint.layouts import find_layout
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.inference import label_map
 from d2seg.mask_classification import inference
 from d2seg.mask_classification.mask_resizer import MaskResizer

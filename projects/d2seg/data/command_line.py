@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 
-from ..configuration import load_config
+from ..config.loading import load_config
 from .catalog import check_files
 from .declaration import register_declarations
 

@@ -12,7 +12,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..configuration import check_device, load_config
+from ..config.loading import check_device, load_config
 from ..data.build import images_per_process
 from ..data.catalog import check_classes, check_files
 from ..data.declaration import register_declarations

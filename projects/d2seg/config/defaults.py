@@ -8,17 +8,17 @@ zoo run unchanged.
 from detectron2.config import CfgNode as CN
 from detectron2.projects.deeplab import add_deeplab_config
 
-from .dstransunet.config import add_dstransunet_config
-from .mask2former.config import add_mask2former_config
-from .mask_classification.config import add_mask_classification_config
-from .maskformer.config import add_maskformer_config
-from .per_pixel.config import add_per_pixel_config
-from .pointrend.config import add_pointrend_config
-from .restr.config import add_restr_config
-from .segformer.config import add_segformer_config
-from .setr.config import add_setr_config
-from .topformer.config import add_topformer_config
-from .transunet.config import add_transunet_config
+from ..dstransunet.config import add_dstransunet_config
+from ..mask2former.config import add_mask2former_config
+from ..mask_classification.config import add_mask_classification_config
+from ..maskformer.config import add_maskformer_config
+from ..per_pixel.config import add_per_pixel_config
+from ..pointrend.config import add_pointrend_config
+from ..restr.config import add_restr_config
+from ..segformer.config import add_segformer_config
+from ..setr.config import add_setr_config
+from ..topformer.config import add_topformer_config
+from ..transunet.config import add_transunet_config
 
 
 def add_d2seg_config(cfg: CN) -> None:

@@ -7,7 +7,7 @@ import torch
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
-from d2seg.configuration import check_device, load_config, tasks_of
+from d2seg.config.loading import check_device, load_config, tasks_of
 
 ZOO_TASKS = {
     "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml": ("panoptic", "semantic", "instance"),

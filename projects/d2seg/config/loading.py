@@ -17,7 +17,7 @@ import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
-from .config import add_d2seg_config
+from .defaults import add_d2seg_config
 
 logger = logging.getLogger(__name__)
 
