@@ -267,7 +267,7 @@ def test_an_error_of_the_model_is_not_taken_for_a_mistake_of_the_user(
     def broken(*_):
         raise ValueError("a bug")
 
-    monkeypatch.setattr("d2seg.inference.Predictor.__call__", broken)
+    monkeypatch.setattr("d2seg.prediction.predictor.Predictor.__call__", broken)
     with pytest.raises(ValueError, match="a bug"):
         demo.main(
             ["--config-file", str(maskformer), "--input", str(pictures), "--output", str(tmp_path)]

@@ -17,8 +17,8 @@ METHOD_FLOOR = 3
 SUPPORT = {"data", "evaluation", "checkpoint", "engine", "visualization"}
 # modules that models and their surroundings share
 GROUND = {"text"}
-# modules that lie beside the folders; the support folders may import all but inference
-TOP_MODULES = {"config", "inference", "acceleration"}
+# modules that lie beside the folders; the support folders may import all but prediction
+TOP_MODULES = {"config", "prediction", "acceleration"}
 SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest"}
 PACKAGE = PurePosixPath("projects/d2seg")
 
@@ -78,7 +78,7 @@ def import_fault(path: PurePosixPath, module: str, is_relative: bool) -> str:
     if own == "config":
         return "" if f"{module}.".startswith(f"d2seg.{other}.config.") else "models build on config"
     if own in SUPPORT or own in TOP_MODULES:
-        shared = SUPPORT | TOP_MODULES - {"inference"}
+        shared = SUPPORT | TOP_MODULES - {"prediction"}
         return "" if other in shared else f"{own} stands beside the models and the scripts"
     if other in SUPPORT or other in TOP_MODULES:
         return f"a model never imports {other}"
@@ -157,10 +157,14 @@ def test_the_tree_keeps_the_rules(repo_dir: Path) -> None:
         ("evaluation/a.py", "from ..maskformer import M", "evaluation stands beside the models"),
         ("checkpoint/a.py", "from ..backbones import swin", "checkpoint stands beside the models"),
         ("engine/a.py", "from .. import maskformer", "engine stands beside the models"),
-        ("engine/a.py", "from ..inference import P", "engine stands beside the models and the scr"),
+        (
+            "engine/a.py",
+            "from ..prediction import P",
+            "engine stands beside the models and the scr",
+        ),
         ("text.py", "from .layers import MLP", "text lies below the rest"),
         ("text.py", "from .data import build", "text lies below the rest"),
-        ("inference.py", "from .maskformer import M", "inference stands beside the models"),
+        ("prediction/a.py", "from ..maskformer import M", "prediction stands beside the models"),
         ("config/defaults.py", "from ..maskformer.model import M", "models build on config"),
         ("engine/a.py", "from .. import add_d2seg_config", "nothing below the top imports d2seg"),
         ("layers/a.py", "from .. import *", "nothing below the top imports d2seg itself"),

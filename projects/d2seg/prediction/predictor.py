@@ -13,9 +13,9 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from .acceleration import prepare_as_configured
-from .checkpoint import Checkpointer
-from .config.loading import TASKS, check_device, tasks_of, use_words_of_checkpoint
+from ..acceleration import prepare_as_configured
+from ..checkpoint import Checkpointer
+from ..config.loading import TASKS, check_device, tasks_of, use_words_of_checkpoint
 
 _OUTPUT_KEYS = {
     "panoptic": "panoptic_seg",

@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from d2seg.config.loading import load_config
-from d2seg.inference import (
+from d2seg.prediction.predictor import (
     Predictor,
     build_predictor,
     check_expressions,
