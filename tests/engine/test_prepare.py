@@ -1,4 +1,4 @@
-"""d2seg.engine.setup: what is refused before anything starts."""
+"""d2seg.engine.prepare: what is refused before anything starts."""
 
 import argparse
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 from toy_training import toy_cfg
 
-from d2seg.engine.setup import check_precision, check_solver, read_config, set_vocabulary
+from d2seg.engine.prepare import check_precision, check_solver, read_config, set_vocabulary
 from d2seg.text import SPECIAL_WORDS, Vocabulary
 
 TOY = ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
