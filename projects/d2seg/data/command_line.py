@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 
 from ..config.loading import load_config
 from .catalog import check_files
-from .declaration import register_declarations
+from .datasets.declaration import register_declarations
 
 
 def dataset_parser(description: str | None) -> argparse.ArgumentParser:

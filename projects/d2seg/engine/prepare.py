@@ -15,7 +15,7 @@ from detectron2.utils.logger import setup_logger
 from ..config.loading import check_device, load_config
 from ..data.build import images_per_process
 from ..data.catalog import check_classes, check_files
-from ..data.declaration import register_declarations
+from ..data.datasets.declaration import register_declarations
 from ..data.referring.training import write_vocabulary
 from .solver import CLIP_TYPES, LR_SCHEDULERS, OPTIMIZERS, auto_scale
 
