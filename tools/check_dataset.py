@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from d2seg.data.catalog import check_classes, metadata_of
 from d2seg.data.command_line import dataset_parser, parse, read_targets
-from d2seg.data.inspection import inspect_dataset
-from d2seg.data.report import Counts, Report
+from d2seg.data.inspection.dataset import inspect_dataset
+from d2seg.data.inspection.report import Counts, Report
 
 MAX_EXAMPLES = 5
 

@@ -12,7 +12,7 @@ from PIL import Image
 from d2seg.config.loading import load_config
 from d2seg.data.catalog import check_classes, check_files
 from d2seg.data.datasets import builtin
-from d2seg.data.inspection import inspect_dataset
+from d2seg.data.inspection.dataset import inspect_dataset
 from d2seg.data.mappers import build_mapper
 
 SPLITS = {

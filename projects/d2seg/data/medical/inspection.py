@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..label_counts import count_labels
-from ..report import Report
+from ..inspection.label_counts import count_labels
+from ..inspection.report import Report
 from .files import ArrayFileError, read_slice
 
 

@@ -20,16 +20,16 @@ from detectron2.data import detection_utils as utils
 from detectron2.structures import BoxMode
 from PIL import Image
 
-from .catalog import kind_of, metadata_of, num_classes_of
-from .datasets.loaders import pair_files
+from ..catalog import kind_of, metadata_of, num_classes_of
+from ..datasets.loaders import pair_files
+from ..label_maps import read_id_map, read_values
+from ..label_values import LabelValues
+from ..medical.files import is_array_file
+from ..medical.inspection import inspect_slice
+from ..referring.inspection import inspect_expressions, summarize
+from ..referring.reading import ReferringSource
 from .hints import undeclared_hints, value_hints
 from .label_counts import count_labels, value_counts
-from .label_maps import read_id_map, read_values
-from .label_values import LabelValues
-from .medical.files import is_array_file
-from .medical.inspection import inspect_slice
-from .referring.inspection import inspect_expressions, summarize
-from .referring.reading import ReferringSource
 from .report import Counts, Problem, Report
 
 SOURCES = ("semantic", "panoptic", "instance")
