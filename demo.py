@@ -28,9 +28,10 @@ from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
-from d2seg.config.loading import TASKS, load_config, tasks_of
+from d2seg.config.loading import load_config
+from d2seg.config.tasks import TASKS, check_expressions, choose_task, tasks_of
 from d2seg.data.datasets.declaration import register_declarations
-from d2seg.prediction.predictor import build_predictor, check_expressions, choose_task
+from d2seg.prediction.predictor import build_predictor
 from d2seg.visualization.media import Window, find_inputs, plan_outputs
 from d2seg.visualization.runner import Runner
 

@@ -111,6 +111,16 @@ def thing_ids_of(metadata: Metadata) -> set[int]:
     return ids or set(range(len(_classes(metadata, "thing_classes", "instance"))))
 
 
+def check_data(cfg: CfgNode, eval_only: bool) -> None:
+    """See that the data sets to be used are there and fit the model.
+
+    Raises:
+        ValueError: files of a data set are missing, or its classes differ from the config's.
+    """
+    check_classes(cfg)
+    check_files((() if eval_only else cfg.DATASETS.TRAIN) + cfg.DATASETS.TEST)
+
+
 def check_classes(cfg: CfgNode) -> None:
     """Compare the class counts and the ignore value of ``cfg`` with its data sets' metadata.
 
