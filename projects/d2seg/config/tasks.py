@@ -42,20 +42,24 @@ def tasks_of(cfg: CfgNode) -> tuple[str, ...]:
     return tuple(cfg.TEST.TASKS)
 
 
-def choose_task(cfg: CfgNode, wanted: str | None) -> str:
-    """``wanted``, or without it the first of ``TASKS`` that the model offers.
+def choose_task(cfg: CfgNode, wanted: str | None, expressions: Sequence[str] = ()) -> str:
+    """``wanted``, or without it the task that there are expressions for, or else the first of
+    ``TASKS`` that the model offers.
 
     Raises:
-        ValueError: the model does not offer what is wanted.
+        ValueError: the model does not offer it; expressions are missing, or nothing takes them.
     """
     offered = tasks_of(cfg)
-    if wanted is None:
-        return min(offered, key=TASKS.index)
-    if wanted not in offered:
+    model = f"{cfg.MODEL.META_ARCHITECTURE} with this config"
+    if expressions and "referring" not in offered:
         raise ValueError(
-            f"{cfg.MODEL.META_ARCHITECTURE} with this config offers {', '.join(offered)}, not "
-            f"{wanted}"
+            f"--expression is for the task referring; {model} offers {', '.join(offered)}"
         )
+    if wanted is None:
+        wanted = "referring" if expressions else min(offered, key=TASKS.index)
+    elif wanted not in offered:
+        raise ValueError(f"{model} offers {', '.join(offered)}, not {wanted}")
+    check_expressions(wanted, expressions)
     return wanted
 
 

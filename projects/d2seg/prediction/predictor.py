@@ -114,18 +114,18 @@ def build_predictor(
     """
     cfg = cfg.clone()
     cfg.defrost()
-    check_device(cfg.MODEL.DEVICE)
-    use_words_of_checkpoint(cfg)
-    if cfg.TEST.TASKS:
-        cfg.TEST.TASKS = [task]
+    cfg.TEST.TASKS = [task]
     if confidence_threshold is not None:
         set_confidence_threshold(cfg, confidence_threshold)
+    resize = _resize(cfg, task)
+    check_device(cfg.MODEL.DEVICE)
+    use_words_of_checkpoint(cfg)
     model = build_model(cfg)
     Checkpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True)
     return Predictor(
         model=prepare_as_configured(cfg, model.eval()),
         task=task,
-        resize=_resize(cfg, task),
+        resize=resize,
         image_format=cfg.INPUT.FORMAT,
         confidence_threshold=confidence_threshold,
     )
