@@ -155,14 +155,14 @@ def check_classes(cfg: CfgNode) -> None:
 def check_files(names: Sequence[str]) -> None:
     """See that the folders and annotation files of the data sets are there.
 
-    The files of "shapes" are made if they are not.
+    Files that are made on first use, as those of "shapes", are made if they are not there.
 
     Raises:
         ValueError: one is missing; the message has the path and the command that prepares it.
     """
     for name in names:
         metadata = metadata_of(name)
-        if name.startswith("shapes_"):  # loading it makes the files, and sets their paths
+        if metadata.get("made_on_first_use", False):  # loading it sets the files' paths, too
             DatasetCatalog.get(name)
         keys = ["image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root"]
         keys += ["list_file", "expressions_file"]
