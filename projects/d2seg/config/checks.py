@@ -1,7 +1,7 @@
 """Values of a config with which nothing can run, found before anything starts.
 
-Each is looked at here and nowhere else. Whether a config fits its data sets is asked in
-``data/catalog.py``.
+Whether a config fits its data sets is asked in ``data/catalog.py``, whether its batch divides among
+processes in ``data/build.py``.
 """
 
 from typing import Any
