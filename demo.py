@@ -28,9 +28,10 @@ from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
-from d2seg.configuration import TASKS, load_config, tasks_of
-from d2seg.data.declaration import register_declarations
-from d2seg.inference import build_predictor, check_expressions, choose_task
+from d2seg.config.loading import load_config
+from d2seg.config.tasks import TASKS, choose_task
+from d2seg.data.datasets.declaration import register_declarations
+from d2seg.prediction.predictor import build_predictor
 from d2seg.visualization.media import Window, find_inputs, plan_outputs
 from d2seg.visualization.runner import Runner
 
@@ -100,39 +101,21 @@ def metadata_of(cfg: CfgNode) -> Metadata:
     return MetadataCatalog.get(names[0]) if names else Metadata()
 
 
-def task_of(args: argparse.Namespace, cfg: CfgNode) -> str:
-    """--task, or the one that there are expressions for, or else the model's first.
-
-    Raises:
-        ValueError: the model does not offer it; expressions are missing, or nothing takes them.
-    """
-    wanted, offered = args.task, tasks_of(cfg)
-    if args.expressions:
-        if "referring" not in offered:
-            raise ValueError(
-                f"--expression is for the task referring; {cfg.MODEL.META_ARCHITECTURE} with this "
-                f"config offers {', '.join(offered)}"
-            )
-        wanted = wanted or "referring"
-    task = choose_task(cfg, wanted)
-    check_expressions(task, args.expressions)
-    return task
-
-
 def make_runner(args: argparse.Namespace) -> Runner:
     window = Window("d2seg") if args.output is None else None
     threshold = args.confidence_threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
     cfg = load_config(args.config_file, [*args.opts, *args.pairs])
+    task = choose_task(cfg, args.task, args.expressions)
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
-    task = task_of(args, cfg)
+    metadata = metadata_of(cfg)
     if threshold is None and task == "instance":
         threshold = INSTANCE_THRESHOLD
     predictor = build_predictor(cfg, task, threshold)
     predictor.check_expressions(args.expressions)
     predict = partial(predictor, expressions=args.expressions) if args.expressions else predictor
-    return Runner(predict, metadata_of(cfg), window)
+    return Runner(predict, metadata, window)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:

@@ -30,7 +30,7 @@ from detectron2.utils import comm
 
 from d2seg.acceleration import prepare_as_configured
 from d2seg.checkpoint import Checkpointer
-from d2seg.configuration import use_words_of_checkpoint
+from d2seg.config.loading import use_words_of_checkpoint
 from d2seg.engine import Trainer, run, setup
 from d2seg.evaluation import num_unreadable
 

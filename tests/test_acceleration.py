@@ -13,11 +13,12 @@ from torch import nn
 from d2seg.acceleration import (
     FrozenNormConv2d,
     fold_batch_norms,
+    is_own,
     prepare_as_configured,
     prepare_for_inference,
     prepare_for_training,
 )
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from families import mask2former_config, maskformer_config
 from families.mask_classification import example
 
@@ -127,12 +128,27 @@ def test_dtype_of_the_config(repo_dir: Path) -> None:
     cfg.TEST.DTYPE = "bf16"
     model = prepare_as_configured(cfg, build_model(cfg))
     assert next(model.parameters()).dtype == torch.bfloat16
-    cfg.TEST.TASKS = []
-    with pytest.raises(ValueError, match=r"TEST\.DTYPE bf16 is for d2seg's models"):
-        prepare_as_configured(cfg, model)
     cfg.TEST.DTYPE = "int8"
     with pytest.raises(ValueError, match=r"TEST.DTYPE is 'int8'; choose from \['fp32', 'bf16'"):
         prepare_as_configured(cfg, model)
+
+
+def test_models_of_the_zoo_stay_as_they_are() -> None:
+    cfg = load_config("Base-RCNN-FPN.yaml", ["MODEL.DEVICE", "cpu", "TEST.TASKS", "['semantic']"])
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.RESNETS.DEPTH = "SemanticSegmentor", 50
+    model = build_model(cfg).eval()
+    assert not is_own(model)
+    assert prepare_as_configured(cfg, model) is model
+    assert isinstance(model.backbone.bottom_up.stem.conv1.norm, FrozenBatchNorm2d)
+    cfg.TEST.DTYPE = "bf16"
+    with pytest.raises(ValueError, match=r"TEST\.DTYPE bf16 is for d2seg's models"):
+        prepare_as_configured(cfg, model)
+
+
+def test_a_detector_with_a_head_of_this_project_is_its_own(repo_dir: Path) -> None:
+    cfg = load_config(str(repo_dir / "configs/pointrend/shapes_instance_small.yaml"))
+    cfg.MODEL.DEVICE, cfg.TEST.TASKS = "cpu", []
+    assert is_own(build_model(cfg))
 
 
 def test_models_with_boxes_stay_in_fp32(repo_dir: Path) -> None:

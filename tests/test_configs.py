@@ -7,7 +7,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from d2seg.configuration import load_config, tasks_of
+from d2seg.config.loading import load_config
+from d2seg.config.tasks import tasks_of
 from d2seg.data.catalog import check_classes
 from d2seg.data.mappers import build_mapper
 

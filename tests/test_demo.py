@@ -17,7 +17,7 @@ from detectron2.data.detection_utils import read_image
 from detectron2.modeling import build_model
 from PIL import Image
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from families.maskformer_config import small_config
 
 PANOPTIC_FPN = "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml"
@@ -267,7 +267,7 @@ def test_an_error_of_the_model_is_not_taken_for_a_mistake_of_the_user(
     def broken(*_):
         raise ValueError("a bug")
 
-    monkeypatch.setattr("d2seg.inference.Predictor.__call__", broken)
+    monkeypatch.setattr("d2seg.prediction.predictor.Predictor.__call__", broken)
     with pytest.raises(ValueError, match="a bug"):
         demo.main(
             ["--config-file", str(maskformer), "--input", str(pictures), "--output", str(tmp_path)]

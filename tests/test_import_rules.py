@@ -1,9 +1,4 @@
-"""Who may import whom, and where a configuration is read (docs/architecture.md).
-
-layers <- backbones <- {mask_classification, per_pixel} <- methods <- d2seg/__init__ <- scripts.
-What lies below all of these (GROUND) imports nothing of the package, and everything may import it.
-Every folder of the package that is named in neither FLOORS nor SUPPORT counts as a method.
-"""
+"""Who may import whom, and where a configuration is read (docs/architecture.md)."""
 
 import ast
 from collections.abc import Iterator
@@ -11,16 +6,30 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-FLOORS = {"layers": 0, "backbones": 1, "mask_classification": 2, "per_pixel": 2}
-METHOD_FLOOR = 3
-# what surrounds the models: it never imports one, and they never import it
-SUPPORT = {"data", "evaluation", "checkpoint", "engine", "visualization"}
-# modules that models and their surroundings share
-GROUND = {"text"}
-# modules that lie beside the folders; the support folders may import all but inference
-TOP_MODULES = {"config", "configuration", "inference", "acceleration"}
+PACKAGE_DIR = Path(__file__).resolve().parents[1] / "projects/d2seg"
+GROUND = (
+    *("text", "layers", "backbones", "data", "checkpoint", "visualization", "acceleration"),
+    "memory",
+)
+FAMILIES = ("mask_classification", "per_pixel")
+ABOVE = (("config",), ("evaluation", "prediction"), ("engine",))
+# every folder that is not named here is a method
+METHODS = tuple(
+    {path.parent.name for path in PACKAGE_DIR.glob("*/__init__.py")}
+    - {*GROUND, *FAMILIES, *(area for floor in ABOVE for area in floor)}
+)
+# From the ground up. A folder or module imports what stands on the floors below its own.
+FLOORS = (GROUND, FAMILIES, METHODS, *ABOVE)
+# Who imports what on its own floor.
+NEIGHBOURS = {"backbones": {"layers"}, "data": {"checkpoint", "text"}}
+# Models and what surrounds them do not import each other, wherever they stand. Both know words;
+# config imports a model's config.py.
+MODELS = {"layers", "backbones", "mask_classification", "per_pixel", *METHODS}
+SHARED = {"text"}
+MAX_FLOORS = 6  # of the folders, modules and scripts as they import each other
 SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest"}
 PACKAGE = PurePosixPath("projects/d2seg")
+POINT_REND_BENCHMARK = PurePosixPath("tools/benchmarking/point_rend.py")  # times against it
 
 
 def imported_modules(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, bool, int]]:
@@ -39,25 +48,18 @@ def imported_modules(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[
 def area_of(module: str) -> str:
     """The folder or top module that "d2seg.<area>..." belongs to; empty: d2seg itself."""
     area = module.split(".")[1] if "." in module else ""
-    return area if area in {*FLOORS, *SUPPORT, *TOP_MODULES, *GROUND, *METHODS} else ""
-
-
-def methods_of(repo_dir: Path) -> set[str]:
-    folders = {path.parent.name for path in (repo_dir / PACKAGE).glob("*/__init__.py")}
-    return folders - set(FLOORS) - SUPPORT
-
-
-METHODS = methods_of(Path(__file__).resolve().parents[1])
+    return area if any(area in floor for floor in FLOORS) else ""
 
 
 def floor_of(area: str) -> int:
-    return FLOORS.get(area, METHOD_FLOOR)
+    return next(number for number, floor in enumerate(FLOORS) if area in floor)
 
 
 def import_fault(path: PurePosixPath, module: str, is_relative: bool) -> str:
     """Why the file at `path` may not import `module`; empty if it may."""
     if f"{module}.".startswith("detectron2.projects.point_rend."):
-        return "point_rend is the reference of the tests"
+        is_reference = path == POINT_REND_BENCHMARK
+        return "" if is_reference else "point_rend is the reference of tests and benchmark"
     if not path.is_relative_to(PACKAGE):
         return ""
     if module.split(".")[0] in SCRIPTS:
@@ -71,20 +73,16 @@ def import_fault(path: PurePosixPath, module: str, is_relative: bool) -> str:
         return ""
     if not other:
         return "nothing below the top imports d2seg itself"
-    if own in GROUND:
-        return f"{own} lies below the rest of the package"
-    if other in GROUND:
-        return ""
-    if own == "config":
+    if own == "config" and other in MODELS:
         return "" if f"{module}.".startswith(f"d2seg.{other}.config.") else "models build on config"
-    if own in SUPPORT or own in TOP_MODULES:
-        shared = SUPPORT | TOP_MODULES - {"inference"}
-        return "" if other in shared else f"{own} stands beside the models and the scripts"
-    if other in SUPPORT or other in TOP_MODULES:
+    if own in MODELS and other not in MODELS | SHARED:
         return f"a model never imports {other}"
-    if floor_of(own) == floor_of(other) == METHOD_FLOOR:
+    if own not in MODELS and other in MODELS:
+        return f"{own} stands beside the models"
+    if own in METHODS and other in METHODS:
         return "a method never imports another method"
-    return "" if floor_of(other) < floor_of(own) else f"{other} is not below {own}"
+    is_below = floor_of(other) < floor_of(own) or other in NEIGHBOURS.get(own, ())
+    return "" if is_below or other in SHARED else f"{other} is not below {own}"
 
 
 def names_cfg(node: ast.AST) -> bool:
@@ -98,7 +96,7 @@ def cfg_faults(path: PurePosixPath, tree: ast.Module) -> Iterator[tuple[str, int
     if not path.is_relative_to(PACKAGE):
         return
     own = path.relative_to(PACKAGE).parts[0]
-    is_model = own.removesuffix(".py") not in {*SUPPORT, *TOP_MODULES, "__init__"}
+    is_model = own in MODELS
     for node in ast.walk(tree):
         is_call = isinstance(node, ast.FunctionDef) and node.name in {"forward", "__call__"}
         if is_call and any(map(names_cfg, ast.walk(node))):
@@ -133,12 +131,61 @@ def test_the_tree_keeps_the_rules(repo_dir: Path) -> None:
     assert not found, "\n".join(found)
 
 
+def imports_of_the_tree(repo_dir: Path) -> dict[str, set[str]]:
+    """Which folders, modules and scripts each of them imports; d2seg/__init__.py only hands on."""
+    package_dir = repo_dir / PACKAGE
+    areas = {path.stem for path in package_dir.iterdir() if path.suffix in ("", ".py")}
+    graph: dict[str, set[str]] = {}
+    for path in [
+        *repo_dir.glob("*.py"),
+        *repo_dir.glob("tools/**/*.py"),
+        *package_dir.rglob("*.py"),
+    ]:
+        where = PurePosixPath(path.relative_to(repo_dir).as_posix())
+        is_inside = where.is_relative_to(PACKAGE)
+        own = where.relative_to(PACKAGE).with_suffix("").parts[0] if is_inside else where.parts[0]
+        if own == "__init__":
+            continue
+        package = where.relative_to("projects").parent.parts if is_inside else ()
+        names = (
+            name.split(".") for name, *_ in imported_modules(ast.parse(path.read_text()), package)
+        )
+        imported = {name[1] for name in names if name[0] == "d2seg" and len(name) > 1}
+        graph.setdefault(own, set()).update(imported & areas - {own})
+    return graph
+
+
+def number_of_floors(graph: dict[str, set[str]]) -> int:
+    """Areas on the longest way down; one that imports none stands on floor 1."""
+    floors: dict[str, int] = {}
+
+    def floor(area: str, above: tuple[str, ...] = ()) -> int:
+        assert area not in above, f"a circle: {' -> '.join((*above, area))}"
+        if area not in floors:
+            below = (floor(other, (*above, area)) for other in graph.get(area, ()))
+            floors[area] = 1 + max(below, default=0)
+        return floors[area]
+
+    return max(floor(area) for area in graph)
+
+
+def test_the_floors_are_few(repo_dir: Path) -> None:
+    assert number_of_floors(imports_of_the_tree(repo_dir)) <= MAX_FLOORS
+
+
+def test_floors_are_counted_along_the_longest_way() -> None:
+    graph = {"tools": {"engine", "data"}, "engine": {"data"}, "data": {"text"}, "layers": set()}
+    assert number_of_floors(graph) == 4
+    with pytest.raises(AssertionError, match="a circle: data -> engine -> data"):
+        number_of_floors({"data": {"engine"}, "engine": {"data"}})
+
+
 @pytest.mark.parametrize(
     ("path", "source", "fault"),
     [
         ("layers/a.py", "from ..backbones import swin", "backbones is not below layers"),
         ("backbones/a.py", "from ..mask_classification.matcher import M", "is not below backbones"),
-        ("backbones/a.py", "from ..maskformer import model", "maskformer is not below backbones"),
+        ("backbones/a.py", "from ..maskformer import model", "maskformer is not below"),
         ("mask_classification/a.py", "from ..per_pixel import head", "per_pixel is not below"),
         ("mask_classification/a.py", "from ..maskformer.model import A", "maskformer is not below"),
         ("mask2former/a.py", "from ..maskformer import model", "never imports another method"),
@@ -146,18 +193,25 @@ def test_the_tree_keeps_the_rules(repo_dir: Path) -> None:
         ("mask2former/a.py", "def f():\n    from ..maskformer import A", "another method"),
         ("maskformer/a.py", "from ..data.mappers import M", "a model never imports data"),
         ("maskformer/a.py", "from .. import evaluation", "a model never imports evaluation"),
-        ("maskformer/a.py", "from ..configuration import tasks_of", "never imports configuration"),
+        (
+            "maskformer/a.py",
+            "from ..config.loading import tasks_of",
+            "a model never imports config",
+        ),
         ("layers/a.py", "from ..engine import Trainer", "a model never imports engine"),
         ("backbones/a.py", "from ..checkpoint import C", "a model never imports checkpoint"),
         ("data/a.py", "from ..layers import MLP", "data stands beside the models"),
         ("evaluation/a.py", "from ..maskformer import M", "evaluation stands beside the models"),
         ("checkpoint/a.py", "from ..backbones import swin", "checkpoint stands beside the models"),
         ("engine/a.py", "from .. import maskformer", "engine stands beside the models"),
-        ("engine/a.py", "from ..inference import P", "engine stands beside the models and the scr"),
-        ("text.py", "from .layers import MLP", "text lies below the rest"),
-        ("text.py", "from .data import build", "text lies below the rest"),
-        ("inference.py", "from .maskformer import M", "inference stands beside the models"),
-        ("config.py", "from .maskformer.model import M", "models build on config"),
+        ("evaluation/a.py", "from ..prediction import P", "prediction is not below evaluation"),
+        ("evaluation/a.py", "from ..engine import T", "engine is not below evaluation"),
+        ("data/a.py", "from ..config.loading import load_config", "config is not below data"),
+        ("checkpoint/a.py", "from ..data import build", "data is not below checkpoint"),
+        ("text.py", "from .layers import MLP", "text stands beside the models"),
+        ("text.py", "from .data import build", "data is not below text"),
+        ("prediction/a.py", "from ..maskformer import M", "prediction stands beside the models"),
+        ("config/defaults.py", "from ..maskformer.model import M", "models build on config"),
         ("engine/a.py", "from .. import add_d2seg_config", "nothing below the top imports d2seg"),
         ("layers/a.py", "from .. import *", "nothing below the top imports d2seg itself"),
         ("engine/a.py", "import d2seg", "inside the package imports are relative"),
@@ -179,6 +233,7 @@ def test_scripts_import_all_but_point_rend(path: str) -> None:
     assert faults(path, "import d2seg\nfrom d2seg.maskformer import model") == []
     [found] = faults(path, "from detectron2.projects import point_rend")
     assert found.startswith(f"{path}:1: point_rend is the reference")
+    assert faults(str(POINT_REND_BENCHMARK), "from detectron2.projects import point_rend") == []
 
 
 @pytest.mark.parametrize(
@@ -190,8 +245,8 @@ def test_scripts_import_all_but_point_rend(path: str) -> None:
             "maskformer/a.py",
             "from ..mask_classification import matcher\nfrom ..layers.mlp import M",
         ),
-        ("engine/a.py", "from ..data import build\nfrom ..configuration import load_config"),
-        ("config.py", "from .maskformer.config import add_maskformer_config"),
+        ("engine/a.py", "from ..data import build\nfrom ..config.loading import load_config"),
+        ("config/defaults.py", "from ..maskformer.config import add_maskformer_config"),
         ("data/referring/a.py", "from ...text import Vocabulary"),
         ("maskformer/a.py", "from ..text import Vocabulary"),
         ("__init__.py", "from . import backbones, data, maskformer\nfrom .config import a"),

@@ -14,7 +14,7 @@ import pytest
 from detectron2 import model_zoo
 from PIL import Image
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data.shapes.generate import NUM_IMAGES, ensure_shapes
 
 REPO = Path(__file__).resolve().parents[1]

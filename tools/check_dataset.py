@@ -17,15 +17,15 @@ from collections.abc import Iterable, Sequence
 import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
 
 # isort: split
+from dataset_arguments import dataset_parser, parse, read_targets
 from detectron2.config import CfgNode
 from detectron2.data import Metadata
 from tabulate import tabulate
 from tqdm import tqdm
 
 from d2seg.data.catalog import check_classes, metadata_of
-from d2seg.data.command_line import dataset_parser, parse, read_targets
-from d2seg.data.inspection import inspect_dataset
-from d2seg.data.report import Counts, Report
+from d2seg.data.inspection.dataset import inspect_dataset
+from d2seg.data.inspection.report import Counts, Report
 
 MAX_EXAMPLES = 5
 

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data.shapes import ensure_shapes, shapes_folder
 from d2seg.data.shapes.generate import NUM_IMAGES
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from d2seg.data.datasets.declaration import read_classes
 from d2seg.data.datasets.loaders import LABEL_SUFFIXES
-from d2seg.data.declaration import read_classes
 from d2seg.data.label_maps import read_labels
 from d2seg.data.preparation import require, run_parallel, run_script, save_image
 

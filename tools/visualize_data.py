@@ -21,6 +21,7 @@ import d2seg  # noqa: F401  (first: it silences what detectron2's own imports wa
 # isort: split
 import numpy as np
 import torch
+from dataset_arguments import dataset_parser, parse, read_targets
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata
 from detectron2.data import detection_utils as utils
@@ -29,7 +30,6 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from d2seg.data.catalog import kind_of, metadata_of
-from d2seg.data.command_line import dataset_parser, parse, read_targets
 from d2seg.data.datasets import distinct_colors
 from d2seg.data.label_maps import read_id_map, read_labels
 from d2seg.data.mappers import build_mapper

@@ -25,11 +25,18 @@ def prepare_as_configured(cfg: CfgNode, model: nn.Module) -> nn.Module:
             f"TEST.DTYPE {name} is not for models with boxes, whose suppression in detectron2 "
             "takes fp32 alone; leave it at fp32"
         )
-    if cfg.TEST.TASKS:
+    if is_own(model):
         return prepare_for_inference(model.eval(), DTYPES[name])
     if name != "fp32":
         raise ValueError(f"TEST.DTYPE {name} is for d2seg's models; leave it at fp32 for this one")
     return model
+
+
+def is_own(model: nn.Module) -> bool:
+    """Whether a model of detectron2 has any part of this project, be it only a backbone or a head;
+    one of its zoo has none."""
+    package = __name__.partition(".")[0]
+    return any(type(module).__module__.partition(".")[0] == package for module in model.modules())
 
 
 def prepare_for_inference(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:

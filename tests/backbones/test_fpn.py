@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.modeling import build_backbone
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 
 TIMM = ["MODEL.FPN.BOTTOM_UP", "build_timm_backbone", "MODEL.TIMM.NAME", "resnet10t"]
 SWIN = ["MODEL.FPN.BOTTOM_UP", "build_swin_backbone", "MODEL.SWIN.EMBED_DIM", "12"]

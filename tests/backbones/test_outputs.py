@@ -10,11 +10,11 @@ import torch
 from detectron2.modeling.backbone import Backbone
 from torch import Tensor, nn
 
-from d2seg.backbones.mit import MixTransformer
 from d2seg.backbones.swin import SwinBackbone
 from d2seg.backbones.timm import TimmBackbone
 from d2seg.backbones.vit import ViTBackbone
 from d2seg.checkpoint import Checkpointer
+from d2seg.segformer.mit import MixTransformer
 
 SWIN = {"embed_dim": 12, "depths": (1, 2, 2, 1), "num_heads": (1, 2, 4, 8)}
 MIT = {"embed_dims": (8, 16, 20, 32), "depths": (1, 1, 2, 1)}

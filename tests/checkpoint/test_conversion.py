@@ -6,7 +6,7 @@ import torch
 from detectron2.modeling import build_backbone
 
 from d2seg.checkpoint.conversion import flavours, place_backbone, to_d2seg, to_flavour
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 
 TORCHVISION = {
     "conv1.weight": torch.ones(1),

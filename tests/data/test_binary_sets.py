@@ -9,10 +9,10 @@ from dataset_files import write_image
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data.catalog import check_classes, check_files
 from d2seg.data.datasets import builtin
-from d2seg.data.inspection import inspect_dataset
+from d2seg.data.inspection.dataset import inspect_dataset
 from d2seg.data.mappers import build_mapper
 
 SPLITS = {

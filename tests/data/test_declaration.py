@@ -14,7 +14,7 @@ from dataset_files import (
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from d2seg.data.catalog import check_files, num_classes_of, thing_ids_of
-from d2seg.data.declaration import read_classes, read_declaration, register_declarations
+from d2seg.data.datasets.declaration import read_classes, read_declaration, register_declarations
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from dataset_files import label_map, unique_name, write_image, write_png
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data.catalog import check_classes, check_files
 from d2seg.data.datasets.categories import Category
+from d2seg.data.datasets.declaration import read_declaration, register_declarations
 from d2seg.data.datasets.registration import register_dataset
 from d2seg.data.datasets.selection import Selection
-from d2seg.data.declaration import read_declaration, register_declarations
 from d2seg.data.label_maps import read_labels
 from d2seg.data.mappers import build_mapper
 

@@ -23,8 +23,8 @@ from PIL import Image
 
 from d2seg.data.datasets.categories import Category
 from d2seg.data.datasets.registration import register_dataset
-from d2seg.data.hints import undeclared_hints, value_hints
-from d2seg.data.inspection import LabelSpace, inspect_dataset, inspect_entry
+from d2seg.data.inspection.dataset import LabelSpace, inspect_dataset, inspect_entry
+from d2seg.data.inspection.hints import undeclared_hints, value_hints
 from d2seg.data.label_values import parse_label_values
 
 SPACE = LabelSpace({"semantic": 3, "panoptic": 3, "instance": 2}, ignore_label=255)

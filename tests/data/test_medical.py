@@ -21,11 +21,11 @@ from medical_files import (
 )
 from scipy import ndimage
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data import medical
 from d2seg.data.build import build_test_loader, build_train_loader
 from d2seg.data.catalog import check_classes, check_files, kind_of
-from d2seg.data.inspection import inspect_dataset
+from d2seg.data.inspection.dataset import inspect_dataset
 from d2seg.data.mappers import build_mapper
 from d2seg.data.medical.mapper import SliceMapper, augment
 from d2seg.data.medical.registration import load_slices, load_volumes, register_medical

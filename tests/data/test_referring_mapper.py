@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 from mapper_samples import H, W, blocks, make_cfg, write_image
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data.build import build_test_loader, build_train_loader
 from d2seg.data.catalog import kind_of, metadata_of
 from d2seg.data.mappers import build_mapper

@@ -16,7 +16,7 @@ from referring_files import BAR, SQUARE, coco, own, ref, write_referring
 
 from d2seg.data.catalog import check_files, kind_of, metadata_of
 from d2seg.data.datasets import register_dataset
-from d2seg.data.declaration import register_declarations
+from d2seg.data.datasets.declaration import register_declarations
 from d2seg.data.referring.reading import ReferringSource
 from d2seg.data.referring.references import read_references
 

@@ -9,7 +9,7 @@ import torch
 from detectron2.config import CfgNode
 from PIL import Image
 
-from d2seg.engine.setup import check_data
+from d2seg.data.catalog import check_data
 from d2seg.engine.trainer import Trainer
 from evaluation.evaluation_cases import register, unregister
 from families.color_listener import SIZE, color_config, color_picture

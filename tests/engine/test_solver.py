@@ -127,18 +127,9 @@ def test_clip_types(cfg, clip_type, expected, norm):
     torch.testing.assert_close(b.grad, torch.tensor(expected[1]), rtol=1e-5, atol=0)
 
 
-def test_unknown_names_and_nothing_to_train(cfg):
-    cfg.SOLVER.OPTIMIZER = "LION"
-    with pytest.raises(ValueError, match=r"SOLVER\.OPTIMIZER is 'LION'.*ADAMW"):
-        build_optimizer(cfg, Model())
+def test_nothing_to_train(cfg):
     with pytest.raises(ValueError, match="no trainable parameter"):
         build_optimizer(cfg, Model().requires_grad_(False))
-    cfg.SOLVER.CLIP_GRADIENTS.merge_from_list(["ENABLED", True, "CLIP_TYPE", "all"])
-    with pytest.raises(ValueError, match=r"CLIP_TYPE is 'all'.*full_model"):
-        gradient_clip(cfg)
-    cfg.SOLVER.LR_SCHEDULER_NAME = "Poly"
-    with pytest.raises(ValueError, match=r"LR_SCHEDULER_NAME is 'Poly'.*WarmupPolyLR"):
-        build_lr_scheduler(cfg, torch.optim.SGD(Model().parameters(), lr=1.0))
 
 
 def rates(cfg: CfgNode, *opts) -> list[float]:
@@ -196,12 +187,6 @@ def test_the_end_of_a_poly_schedule_is_that_of_all_groups(cfg):
     assert scheduler.get_last_lr() == pytest.approx([0.01, 0.01, 0.0])
 
 
-def test_poly_with_two_endings(cfg):
-    cfg.merge_from_list([*POLY, "SOLVER.BASE_LR_END", 0.1, "SOLVER.POLY_LR_CONSTANT_ENDING", 0.1])
-    with pytest.raises(ValueError, match=r"BASE_LR_END is 0\.1 and POLY_LR_CONSTANT_ENDING 0\.1"):
-        build_lr_scheduler(cfg, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0))
-
-
 def test_steps_without_warmup(cfg):
     found = rates(
         cfg,
@@ -256,8 +241,5 @@ def test_auto_scale(cfg, caplog):
     assert auto_scale(scaled).SOLVER.BASE_LR == 0.2  # config.yaml of the output is used again
 
 
-def test_auto_scale_is_off_by_default_and_refuses_nonsense(cfg):
+def test_auto_scale_is_off_by_default(cfg):
     assert auto_scale(cfg) is cfg
-    cfg.merge_from_list(["SOLVER.AUTO_SCALE.ENABLED", True, "SOLVER.IMS_PER_BATCH", 0])
-    with pytest.raises(ValueError, match="IMS_PER_BATCH 0; both"):
-        auto_scale(cfg)

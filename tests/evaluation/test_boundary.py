@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.evaluation import BoundaryEvaluator, SemanticEvaluator, build_evaluator
 from d2seg.evaluation.boundary import boundary_band, mean_iou
 from evaluation.evaluation_cases import (

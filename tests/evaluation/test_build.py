@@ -13,7 +13,7 @@ from detectron2.evaluation import (
 )
 from PIL import Image
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.evaluation import (
     InstanceEvaluator,
     PanopticEvaluator,

@@ -10,7 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from PIL import Image
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data.label_values import parse_label_values
 from d2seg.evaluation import BoundaryEvaluator, PerImageEvaluator, SemanticEvaluator
 from d2seg.evaluation.build import build_evaluator

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 
 CHANNELS = {"red": 0, "green": 1, "blue": 2}  # of RGB
 SIZE = (60, 90)  # of the picture: red, green and black thirds

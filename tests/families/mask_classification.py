@@ -15,8 +15,8 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from d2seg.engine.train_step import TrainingDivergedError, TrainStep
-from d2seg.mask_classification.inference import semantic_inference
 from d2seg.mask_classification.mask_resizer import MaskResizer
+from d2seg.mask_classification.postprocessing import semantic_inference
 
 NUM_CLASSES = 5
 THINGS = "d2seg_test_five_classes"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data.shapes import ensure_shapes
 from d2seg.data.shapes.register import shapes_folder
 from d2seg.engine import Trainer

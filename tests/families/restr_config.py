@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.text import SPECIAL_WORDS, Vocabulary
 
 SENTENCES = ("the red ball", "a blue box on the left", "the largest dog")

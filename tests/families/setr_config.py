@@ -4,7 +4,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 
 from .per_pixel import shrink
 

@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 
 from .per_pixel import shrink
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from d2seg.per_pixel.inference import InferenceSettings, predict
+from d2seg.per_pixel.windows import InferenceSettings, predict
 
 torch.manual_seed(0)
 SIDE = 8192

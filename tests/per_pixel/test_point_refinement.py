@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from d2seg.acceleration import prepare_for_inference
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.layers.point_head import PointHead
 from d2seg.layers.point_sample import semantic_uncertainty
 from d2seg.per_pixel.point_refinement import PointRefinement, labels_at, uncertainty_map

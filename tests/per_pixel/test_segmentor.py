@@ -7,9 +7,9 @@ from detectron2.modeling.backbone import Backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2seg.per_pixel.inference import InferenceSettings
 from d2seg.per_pixel.losses import PerPixelLoss
 from d2seg.per_pixel.segmentor import PerPixelSegmentor
+from d2seg.per_pixel.windows import InferenceSettings
 
 NUM_CLASSES, IGNORE = 3, 255
 

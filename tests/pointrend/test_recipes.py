@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from detectron2.config import CfgNode
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 
 # learning rate, iterations, steps, batch, classes
 INSTANCE = {

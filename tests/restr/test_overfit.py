@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data.referring.training import collect_vocabulary
-from d2seg.inference import build_predictor
+from d2seg.prediction.predictor import build_predictor
 from families.overfit import learn_by_heart
 
 

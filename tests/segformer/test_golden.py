@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from d2seg.checkpoint.layouts import find_layout
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from golden.pictures import read_picture
 from golden.seeded_weights import seeded_state_dict
 

@@ -8,7 +8,7 @@ from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from d2seg.checkpoint.layouts import find_layout
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 
 transformers = pytest.importorskip("transformers")
 

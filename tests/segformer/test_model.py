@@ -6,7 +6,7 @@ import pytest
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from families.per_pixel import PerPixelChecks
 from families.segformer_config import small_config
 

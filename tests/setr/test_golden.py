@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2seg.checkpoint.layouts import find_layout
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from golden.pictures import read_picture
 from golden.seeded_weights import seeded_state_dict
 

@@ -16,12 +16,12 @@ from dataset_files import (
 )
 from detectron2.data import DatasetCatalog
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.data.catalog import check_classes, check_files
 from d2seg.data.datasets import datasets_root
+from d2seg.data.datasets.declaration import _KEYS, register_declarations
 from d2seg.data.datasets.registration import PATH_KEYS
 from d2seg.data.datasets.selection import SELECTION_KEYS
-from d2seg.data.declaration import _KEYS, register_declarations
 from d2seg.data.referring.reading import ReferringSource
 
 

@@ -10,7 +10,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.topformer.backbone import TopFormerBackbone
 from d2seg.topformer.head import SumHead
 from d2seg.topformer.semantics import ConvAttention, SemanticsInjection

@@ -1,1 +1,1 @@
-"""The parts of tools/benchmark.py."""
+"""The parts of tools/benchmark.py, and benchmarks of single layers and methods."""

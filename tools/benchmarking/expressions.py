@@ -22,7 +22,7 @@ import d2seg  # noqa: F401  (first: it silences what detectron2's own imports wa
 from detectron2.modeling import build_model
 
 from d2seg.acceleration import DTYPES, prepare_for_inference
-from d2seg.configuration import load_config
+from d2seg.config.loading import load_config
 from d2seg.text import Vocabulary
 
 CONFIG = "configs/restr/refcoco_unc_referring_vit_base.yaml"

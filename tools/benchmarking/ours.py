@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from d2seg.acceleration import prepare_for_inference, prepare_for_training
 from d2seg.checkpoint.layouts import find_layout
-from d2seg.configuration import load_config
-from d2seg.inference import label_map
-from d2seg.mask_classification import inference
+from d2seg.config.loading import load_config
+from d2seg.mask_classification import postprocessing
 from d2seg.mask_classification.mask_resizer import MaskResizer
 from d2seg.mask_classification.query_masks import ImageMasks
+from d2seg.prediction.predictor import label_map
 
 from .runner import Outputs, Runner, result_arrays
 from .works import CONFIGS, DTYPES, TRAINING_SIZE, Work, ground_truth, padded, picture, queries
@@ -106,7 +106,7 @@ class Ours(Runner):
         resize = MaskResizer((800, 1088), (800, 1067))
         things = frozenset(range(80))
         functions = {
-            "panoptic": lambda: inference.panoptic_inference(
+            "panoptic": lambda: postprocessing.panoptic_inference(
                 logits,
                 masks,
                 resize,
@@ -115,9 +115,9 @@ class Ours(Runner):
                 overlap_threshold=0.8,
                 intersect=True,
             ),
-            "instance": lambda: inference.instance_inference(
+            "instance": lambda: postprocessing.instance_inference(
                 logits, masks, resize, thing_ids=things, max_instances=100, score_threshold=0.0
             ),
-            "semantic": lambda: inference.semantic_inference(logits, masks, resize),
+            "semantic": lambda: postprocessing.semantic_inference(logits, masks, resize),
         }
         return torch.inference_mode()(functions[task])

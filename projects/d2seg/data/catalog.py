@@ -111,6 +111,16 @@ def thing_ids_of(metadata: Metadata) -> set[int]:
     return ids or set(range(len(_classes(metadata, "thing_classes", "instance"))))
 
 
+def check_data(cfg: CfgNode, eval_only: bool) -> None:
+    """See that the data sets to be used are there and fit the model.
+
+    Raises:
+        ValueError: files of a data set are missing, or its classes differ from the config's.
+    """
+    check_classes(cfg)
+    check_files((() if eval_only else cfg.DATASETS.TRAIN) + cfg.DATASETS.TEST)
+
+
 def check_classes(cfg: CfgNode) -> None:
     """Compare the class counts and the ignore value of ``cfg`` with its data sets' metadata.
 
@@ -145,14 +155,14 @@ def check_classes(cfg: CfgNode) -> None:
 def check_files(names: Sequence[str]) -> None:
     """See that the folders and annotation files of the data sets are there.
 
-    The files of "shapes" are made if they are not.
+    Files that are made on first use, as those of "shapes", are made if they are not there.
 
     Raises:
         ValueError: one is missing; the message has the path and the command that prepares it.
     """
     for name in names:
         metadata = metadata_of(name)
-        if name.startswith("shapes_"):  # loading it makes the files, and sets their paths
+        if metadata.get("made_on_first_use", False):  # loading it sets the files' paths, too
             DatasetCatalog.get(name)
         keys = ["image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root"]
         keys += ["list_file", "expressions_file"]

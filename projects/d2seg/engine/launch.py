@@ -20,7 +20,8 @@ from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from ..data.build import images_per_process
-from .setup import check_data, read_config
+from ..data.catalog import check_data
+from .prepare import read_config
 from .train_step import TrainingDivergedError
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..acceleration import prepare_for_training
 from ..checkpoint import Checkpointer
-from ..configuration import tasks_of
+from ..config.tasks import tasks_of
 from ..data.build import build_test_loader, build_train_loader
 from ..data.loader import TrainLoader
 from ..data.seeding import choose_seed

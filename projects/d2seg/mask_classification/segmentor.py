@@ -13,13 +13,13 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from .criterion import SetCriterion
-from .inference import (
+from .mask_resizer import MaskResizer
+from .postprocessing import (
     instance_inference,
     panoptic_inference,
     semantic_inference,
     semantic_labels,
 )
-from .mask_resizer import MaskResizer
 from .query_masks import ImageMasks
 from .targets import targets_of
 
@@ -29,7 +29,7 @@ SEMANTIC_OUTPUTS = ("scores", "labels")
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """What is made of the queries; see ``inference.py`` for the thresholds."""
+    """What is made of the queries; see ``postprocessing.py`` for the thresholds."""
 
     tasks: tuple[str, ...]
     thing_ids: frozenset[int]

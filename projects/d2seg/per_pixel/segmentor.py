@@ -12,9 +12,9 @@ from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from .inference import InferenceSettings, predict
 from .losses import PerPixelLoss
 from .point_refinement import PointRefinement, build_point_refinement
+from .windows import InferenceSettings, predict
 
 
 def per_pixel_arguments(cfg: CfgNode, backbone: Backbone) -> dict:

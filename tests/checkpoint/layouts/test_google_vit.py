@@ -8,10 +8,10 @@ import torch
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 
-from d2seg.backbones.hybrid_vit import HybridViT
-from d2seg.backbones.resnetv2 import ResNetV2
 from d2seg.checkpoint import Checkpointer
 from d2seg.checkpoint.layouts import find_layout
+from d2seg.transunet.hybrid_vit import HybridViT
+from d2seg.transunet.resnetv2 import ResNetV2
 from families.transunet_config import small_config
 
 ATTENTION = "MultiHeadDotProductAttention_1"

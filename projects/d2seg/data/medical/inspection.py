@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from ..label_counts import count_labels
-from ..report import Report
+from ..inspection.dataset import LabelSpace
+from ..inspection.label_counts import count_labels
+from ..inspection.report import Report
 from .files import ArrayFileError, read_slice
 
 
-def inspect_slice(entry: dict[str, Any], num_classes: int, ignore_label: int) -> Report:
+def inspect_slice(entry: dict[str, Any], space: LabelSpace) -> Report:
     """What is annotated in the slice of a dict, and what is wrong with it."""
     report = Report(num_images=1)
     file, index = entry["file_name"], entry.get("slice_index")
@@ -20,5 +21,5 @@ def inspect_slice(entry: dict[str, Any], num_classes: int, ignore_label: int) ->
     if image.min() < 0 or image.max() > 1:
         values = f"{where}{image.min():g} to {image.max():g}"
         report.problem("image values outside of 0..1", file, values)
-    count_labels(label, num_classes, ignore_label, file, report, where)
+    count_labels(label, space.num_classes["semantic"], space.ignore_label, file, report, where)
     return report

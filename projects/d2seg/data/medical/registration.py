@@ -15,6 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..datasets.registration import check_name
 from .files import ArrayFileError, volume_shape
+from .inspection import inspect_slice
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ def register_medical(
         stuff_colors=[list(color) for color in colors],
         ignore_label=IGNORE_LABEL,
         voxel_spacing=tuple(voxel_spacing),
+        inspect_entry=inspect_slice,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from ...text import words_of
-from ..report import Report
+from ..inspection.report import Report
 from .segmentations import overhang, sound_segmentation, to_rle
 
 _MAX_OVERHANG = 1.0  # pixels that polygons may leave their image: what rounding makes

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...text import words_of
-from ..report import Problem
+from ..inspection.report import Problem
 from .references import Id, Reference, is_id, read_references
 from .segmentations import MAX_PIXELS, Segmentation, sound_segmentation, union
 

@@ -69,11 +69,9 @@ def collect_vocabulary(dataset_names: Sequence[str]) -> Vocabulary:
     Raises:
         ValueError: a data set is unknown or has no ``expressions``, or there are no words.
     """
+    dicts = [entry for name in dataset_names for entry in _referring_dicts(name)]
     vocabulary = Vocabulary.from_sentences(
-        expression["sentence"]
-        for name in dataset_names
-        for entry in _referring_dicts(name)
-        for expression in entry["expressions"]
+        expression["sentence"] for entry in dicts for expression in entry["expressions"]
     )
     if len(vocabulary) == len(SPECIAL_WORDS):
         raise ValueError(

@@ -1,17 +1,18 @@
 """Registers the data set "shapes": metadata at once, files on first use."""
 
 import json
-import os
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets.coco import load_coco_json, load_sem_seg
-from detectron2.data.datasets.coco_panoptic import load_coco_panoptic_json
+from detectron2.data.datasets.coco import load_coco_json
 
-from .categories import panoptic_metadata, semantic_metadata, thing_metadata
+from ..datasets.builtin import datasets_root
+from ..datasets.categories import instance_metadata, panoptic_metadata, semantic_metadata
+from ..datasets.loaders import load_instances, load_panoptic, load_semantic
+from .categories import CATEGORIES
 from .generate import NUM_IMAGES, ensure_shapes
 from .textures import SIZE
 
@@ -31,29 +32,26 @@ def register_shapes() -> None:
         for split in NUM_IMAGES:
             name = f"shapes_{task}_{split}"
             DatasetCatalog.register(name, partial(_load, name, task, split))
-            MetadataCatalog.get(name).set(**_metadata(task), **_paths(task, split))
+            MetadataCatalog.get(name).set(
+                **_metadata(task), **_paths(task, split), made_on_first_use=True
+            )
 
 
 def shapes_folder() -> Path:
     """Where the data set is or will be: ``$DETECTRON2_DATASETS/shapes``, or ``datasets/shapes``."""
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser() / "shapes"
+    return datasets_root() / "shapes"
 
 
 def _metadata(task: str) -> dict[str, Any]:
-    if task == "panoptic":
-        return {
-            **panoptic_metadata(),
-            "evaluator_type": "coco_panoptic_seg",
-            "ignore_label": _IGNORE_LABEL,
-            "label_divisor": 1000,
-        }
+    if task in ("instance", "referring"):
+        evaluator = "coco" if task == "instance" else "referring"
+        return instance_metadata(CATEGORIES) | {"evaluator_type": evaluator}
     if task == "sem_seg":
-        return {
-            **semantic_metadata(),
-            "evaluator_type": "sem_seg",
-            "ignore_label": _IGNORE_LABEL,
-        }
-    return {**thing_metadata(), "evaluator_type": "coco" if task == "instance" else "referring"}
+        own = semantic_metadata(CATEGORIES) | {"evaluator_type": "sem_seg"}
+    else:
+        own = panoptic_metadata(CATEGORIES)
+        own |= {"evaluator_type": "coco_panoptic_seg", "label_divisor": 1000}
+    return own | {"ignore_label": _IGNORE_LABEL}
 
 
 def _paths(task: str, split: str) -> dict[str, str]:
@@ -83,31 +81,27 @@ def _load(name: str, task: str, split: str) -> DatasetDicts:
     # DETECTRON2_DATASETS may have changed since the registration, and what is set cannot be set
     # again to another value.
     vars(metadata).update(paths)
+    images = paths["image_root"]
     if task == "panoptic":
-        return _load_panoptic(paths, metadata.as_dict())
+        return load_panoptic(
+            paths["panoptic_json"],
+            images,
+            paths["panoptic_root"],
+            metadata.as_dict(),
+            sem_seg_root=paths["sem_seg_root"],  # mIoU can be scored, too
+        )
     if task == "sem_seg":
-        return _load_semantic(paths)
+        return _load_semantic(images, paths["sem_seg_root"])
     if task == "instance":
-        return load_coco_json(paths["json_file"], paths["image_root"], name)
+        return load_instances(paths["json_file"], images, metadata.as_dict())
     return _load_referring(paths, name)
 
 
-def _load_panoptic(paths: dict[str, str], metadata: dict[str, Any]) -> DatasetDicts:
-    """As detectron2 loads COCO panoptic; semantic labels come along, so that mIoU can be scored."""
-    records = load_coco_panoptic_json(
-        paths["panoptic_json"], paths["image_root"], paths["panoptic_root"], metadata
-    )
+def _load_semantic(images: str, labels: str) -> DatasetDicts:
+    """With the image's number and size, as the other tasks have them."""
+    records = load_semantic(images, labels)
     for record in records:
-        label_file = os.path.basename(record["pan_seg_file_name"])
-        record["sem_seg_file_name"] = os.path.join(paths["sem_seg_root"], label_file)
-        record["height"] = record["width"] = SIZE
-    return records
-
-
-def _load_semantic(paths: dict[str, str]) -> DatasetDicts:
-    records = load_sem_seg(paths["sem_seg_root"], paths["image_root"])
-    for record in records:
-        record["image_id"] = int(Path(record["file_name"]).stem)
+        record["image_id"] = int(record["image_id"])
         record["height"] = record["width"] = SIZE
     return records
 

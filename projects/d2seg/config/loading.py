@@ -12,25 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
-from .config import add_d2seg_config
+from .defaults import add_d2seg_config
 
 logger = logging.getLogger(__name__)
 
-TASKS = ("panoptic", "semantic", "instance", "referring")
-# what detectron2's own meta-architectures output, whatever TEST.TASKS says
-_STOCK_TASKS = {
-    "GeneralizedRCNN": ("instance",),
-    "RetinaNet": ("instance",),
-    "ProposalNetwork": ("instance",),
-    "SemanticSegmentor": ("semantic",),
-    "PanopticFPN": ("panoptic", "semantic", "instance"),
-    "PanopticDeepLab": ("panoptic", "semantic", "instance"),
-}
 _FILE_FORM = "expected lines 'KEY: value', and after _BASE_ one file name or a list of them"
 
 
@@ -61,32 +50,6 @@ def load_config(config_file: str | None, opts: Sequence[str] | None = ()) -> Cfg
             _use_zoo_weights(cfg, config_file)
     _merge_pairs(cfg, list(opts or ()))
     return cfg
-
-
-def tasks_of(cfg: CfgNode) -> tuple[str, ...]:
-    """The tasks that the config's model outputs, of ``TASKS``.
-
-    TEST.TASKS, or where that is empty all that a meta-architecture of detectron2 gives.
-
-    Raises:
-        ValueError: TEST.TASKS names a task that there is not or that detectron2's model does not
-            give; or it is empty and the model is none of detectron2's.
-    """
-    name = cfg.MODEL.META_ARCHITECTURE
-    offered = _STOCK_TASKS.get(name)
-    if name == "PanopticFPN" and not cfg.MODEL.PANOPTIC_FPN.COMBINE.ENABLED:
-        offered = ("semantic", "instance")
-    if not cfg.TEST.TASKS:
-        if offered is None:
-            raise ValueError(
-                f"TEST.TASKS is empty; {name} needs at least one of {list(TASKS)} in it"
-            )
-        return offered
-    allowed = TASKS if offered is None else offered
-    for task in cfg.TEST.TASKS:
-        if task not in allowed:
-            raise ValueError(f"TEST.TASKS has '{task}'; {name} offers {list(allowed)}")
-    return tuple(cfg.TEST.TASKS)
 
 
 def use_words_of_checkpoint(cfg: CfgNode) -> None:
@@ -124,38 +87,6 @@ class _ConfigFile(CfgNode):
         if not isinstance(content, dict):
             raise ValueError(f"{filename}: {_FILE_FORM}")
         return content
-
-
-def check_device(name: str) -> None:
-    """See that MODEL.DEVICE can be had.
-
-    Raises:
-        ValueError: torch knows no such device, or has none here.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(
-            f"MODEL.DEVICE is '{name}', which torch does not know; add MODEL.DEVICE cpu or cuda to "
-            "the command line"
-        ) from error
-    if device.type == "cuda":
-        # counted, not tried: each of several processes would claim memory on the first device
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            choice = "MODEL.DEVICE cuda or MODEL.DEVICE cpu" if count else "MODEL.DEVICE cpu"
-            raise ValueError(
-                f"MODEL.DEVICE is '{name}', but torch sees {count} CUDA devices; add {choice} to "
-                "the command line"
-            )
-        return
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # a backend that torch was built without
-        raise ValueError(
-            f"MODEL.DEVICE is '{name}', which is not available here; add MODEL.DEVICE cpu to the "
-            "command line"
-        ) from error
 
 
 def _find_config(name: str) -> tuple[Path, bool]:

@@ -1,39 +1,37 @@
 #!/usr/bin/env python
-"""Times instance PointRend against detectron2's own: R50, 800 x 1067, 100 detections, equal weights.
+"""Times instance PointRend against detectron2's own with equal weights: R50, 800 x 1067, 100
+detections.
 
-    python tests/pointrend/benchmark.py
+    python tools/benchmarking/point_rend.py
 
-It stands among the tests, because nothing else imports detectron2's project. By turns, each side in
+Beside the tests, nothing else imports detectron2's project. By turns, each side in
 a process of its own, medians; run it on an otherwise idle machine.
 """
 
 import multiprocessing
 import os
 import statistics
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from unittest import mock
 
-REPO = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPO / "projects"), str(REPO / "tests")]
-
-import d2seg  # noqa: E402, F401  (first: it silences what detectron2's own imports warn of)
+import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
 
 # isort: split
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from detectron2 import model_zoo  # noqa: E402
-from detectron2.config import CfgNode, get_cfg  # noqa: E402
-from detectron2.modeling import build_model  # noqa: E402
-from detectron2.projects.point_rend import add_pointrend_config  # noqa: E402
-from torch import nn  # noqa: E402
+import numpy as np
+import torch
+from detectron2 import model_zoo
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from detectron2.projects.point_rend import add_pointrend_config
+from torch import nn
 
-from d2seg.acceleration import prepare_for_inference  # noqa: E402
-from d2seg.checkpoint.conversion import to_d2seg  # noqa: E402
-from d2seg.configuration import load_config  # noqa: E402
+from d2seg.acceleration import prepare_for_inference
+from d2seg.checkpoint.conversion import to_d2seg
+from d2seg.config.loading import load_config
 
+REPO = Path(__file__).resolve().parents[2]
 SIZE, REPEATS = (800, 1067), 5
 
 

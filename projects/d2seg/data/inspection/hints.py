@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from .label_values import LabelValues
+from ..label_values import LabelValues
 
 
 def value_hints(values: Counter, num_classes: int, ignore_label: int) -> list[str]:

@@ -2,7 +2,8 @@
 
 ``inspect_entry`` looks at one dataset dict, ``inspect_dataset`` at all of them. A *source* is one
 kind of annotation of a dict: "semantic" (label map), "panoptic" (PNG with segments), "instance".
-Referring expressions have no classes and are no source.
+Referring expressions have no classes and are no source. Data that are no pictures are looked at by
+the function that their metadata have as ``inspect_entry``.
 """
 
 import json
@@ -20,16 +21,14 @@ from detectron2.data import detection_utils as utils
 from detectron2.structures import BoxMode
 from PIL import Image
 
-from .catalog import kind_of, metadata_of, num_classes_of
-from .datasets.loaders import pair_files
+from ..catalog import kind_of, metadata_of, num_classes_of
+from ..datasets.loaders import pair_files
+from ..label_maps import read_id_map, read_values
+from ..label_values import LabelValues
+from ..referring.inspection import inspect_expressions, summarize
+from ..referring.reading import ReferringSource
 from .hints import undeclared_hints, value_hints
 from .label_counts import count_labels, value_counts
-from .label_maps import read_id_map, read_values
-from .label_values import LabelValues
-from .medical.files import is_array_file
-from .medical.inspection import inspect_slice
-from .referring.inspection import inspect_expressions, summarize
-from .referring.reading import ReferringSource
 from .report import Counts, Problem, Report
 
 SOURCES = ("semantic", "panoptic", "instance")
@@ -72,7 +71,8 @@ def inspect_dataset(
     space = LabelSpace.of(metadata)
     report = Report(problems=problems)
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        reports = pool.map(lambda entry: inspect_entry(entry, space), entries)
+        inspect = metadata.get("inspect_entry", inspect_entry)
+        reports = pool.map(lambda entry: inspect(entry, space), entries)
         for one in progress(reports, len(entries)):
             report.add(one)
     _check_duplicates(entries, report)
@@ -98,8 +98,6 @@ def _load(name: str) -> tuple[list[dict[str, Any]], list[Problem]]:
 
 def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
     """Look at one dataset dict in detectron2's format."""
-    if is_array_file(entry["file_name"]):
-        return inspect_slice(entry, space.num_classes["semantic"], space.ignore_label)
     report = Report(num_images=1)
     size = _image_size(entry, report)
     if "sem_seg_file_name" in entry and "semantic" in space.num_classes:

@@ -16,7 +16,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .outputs import STAGES, STRIDE_OF_STAGE, choose_stages, leave_out
+from ..backbones.outputs import STAGES, STRIDE_OF_STAGE, choose_stages, leave_out
 
 Size = tuple[int, int]
 

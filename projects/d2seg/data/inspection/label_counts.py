@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .checks import out_of_range
+from ..checks import out_of_range
 from .report import Counts, Report
 
 

@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d2seg.mask_classification import mask_resizer
-from d2seg.mask_classification.inference import (
+from d2seg.mask_classification.mask_resizer import MaskResizer
+from d2seg.mask_classification.postprocessing import (
     panoptic_inference,
     semantic_inference,
     semantic_labels,
 )
-from d2seg.mask_classification.mask_resizer import MaskResizer
 from families.dense_masks import image_masks
 from families.drawn_queries import (
     LEFT,

@@ -1,13 +1,13 @@
-"""The command line of the scripts that go through data sets."""
+"""Command-line arguments of the tools that go through data sets."""
 
 import argparse
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 
-from ..configuration import load_config
-from .catalog import check_files
-from .declaration import register_declarations
+from d2seg.config.loading import load_config
+from d2seg.data.catalog import check_files
+from d2seg.data.datasets.declaration import register_declarations
 
 
 def dataset_parser(description: str | None) -> argparse.ArgumentParser:

@@ -8,17 +8,17 @@ zoo run unchanged.
 from detectron2.config import CfgNode as CN
 from detectron2.projects.deeplab import add_deeplab_config
 
-from .dstransunet.config import add_dstransunet_config
-from .mask2former.config import add_mask2former_config
-from .mask_classification.config import add_mask_classification_config
-from .maskformer.config import add_maskformer_config
-from .per_pixel.config import add_per_pixel_config
-from .pointrend.config import add_pointrend_config
-from .restr.config import add_restr_config
-from .segformer.config import add_segformer_config
-from .setr.config import add_setr_config
-from .topformer.config import add_topformer_config
-from .transunet.config import add_transunet_config
+from ..dstransunet.config import add_dstransunet_config
+from ..mask2former.config import add_mask2former_config
+from ..mask_classification.config import add_mask_classification_config
+from ..maskformer.config import add_maskformer_config
+from ..per_pixel.config import add_per_pixel_config
+from ..pointrend.config import add_pointrend_config
+from ..restr.config import add_restr_config
+from ..segformer.config import add_segformer_config
+from ..setr.config import add_setr_config
+from ..topformer.config import add_topformer_config
+from ..transunet.config import add_transunet_config
 
 
 def add_d2seg_config(cfg: CN) -> None:
@@ -121,24 +121,6 @@ def _add_backbone_config(cfg: CN) -> None:
     cfg.MODEL.SWIN.DROP_PATH_RATE = 0.3
     cfg.MODEL.SWIN.USE_CHECKPOINT = False
     cfg.MODEL.SWIN.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
-    cfg.MODEL.HYBRID_VIT = CN()
-    cfg.MODEL.HYBRID_VIT.CNN_DEPTHS = [3, 4, 9]  # of ResNetV2 up to stride 16; empty: no ResNet
-    cfg.MODEL.HYBRID_VIT.CNN_WIDTH = 64  # channels of its root
-    cfg.MODEL.HYBRID_VIT.IMAGE_SIZE = 224  # side of the training images: the grid of positions
-    cfg.MODEL.HYBRID_VIT.EMBED_DIM = 768
-    cfg.MODEL.HYBRID_VIT.DEPTH = 12
-    cfg.MODEL.HYBRID_VIT.NUM_HEADS = 12
-    cfg.MODEL.HYBRID_VIT.MLP_RATIO = 4.0
-    cfg.MODEL.HYBRID_VIT.DROPOUT = 0.1
-    cfg.MODEL.HYBRID_VIT.USE_CHECKPOINT = False
-    cfg.MODEL.MIT = CN()  # B0; see table 6 of the SegFormer paper for the others
-    cfg.MODEL.MIT.EMBED_DIMS = [32, 64, 160, 256]
-    cfg.MODEL.MIT.DEPTHS = [2, 2, 2, 2]
-    cfg.MODEL.MIT.NUM_HEADS = [1, 2, 5, 8]
-    cfg.MODEL.MIT.REDUCTIONS = [8, 4, 2, 1]  # of each side of the map that is attended to
-    cfg.MODEL.MIT.MLP_RATIO = 4.0
-    cfg.MODEL.MIT.DROP_PATH_RATE = 0.1
-    cfg.MODEL.MIT.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
     cfg.MODEL.VIT = CN()
     cfg.MODEL.VIT.NAME = "vit_large_patch16_384"  # any plain vision transformer of timm
     cfg.MODEL.VIT.PRETRAINED = False  # True: timm loads its own weights

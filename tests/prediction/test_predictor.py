@@ -11,12 +11,10 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from d2seg.configuration import load_config
-from d2seg.inference import (
+from d2seg.config.loading import load_config
+from d2seg.prediction.predictor import (
     Predictor,
     build_predictor,
-    check_expressions,
-    choose_task,
     label_map,
     select_confident,
     set_confidence_threshold,
@@ -117,16 +115,6 @@ def test_labels_of_a_tall_map_equal_the_whole_at_once():
     expected = torch.where(probability >= 0.4, labels, -1)
     assert torch.equal(label_map(scores, 0.4), expected)
     assert torch.equal(label_map(scores), labels)
-
-
-def test_the_task_is_chosen_among_those_offered():
-    cfg = load_config("COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml")
-    assert choose_task(cfg, None) == "panoptic"
-    assert choose_task(cfg, "semantic") == "semantic"
-    cfg.TEST.TASKS = ["instance", "semantic"]
-    assert choose_task(cfg, None) == "semantic"
-    with pytest.raises(ValueError, match="offers instance, semantic, not panoptic"):
-        choose_task(cfg, "panoptic")
 
 
 def test_the_threshold_reaches_every_kind_of_model():
@@ -248,23 +236,6 @@ def test_other_tasks_see_no_expressions():
     assert "expressions" not in model.example
     with pytest.raises(ValueError, match="'a dog' is for the task referring; the task semantic"):
         predictor(np.zeros((40, 60, 3), np.uint8), expressions=["a dog"])
-
-
-@pytest.mark.parametrize(
-    ("task", "expressions", "message"),
-    [
-        ("referring", [], "needs an expression .*--expression"),
-        ("referring", ["a dog", " \t"], r"the expression ' \\t' is empty"),
-        ("referring", "a dog", "the string 'a dog'; give a list"),
-        ("panoptic", ["a dog"], "'a dog' is for the task referring; the task panoptic takes none"),
-    ],
-)
-def test_expressions_that_cannot_be(task, expressions, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        check_expressions(task, expressions)
-    assert "\n" not in str(caught.value)
-    check_expressions("referring", ["a dog"])
-    check_expressions("panoptic", [])
 
 
 def test_a_model_with_limited_words_is_asked_before_pictures_are_read(tmp_path):

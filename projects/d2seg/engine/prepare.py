@@ -4,7 +4,6 @@ import argparse
 import copy
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -12,12 +11,13 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..configuration import check_device, load_config
+from ..config.checks import check_values
+from ..config.loading import load_config
 from ..data.build import images_per_process
-from ..data.catalog import check_classes, check_files
-from ..data.declaration import register_declarations
+from ..data.catalog import check_data
+from ..data.datasets.declaration import register_declarations
 from ..data.referring.training import write_vocabulary
-from .solver import CLIP_TYPES, LR_SCHEDULERS, OPTIMIZERS, auto_scale
+from .solver import auto_scale
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +33,8 @@ def read_config(args: argparse.Namespace) -> CfgNode:
         ValueError: the config has an unknown key, or values with which nothing can run.
     """
     cfg = load_config(args.config_file or None, args.opts)
+    check_values(cfg, training=not args.eval_only)
     register_declarations(cfg.DATASETS.DECLARATIONS)
-    check_device(cfg.MODEL.DEVICE)
-    check_precision(cfg)
-    if not args.eval_only:
-        check_solver(cfg)
     return cfg
 
 
@@ -65,7 +62,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="d2seg")
     if cfg.INPUT.MAPPER == "referring" and not args.eval_only:
         set_vocabulary(cfg, args.resume)
-    cfg = auto_scale(cfg)
+    if not args.eval_only:
+        cfg = auto_scale(cfg)
     cfg.freeze()
     shown = copy.copy(args)
     if not Path(args.config_file).is_file():  # a name of detectron2's model zoo
@@ -79,58 +77,6 @@ def setup(args: argparse.Namespace) -> CfgNode:
             cfg.OUTPUT_DIR,
         )
     return cfg
-
-
-def check_precision(cfg: CfgNode) -> None:
-    """See that the number format can be had.
-
-    Raises:
-        ValueError: MODEL.DEVICE cannot do what SOLVER.AMP asks for.
-    """
-    amp = cfg.SOLVER.AMP
-    if amp.DTYPE not in ("fp16", "bf16"):
-        raise ValueError(f"SOLVER.AMP.DTYPE is '{amp.DTYPE}'; it is 'fp16' or 'bf16'")
-    if amp.ENABLED and amp.DTYPE == "fp16" and torch.device(cfg.MODEL.DEVICE).type != "cuda":
-        raise ValueError(
-            f"SOLVER.AMP.DTYPE fp16 needs CUDA and MODEL.DEVICE is {cfg.MODEL.DEVICE}; set "
-            "SOLVER.AMP.DTYPE bf16 or SOLVER.AMP.ENABLED False"
-        )
-
-
-def check_solver(cfg: CfgNode) -> None:
-    """See that the settings of the training make sense.
-
-    Raises:
-        ValueError: a value of SOLVER or TEST with which no training can run.
-    """
-    solver, test = cfg.SOLVER, cfg.TEST
-    _one_of("SOLVER.OPTIMIZER", solver.OPTIMIZER.upper(), OPTIMIZERS)
-    _one_of("SOLVER.LR_SCHEDULER_NAME", solver.LR_SCHEDULER_NAME, LR_SCHEDULERS)
-    if solver.CLIP_GRADIENTS.ENABLED:
-        _one_of("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", solver.CLIP_GRADIENTS.CLIP_TYPE, CLIP_TYPES)
-    for key in ("MAX_ITER", "IMS_PER_BATCH", "ACCUMULATE_STEPS", "CHECKPOINT_PERIOD"):
-        _at_least_one(f"SOLVER.{key}", solver[key])
-    _at_least_one("SOLVER.MAX_BAD_STEPS", solver.MAX_BAD_STEPS)
-    if solver.EMA.ENABLED and not 0 <= solver.EMA.DECAY < 1:
-        raise ValueError(f"SOLVER.EMA.DECAY is {solver.EMA.DECAY}; it lies in [0, 1)")
-    if not cfg.DATASETS.TRAIN:
-        raise ValueError("DATASETS.TRAIN is empty; name a data set, or use --eval-only")
-    if test.EARLY_STOPPING_PATIENCE > 0 and not (test.BEST_METRIC and test.EVAL_PERIOD > 0):
-        raise ValueError(
-            "TEST.EARLY_STOPPING_PATIENCE needs TEST.BEST_METRIC, and TEST.EVAL_PERIOD above 0"
-        )
-    if test.BEST_METRIC and not cfg.DATASETS.TEST:
-        raise ValueError("TEST.BEST_METRIC needs a data set in DATASETS.TEST")
-
-
-def check_data(cfg: CfgNode, eval_only: bool) -> None:
-    """See that the data sets to be used are there and fit the model.
-
-    Raises:
-        ValueError: files of a data set are missing, or its classes differ from the config's.
-    """
-    check_classes(cfg)
-    check_files((() if eval_only else cfg.DATASETS.TRAIN) + cfg.DATASETS.TEST)
 
 
 def set_vocabulary(cfg: CfgNode, resume: bool) -> None:
@@ -151,13 +97,3 @@ def set_vocabulary(cfg: CfgNode, resume: bool) -> None:
         write_vocabulary(cfg.DATASETS.TRAIN, file)
     comm.synchronize()
     cfg.MODEL.RESTR.TEXT.VOCABULARY = str(file)
-
-
-def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{key} is '{value}'; it is one of {', '.join(choices)}")
-
-
-def _at_least_one(key: str, value: Any) -> None:
-    if value < 1:
-        raise ValueError(f"{key} is {value}; it must be at least 1")

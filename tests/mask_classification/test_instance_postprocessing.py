@@ -7,8 +7,8 @@ import torch
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
-from d2seg.mask_classification.inference import instance_inference, tight_boxes
 from d2seg.mask_classification.mask_resizer import MaskResizer
+from d2seg.mask_classification.postprocessing import instance_inference, tight_boxes
 from families.dense_masks import image_masks
 from families.drawn_queries import LEFT, OTHER_THING, STUFF, THING, TOP, logits_of, masks_of
 

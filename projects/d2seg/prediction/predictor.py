@@ -13,9 +13,11 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from .acceleration import prepare_as_configured
-from .checkpoint import Checkpointer
-from .configuration import TASKS, check_device, tasks_of, use_words_of_checkpoint
+from ..acceleration import prepare_as_configured
+from ..checkpoint import Checkpointer
+from ..config.checks import check_device
+from ..config.loading import use_words_of_checkpoint
+from ..config.tasks import check_expressions
 
 _OUTPUT_KEYS = {
     "panoptic": "panoptic_seg",
@@ -112,18 +114,18 @@ def build_predictor(
     """
     cfg = cfg.clone()
     cfg.defrost()
-    check_device(cfg.MODEL.DEVICE)
-    use_words_of_checkpoint(cfg)
-    if cfg.TEST.TASKS:
-        cfg.TEST.TASKS = [task]
+    cfg.TEST.TASKS = [task]
     if confidence_threshold is not None:
         set_confidence_threshold(cfg, confidence_threshold)
+    resize = _resize(cfg, task)
+    check_device(cfg.MODEL.DEVICE)
+    use_words_of_checkpoint(cfg)
     model = build_model(cfg)
     Checkpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True)
     return Predictor(
         model=prepare_as_configured(cfg, model.eval()),
         task=task,
-        resize=_resize(cfg, task),
+        resize=resize,
         image_format=cfg.INPUT.FORMAT,
         confidence_threshold=confidence_threshold,
     )
@@ -134,51 +136,6 @@ def _resize(cfg: CfgNode, task: str) -> T.Augmentation:
     if task == "referring":
         return T.Resize(tuple(cfg.INPUT.REFERRING_SIZE))
     return T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
-
-
-def choose_task(cfg: CfgNode, wanted: str | None) -> str:
-    """``wanted``, or without it the first of ``TASKS`` that the model offers.
-
-    Raises:
-        ValueError: the model does not offer what is wanted.
-    """
-    offered = tasks_of(cfg)
-    if wanted is None:
-        return min(offered, key=TASKS.index)
-    if wanted not in offered:
-        raise ValueError(
-            f"{cfg.MODEL.META_ARCHITECTURE} with this config offers {', '.join(offered)}, not "
-            f"{wanted}"
-        )
-    return wanted
-
-
-def check_expressions(task: str, expressions: Sequence[str]) -> None:
-    """See that there are expressions for the task referring and for no other.
-
-    Raises:
-        ValueError: there are none, or some for another task; one is empty; a single string.
-    """
-    if isinstance(expressions, str):
-        raise ValueError(f"expressions is the string {expressions!r}; give a list of strings")
-    if task != "referring":
-        if expressions:
-            raise ValueError(
-                f"the expression {expressions[0]!r} is for the task referring; the task {task} "
-                "takes none"
-            )
-        return
-    if not expressions:
-        raise ValueError(
-            "the task referring needs an expression that says what to look for: "
-            '--expression "the dog on the left", in Python expressions=["the dog on the left"]'
-        )
-    for expression in expressions:
-        if not expression.strip():
-            raise ValueError(
-                f"the expression {expression!r} is empty; say what to look for, as "
-                "'the dog on the left'"
-            )
 
 
 def set_confidence_threshold(cfg: CfgNode, threshold: float) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 from detectron2.data import MetadataCatalog
 
-from .datasets.builtin import split_name
-from .datasets.categories import Category, distinct_colors
-from .datasets.registration import check_paths, register_dataset
-from .datasets.selection import SELECTION_KEYS, Selection, parse_selection
-from .label_values import OTHER, LabelValues, names_in, parse_label_values
+from ..label_values import OTHER, LabelValues, names_in, parse_label_values
+from .builtin import split_name
+from .categories import Category, distinct_colors
+from .registration import check_paths, register_dataset
+from .selection import SELECTION_KEYS, Selection, parse_selection
 
 logger = logging.getLogger(__name__)
 

@@ -2,29 +2,26 @@
 """Times a sliding-window pass over 1024 x 2048 against its windows, each as an image of its own:
 SegFormer-B0 as for Cityscapes, image to label map.
 
-    python tests/per_pixel/benchmark.py
+    python tools/benchmarking/windows.py
 
 By turns, medians; run it on an otherwise idle machine.
 """
 
 import statistics
-import sys
 import time
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO / "projects"))
-
-import d2seg  # noqa: E402, F401  (first: it silences what detectron2's own imports warn of)
+import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
 
 # isort: split
-import torch  # noqa: E402
-from detectron2.modeling import build_model  # noqa: E402
+import torch
+from detectron2.modeling import build_model
 
-from d2seg.acceleration import prepare_for_inference  # noqa: E402
-from d2seg.configuration import load_config  # noqa: E402
-from d2seg.layers.resampling import window_offsets  # noqa: E402
+from d2seg.acceleration import prepare_for_inference
+from d2seg.config.loading import load_config
+from d2seg.layers.resampling import window_offsets
 
+REPO = Path(__file__).resolve().parents[2]
 SIZE, REPEATS = (1024, 2048), 5
 
 

@@ -1,4 +1,4 @@
-"""d2seg.engine.setup: what is refused before anything starts."""
+"""d2seg.engine.prepare: what is refused before anything starts."""
 
 import argparse
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 from toy_training import toy_cfg
 
-from d2seg.engine.setup import check_precision, check_solver, read_config, set_vocabulary
+from d2seg.engine.prepare import read_config, set_vocabulary
 from d2seg.text import SPECIAL_WORDS, Vocabulary
 
 TOY = ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
@@ -20,46 +20,6 @@ TOY = ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
 
 def parse(*argv: str) -> argparse.Namespace:
     return default_argument_parser().parse_args(argv)
-
-
-@pytest.mark.parametrize(
-    ("opts", "message"),
-    [
-        (["SOLVER.OPTIMIZER", "LAMB"], r"SOLVER\.OPTIMIZER is 'LAMB'; it is one of SGD, ADAMW"),
-        (["SOLVER.LR_SCHEDULER_NAME", "Poly"], "LR_SCHEDULER_NAME is 'Poly'; .*WarmupPolyLR"),
-        (
-            ["SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"],
-            "CLIP_TYPE is 'all'; .*full_model",
-        ),
-        (["SOLVER.MAX_ITER", 0], r"SOLVER\.MAX_ITER is 0; it must be at least 1"),
-        (["SOLVER.ACCUMULATE_STEPS", 0], "ACCUMULATE_STEPS is 0"),
-        (["SOLVER.MAX_BAD_STEPS", 0], "MAX_BAD_STEPS is 0"),
-        (["SOLVER.CHECKPOINT_PERIOD", 0], "CHECKPOINT_PERIOD is 0"),
-        (["SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", 1.0], r"DECAY is 1\.0; it lies in"),
-        (["DATASETS.TRAIN", ()], "TRAIN is empty"),
-        (["TEST.EARLY_STOPPING_PATIENCE", 2], r"needs TEST\.BEST_METRIC, and TEST\.EVAL_PERIOD"),
-        (["TEST.BEST_METRIC", "a/b"], r"BEST_METRIC needs a data set in DATASETS\.TEST"),
-    ],
-)
-def test_values_with_which_nothing_can_run(tmp_path, opts, message):
-    cfg = toy_cfg(tmp_path)
-    check_solver(cfg)
-    cfg.merge_from_list(opts)
-    with pytest.raises(ValueError, match=message):
-        check_solver(cfg)
-
-
-def test_number_formats(tmp_path):
-    cfg = toy_cfg(tmp_path, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bf16")
-    check_precision(cfg)
-    cfg.SOLVER.AMP.DTYPE = "fp16"
-    with pytest.raises(ValueError, match=r"fp16 needs CUDA .*DTYPE bf16"):
-        check_precision(cfg)
-    cfg.MODEL.DEVICE = "cuda:1"
-    check_precision(cfg)
-    cfg.SOLVER.AMP.DTYPE = "fp8"
-    with pytest.raises(ValueError, match="DTYPE is 'fp8'"):
-        check_precision(cfg)
 
 
 def test_a_device_that_is_not_there_is_refused_at_once(monkeypatch):

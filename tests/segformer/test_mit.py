@@ -5,9 +5,9 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 
-from d2seg.backbones import build_mit_backbone
-from d2seg.backbones.mit import EfficientAttention, MixTransformer, to_map, to_tokens
 from d2seg.config import add_d2seg_config
+from d2seg.segformer import build_mit_backbone
+from d2seg.segformer.mit import EfficientAttention, MixTransformer, to_map, to_tokens
 
 SMALL = {"embed_dims": (8, 16, 20, 32), "depths": (1, 1, 2, 1)}
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from d2seg.per_pixel import inference
-from d2seg.per_pixel.inference import InferenceSettings, predict
+from d2seg.per_pixel import windows
+from d2seg.per_pixel.windows import InferenceSettings, predict
 
 Size = tuple[int, int]
 DIVISIBILITY = 8
@@ -185,13 +185,13 @@ def test_scores_that_are_not_numbers_stay_visible() -> None:
 
 def test_windows_in_flight_and_logits_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     model, kept = Model(), []
-    release = inference._View.release_rows_before
+    release = windows._View.release_rows_before
 
-    def counted(view: inference._View, row: int) -> None:
+    def counted(view: windows._View, row: int) -> None:
         release(view, row)
         kept.append(len(view._logits))
 
-    monkeypatch.setattr(inference._View, "release_rows_before", counted)
+    monkeypatch.setattr(windows._View, "release_rows_before", counted)
     settings = {"mode": "slide", "crop_size": (64, 64), "stride": (48, 48), "max_windows": 3}
     image = picture(1000, 160)
     expected = slow_slide(Model(), image, (64, 64), (48, 48))
@@ -207,7 +207,7 @@ def test_fewer_large_windows_share_a_batch_on_a_cpu(monkeypatch: pytest.MonkeyPa
     settings = {"mode": "slide", "crop_size": (64, 64), "stride": (64, 64), "max_windows": 3}
     image = picture(64, 64 * 6)
     for pixels, expected in [(0, 1), (2 * 64**2 + 1, 2), (100 * 64**2, 3)]:
-        monkeypatch.setattr(inference, "_CPU_BATCH_PIXELS", pixels)
+        monkeypatch.setattr(windows, "_CPU_BATCH_PIXELS", pixels)
         model = Model()
         model.predict(image, (64, 64 * 6), **settings)
         assert [batch[0] for batch in model.batches] == [expected] * (6 // expected)

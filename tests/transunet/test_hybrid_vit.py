@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from d2seg.backbones.hybrid_vit import HybridViT
-from d2seg.backbones.resnetv2 import GroupNorm, ResNetV2
+from d2seg.transunet.hybrid_vit import HybridViT
+from d2seg.transunet.resnetv2 import GroupNorm, ResNetV2
 
 
 def small_cnn() -> ResNetV2:

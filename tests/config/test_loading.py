@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-import torch
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
-from d2seg.configuration import check_device, load_config, tasks_of
+from d2seg.config.loading import load_config
+from d2seg.config.tasks import tasks_of
 
 ZOO_TASKS = {
     "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml": ("panoptic", "semantic", "instance"),
@@ -244,53 +244,3 @@ def test_a_binary_file_is_refused(tmp_path):
     path = tmp_path / "model.yaml"
     path.write_bytes(b"\x80\x02\xff\xfe\x00")
     assert str(path) in error_of(str(path))
-
-
-def test_tasks_come_from_the_config_where_it_says_them():
-    cfg = load_config(None, ["MODEL.META_ARCHITECTURE", "MaskFormer", "TEST.TASKS", "['semantic']"])
-    assert tasks_of(cfg) == ("semantic",)
-    cfg.TEST.TASKS = ["instance", "panoptic"]
-    assert tasks_of(cfg) == ("instance", "panoptic")
-
-
-@pytest.mark.parametrize(
-    ("architecture", "tasks", "parts"),
-    [
-        ("MaskFormer", "[]", ["TEST.TASKS", "MaskFormer", "panoptic"]),
-        ("MaskFormer", "['sematic']", ["'sematic'", "semantic"]),
-        ("GeneralizedRCNN", "['panoptic']", ["'panoptic'", "GeneralizedRCNN", "['instance']"]),
-    ],
-)
-def test_tasks_that_cannot_be(architecture, tasks, parts):
-    cfg = load_config(None, ["MODEL.META_ARCHITECTURE", architecture, "TEST.TASKS", tasks])
-    with pytest.raises(ValueError, match=r"TEST\.TASKS") as caught:
-        tasks_of(cfg)
-    assert all(part in str(caught.value) for part in parts)
-
-
-def test_panoptic_fpn_without_combination_offers_its_parts():
-    cfg = load_config("COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml")
-    cfg.MODEL.PANOPTIC_FPN.COMBINE.ENABLED = False
-    assert tasks_of(cfg) == ("semantic", "instance")
-    cfg.MODEL.PANOPTIC_FPN.COMBINE.ENABLED = True
-    cfg.TEST.TASKS = ["panoptic"]
-    assert tasks_of(cfg) == ("panoptic",)
-
-
-@pytest.mark.parametrize("name", ["quantum", "cuda:99"])
-def test_a_device_that_is_not_there(name):
-    with pytest.raises(ValueError, match=r"add MODEL\.DEVICE .*cpu") as caught:
-        check_device(name)
-    assert f"'{name}'" in str(caught.value)
-    check_device("cpu")
-
-
-def test_devices_are_counted(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    for name in ("cuda", "cuda:0", "cuda:1"):
-        check_device(name)
-    with pytest.raises(ValueError, match=r"'cuda:2', but torch sees 2 .*add MODEL\.DEVICE cuda or"):
-        check_device("cuda:2")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(ValueError, match=r"'cuda', but torch sees 0 .*add MODEL\.DEVICE cpu to"):
-        check_device("cuda")

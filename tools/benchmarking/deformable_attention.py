@@ -1,28 +1,23 @@
 #!/usr/bin/env python
-"""Times one layer of deformable attention over an image of 800 x 1067 (strides 8 to 32, 256 channels,
-8 heads, 4 points) in each implementation that runs on a CPU, forward and backward.
+"""Times one layer of deformable attention over an image of 800 x 1067 (strides 8 to 32, 256
+channels, 8 heads, 4 points) in each implementation that runs on a CPU, forward and backward.
 
-    python tests/layers/deformable_attention/benchmark.py
+    python tools/benchmarking/deformable_attention.py
 
 By turns, medians; run it on an otherwise idle machine.
 """
 
 import itertools
 import statistics
-import sys
 import time
-from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(REPO / "projects"))
-
-import d2seg  # noqa: E402, F401  (first: it sets how memory is kept)
+import d2seg  # noqa: F401  (first: it sets how memory is kept)
 
 # isort: split
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+from torch import nn
 
-from d2seg.layers.deformable_attention import MultiScaleDeformableAttention  # noqa: E402
+from d2seg.layers.deformable_attention import MultiScaleDeformableAttention
 
 SHAPES = [(25, 34), (50, 67), (100, 134)]
 REPEATS = 7
