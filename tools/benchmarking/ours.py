@@ -76,7 +76,7 @@ class Ours(Runner):
         if self.model_facts.kind == "pixels":
             features = model.backbone(padded(model.normalise(image)[None]))
             return [model.decode_head(features).float().cpu().numpy()]
-        features = model.backbone(padded(model._normalise(image)[None]))
+        features = model.backbone(padded(model.normalise(image)[None]))
         logits, masks = model.transformer_decoder(model.pixel_decoder(features))
         return [logits[-1].float().cpu().numpy(), masks.all()[-1].float().cpu().numpy()]
 

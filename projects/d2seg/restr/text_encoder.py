@@ -10,11 +10,12 @@ from functools import partial
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..text import Vocabulary
+from ..text import Vocabulary, load_word_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -242,3 +243,24 @@ def sinusoidal_positions(num_tokens: int, dim: int) -> Tensor:
     frequencies = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
     angles = torch.arange(num_tokens)[:, None] * frequencies
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :dim]
+
+
+def build_text_encoder(node: CfgNode, out_dim: int) -> TextEncoder:
+    """``node``: MODEL.RESTR.TEXT. ``out_dim``: channels of the result."""
+    vocabulary = Vocabulary.from_file(node.VOCABULARY) if node.VOCABULARY else None
+    words = WordEmbedding(vocabulary, node.EMBED_DIM)
+    if node.WORD_VECTORS and vocabulary is not None:
+        vectors, num_found = load_word_vectors(node.WORD_VECTORS, vocabulary.words)
+        words.use_vectors(vectors)
+        logger.info("%d of %d words have a vector", num_found, len(vocabulary))
+    return TextEncoder(
+        words=words,
+        embed_dim=node.EMBED_DIM,
+        out_dim=out_dim,
+        max_tokens=node.MAX_TOKENS,
+        depth=node.DEPTH,
+        num_heads=node.NUM_HEADS,
+        mlp_ratio=node.MLP_RATIO,
+        dropout=node.DROPOUT,
+        mask_padding=node.MASK_PADDING,
+    )
