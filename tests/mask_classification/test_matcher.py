@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from d2seg.layers.chunking import budget
 from d2seg.mask_classification import matcher as matcher_module
 from d2seg.mask_classification.matcher import HungarianMatcher, downsample_to
 from d2seg.mask_classification.targets import MaskTargets
@@ -78,7 +79,7 @@ def test_layers_in_groups(monkeypatch: pytest.MonkeyPatch, num_logits: int) -> N
             products.append(len(logits))
             return super()._mask_cost(logits, truth)
 
-    monkeypatch.setattr(matcher_module, "_LOGITS_AT_ONCE", num_logits)
+    monkeypatch.setattr(matcher_module, "_LOGITS_AT_ONCE", budget(num_logits))
     grouped = Counting(class_weight=1.0, mask_weight=20.0, dice_weight=1.0, mask_loss="focal")
     torch.testing.assert_close(grouped._cost(*arguments), expected)
     assert products == ([8, 8, 4] if num_logits else [4] * 5)

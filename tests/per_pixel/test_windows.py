@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from d2seg.layers.chunking import budget
 from d2seg.per_pixel import windows
 from d2seg.per_pixel.windows import InferenceSettings, predict
 
@@ -207,7 +208,7 @@ def test_fewer_large_windows_share_a_batch_on_a_cpu(monkeypatch: pytest.MonkeyPa
     settings = {"mode": "slide", "crop_size": (64, 64), "stride": (64, 64), "max_windows": 3}
     image = picture(64, 64 * 6)
     for pixels, expected in [(0, 1), (2 * 64**2 + 1, 2), (100 * 64**2, 3)]:
-        monkeypatch.setattr(windows, "_CPU_BATCH_PIXELS", pixels)
+        monkeypatch.setattr(windows, "_BATCH_PIXELS", budget(pixels))
         model = Model()
         model.predict(image, (64, 64 * 6), **settings)
         assert [batch[0] for batch in model.batches] == [expected] * (6 // expected)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from d2seg.layers.chunking import budget
 from d2seg.restr.decoder import MaskDecoder
 from d2seg.restr.fusion import FusionEncoder, _block_of_shared_patches, _plain_block
 from d2seg.restr.losses import ReferringLoss, dice_loss, patch_labels
@@ -47,7 +48,7 @@ def test_the_decoder_equals_layers_applied_after_each_doubling(
     expected = decoder.predictor(features)[:, 0]
     tokens = (patches.flatten(2).mT, masked.flatten(2).mT, image_of, (3, 5))
     torch.testing.assert_close(decoder(*tokens), expected)
-    monkeypatch.setattr("d2seg.restr.decoder._NUMBERS_AT_ONCE", rows * 4 * 40)
+    monkeypatch.setattr("d2seg.restr.decoder._STRIP", budget(rows * 4 * 40))
     with torch.no_grad():  # one by one, and the last doubling in strips of rows
         torch.testing.assert_close(decoder(*tokens), expected)
 

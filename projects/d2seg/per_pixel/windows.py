@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..layers.chunking import UNBOUNDED, Budget
 from ..layers.resampling import AxisTaps, WindowAxis, flip_step, resize_step, window_offsets
 from .tiles import Patch, tile_labels, tile_scores
 
@@ -25,7 +26,7 @@ _CPU_TILE = 64
 _GPU_TILE = 256
 # Pixels of a batch of windows on a CPU: several small windows share the cost of a call, but more
 # large ones take longer together than one after the other
-_CPU_BATCH_PIXELS = 1 << 18
+_BATCH_PIXELS = Budget(on_cpu=1 << 18, elsewhere=UNBOUNDED)
 
 Size = tuple[int, int]
 ImageMap = Callable[[Tensor], Tensor]
@@ -130,7 +131,8 @@ class _View:
         while (row, column) not in self._logits:
             first, *others = self._pending
             windows = [self._window(*first)]
-            others = others[: self._num_at_once(windows[0]) - 1]
+            num_fitting = _BATCH_PIXELS.count(windows[0][0].numel(), windows[0].device)
+            others = others[: min(self.max_windows, num_fitting) - 1]
             windows += [self._window(*other) for other in others]
             batch = [first, *others]
             del self._pending[: len(batch)]
@@ -163,11 +165,6 @@ class _View:
     def release_rows_before(self, row: int) -> None:
         for window in [window for window in self._logits if window[0] < row]:
             del self._logits[window]
-
-    def _num_at_once(self, window: Tensor) -> int:
-        if window.device.type != "cpu":
-            return self.max_windows
-        return min(self.max_windows, max(1, _CPU_BATCH_PIXELS // window[0].numel()))
 
     def _window(self, row: int, column: int) -> Tensor:
         top, left = self.rows.offsets[row], self.columns.offsets[column]

@@ -4,7 +4,7 @@ Transformers") as a detectron2 meta-architecture: a picture and expressions in, 
 B images, E expressions of all of them, N = h * w patches, T tokens, C channels.
 """
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..backbones.outputs import select_features
+from ..layers.chunking import budget
 from ..layers.position_encoding import sine_position_encoding
 from ..layers.segmentor import Segmentor
 from .decoder import MaskDecoder
@@ -21,7 +22,7 @@ from .fusion import FusionEncoder
 from .losses import ReferringLoss, resize_logits
 from .text_encoder import TextEncoder, build_text_encoder
 
-_NUMBERS_AT_ONCE = 2**25  # of the fusion encoder's widest activations, for expressions in one pass
+_NUMBERS_AT_ONCE = budget(1 << 25)  # of the fusion encoder's widest activations
 
 
 @META_ARCH_REGISTRY.register()
@@ -222,11 +223,9 @@ class ReSTR(Segmentor):
         images = self.normalised_batch([example]).tensor
         features = self.encode_images(images)
         masks, scores = [], []
-        per_pass = self._expressions_at_once(features)
-        for start in range(0, len(sentences), per_pass):
-            part = sentences[start : start + per_pass]
-            image_of = torch.zeros(len(part), dtype=torch.int64, device=self.device)
-            logits = self.logits(features, part, image_of)[0].float()
+        for part in self._parts(len(sentences), features):
+            image_of = torch.zeros(part.stop - part.start, dtype=torch.int64, device=self.device)
+            logits = self.logits(features, sentences[part], image_of)[0].float()
             logits = resize_logits(logits, images.shape[-2:])[:, :height, :width]
             for one in logits.split(1):  # the result may be many times as large as the input
                 found, certainty = self._masks(resize_logits(one, size))
@@ -249,11 +248,11 @@ class ReSTR(Segmentor):
         inside = (probs * masks).sum((1, 2)) / areas.clamp(min=1)
         return masks, torch.where(areas > 0, inside, probs.amax((1, 2)))
 
-    def _expressions_at_once(self, features: Tensor) -> int:
+    def _parts(self, num_expressions: int, features: Tensor) -> Iterator[slice]:
         """Bounded by the hidden layer that the fusion encoder has for each patch and word."""
         num_tokens = features.shape[-2] * features.shape[-1] + self.text_encoder.max_tokens
         width = self.fusion.vision_language[0].mlp.fc1.out_features
-        return max(1, _NUMBERS_AT_ONCE // (num_tokens * width))
+        return _NUMBERS_AT_ONCE.slices(num_expressions, num_tokens * width, features.device)
 
 
 def _sentences(example: dict) -> list[str]:
