@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..layers.chunking import Budget
-from ..layers.resampling import resize_step
+from ..layers.resampling import resize, resize_step
 
 # of all maps of a strip together: 2 MiB in fp32 on a CPU
 STRIP = Budget(on_cpu=1 << 19, elsewhere=1 << 26)
@@ -63,9 +62,4 @@ class MaskResizer:
 
 def resize_columns(maps: Tensor, width: int) -> Tensor:
     """(N, n, w) -> (N, n, width), bilinear."""
-    if maps.shape[-1] == width:
-        return maps
-    if not len(maps):  # which interpolate refuses
-        return maps.new_empty(0, maps.shape[1], width)
-    size = (maps.shape[1], width)
-    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+    return resize(maps, (maps.shape[1], width))

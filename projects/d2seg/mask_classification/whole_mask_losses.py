@@ -19,6 +19,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
 from ..layers.chunking import Budget
+from ..layers.resampling import resize
 from .losses import FOCAL_ALPHA
 
 # of all maps that are resized together
@@ -122,9 +123,7 @@ def _parts(num_masks: int, masks: Tensor) -> Iterator[slice]:
 def _resized(logits: Tensor, padded_size: tuple[int, int], like: Tensor) -> Tensor:
     """(n, h, w) over the padded image -> (n, H, W), the image."""
     height, width = like.shape[-2:]
-    return F.interpolate(logits[None], size=padded_size, mode="bilinear", align_corners=False)[
-        0, :, :height, :width
-    ]
+    return resize(logits, padded_size)[:, :height, :width]
 
 
 def _wrong_logits(logits: Tensor, truth: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from fvcore.nn.distributed import differentiable_all_reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.resampling import resize
+
 
 class PerPixelLoss(nn.Module):
     """Cross-entropy, with hard example mining and class weights if asked for, and dice."""
@@ -67,9 +69,7 @@ class PerPixelLoss(nn.Module):
         Returns:
             The weighted terms, "ce" and "dice"; 0 where no pixel counts.
         """
-        logits = F.interpolate(
-            logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False
-        )
+        logits = resize(logits.float(), labels.shape[-2:])
         terms = {}
         if self.ce_weight:
             terms["ce"] = self.ce_weight * self._cross_entropy(logits, labels)

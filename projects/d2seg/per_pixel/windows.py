@@ -15,7 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..layers.chunking import UNBOUNDED, Budget
-from ..layers.resampling import AxisTaps, WindowAxis, flip_step, resize_step, window_offsets
+from ..layers.resampling import (
+    AxisTaps,
+    WindowAxis,
+    flip_step,
+    resize,
+    resize_step,
+    window_offsets,
+)
 from .tiles import Patch, tile_labels, tile_scores
 
 MODES = ("whole", "slide")
@@ -215,7 +222,7 @@ def _views(
         aligned = tuple(-(-side // divisibility) * divisibility for side in size)
         if is_whole and settings.align == "resize":
             size = aligned
-        scaled = _resize(image, size)
+        scaled = image if tuple(image.shape[-2:]) == size else resize(image.float(), size)
         for flipped in (False, True) if settings.flip else (False,):
             yield _View(
                 scaled,
@@ -227,12 +234,6 @@ def _views(
                 normalise=normalise,
                 logits_of=logits_of,
             )
-
-
-def _resize(image: Tensor, size: Size) -> Tensor:
-    if tuple(image.shape[-2:]) == size:
-        return image
-    return F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)[0]
 
 
 def _assemble(views: list[_View], output_size: Size, labels_only: bool) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.resampling import resize
 from ..per_pixel.losses import mean_over_processes
 
 
@@ -46,7 +47,7 @@ class ReferringLoss(nn.Module):
             left out.
         """
         masks = masks.to(torch.float32)
-        mask_logits = resize_logits(mask_logits.float(), masks.shape[-2:])
+        mask_logits = resize(mask_logits.float(), masks.shape[-2:])
         labels = patch_labels(masks, patch_logits.shape[-2:])
         losses = {
             "loss_mask": lambda: cross_entropy(mask_logits, masks),
@@ -79,10 +80,3 @@ def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
     probs, masks = logits.sigmoid().flatten(1), masks.flatten(1)
     overlap = (probs * masks).sum(1)
     return 1 - (2 * overlap + 1) / (probs.sum(1) + masks.sum(1) + 1)
-
-
-def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(E, h, w) -> (E, *size)."""
-    if logits.shape[-2:] == tuple(size):
-        return logits
-    return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0]

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from ..backbones.outputs import select_features
 from ..layers.chunking import budget
 from ..layers.position_encoding import sine_position_encoding
+from ..layers.resampling import resize
 from ..layers.segmentor import Segmentor
 from .decoder import MaskDecoder
 from .fusion import FusionEncoder
-from .losses import ReferringLoss, resize_logits
+from .losses import ReferringLoss
 from .text_encoder import TextEncoder, build_text_encoder
 
 _NUMBERS_AT_ONCE = budget(1 << 25)  # of the fusion encoder's widest activations
@@ -226,9 +227,9 @@ class ReSTR(Segmentor):
         for part in self._parts(len(sentences), features):
             image_of = torch.zeros(part.stop - part.start, dtype=torch.int64, device=self.device)
             logits = self.logits(features, sentences[part], image_of)[0].float()
-            logits = resize_logits(logits, images.shape[-2:])[:, :height, :width]
+            logits = resize(logits, images.shape[-2:])[:, :height, :width]
             for one in logits.split(1):  # the result may be many times as large as the input
-                found, certainty = self._masks(resize_logits(one, size))
+                found, certainty = self._masks(resize(one, size))
                 masks.append(found)
                 scores.append(certainty)
         result = Instances(size, expressions=sentences)

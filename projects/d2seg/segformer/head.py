@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.chunking import UNBOUNDED, Budget
-from ..layers.resampling import resize_step
+from ..layers.resampling import resize, resize_step
 
 _STRIP = Budget(on_cpu=1 << 19, elsewhere=UNBOUNDED)  # of hidden values: 2 MiB in fp32
 
@@ -76,7 +76,7 @@ class SegFormerHead(nn.Module):
         fused = F.linear(features[finest], weights[finest], bias).permute(0, 3, 1, 2)
         for name in coarser:
             level = F.linear(features[name], weights[name]).permute(0, 3, 1, 2)
-            fused = fused + _resize(level, fused.shape[-2:])
+            fused = fused + resize(level, fused.shape[-2:])
         hidden = self.dropout(F.relu_(self.norm(fused)))
         return self._classify(hidden.permute(0, 2, 3, 1))
 
@@ -90,7 +90,7 @@ class SegFormerHead(nn.Module):
         wide = []
         for name in coarser:
             level = F.linear(features[name], weights[name]).permute(0, 3, 1, 2)
-            level = _resize(level, (level.shape[2], width))
+            level = resize(level, (level.shape[2], width))
             wide.append(level.permute(0, 2, 3, 1).flatten(2))  # (B, h, W * D)
         steps = [resize_step(level.shape[1], height) for level in wide]
         logits = []
@@ -123,7 +123,3 @@ class SegFormerHead(nn.Module):
                 level_bias = part @ linear.bias
                 bias = level_bias if bias is None else bias + level_bias
         return weights, bias
-
-
-def _resize(feature: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(feature, size=size, mode="bilinear", align_corners=False)
