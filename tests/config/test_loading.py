@@ -294,3 +294,17 @@ def test_devices_are_counted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ValueError, match=r"'cuda', but torch sees 0 .*add MODEL\.DEVICE cpu to"):
         check_device("cuda")
+
+
+def test_a_key_of_before_is_read_under_its_new_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = "MODEL.MASK2FORMER.IMPORTANCE_RATIO", "MODEL.MASK2FORMER.IMPORTANCE_SAMPLE_RATIO"
+    file = write(tmp_path / "old.yaml", "MODEL: {MASK2FORMER: {IMPORTANCE_RATIO: 0.5}}\n")
+    cfg = load_config(file)
+    assert cfg.MODEL.MASK2FORMER.IMPORTANCE_SAMPLE_RATIO == 0.5
+    assert f"{file}: {old} is called {new} now" in caplog.text
+    assert load_config(file, [old, "0.25"]).MODEL.MASK2FORMER.IMPORTANCE_SAMPLE_RATIO == 0.25
+    assert "IMPORTANCE_RATIO" not in cfg.dump()
+    with pytest.raises(KeyError, match=f"{old} was renamed to {new}"):
+        load_config(None).merge_from_file(file)

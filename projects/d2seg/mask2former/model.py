@@ -79,7 +79,7 @@ def build_criterion(cfg: CfgNode) -> PointSetCriterion:
     return PointSetCriterion(
         matcher=PointMatcher(num_points=node.NUM_LOSS_POINTS, **matcher_arguments(cfg)),
         oversample_ratio=node.OVERSAMPLE_RATIO,
-        importance_ratio=node.IMPORTANCE_RATIO,
+        importance_ratio=node.IMPORTANCE_SAMPLE_RATIO,
         **criterion_arguments(cfg),
     )
 
