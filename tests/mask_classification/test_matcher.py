@@ -163,5 +163,5 @@ def test_downsampling_equals_nearest_of_the_padded_masks(padded: tuple[int, int]
 
 
 def test_unknown_mask_loss_is_named() -> None:
-    with pytest.raises(ValueError, match=r"MASK_LOSS is 'l1'; choose from \['focal', 'bce'\]"):
+    with pytest.raises(ValueError, match=r"'l1' is no mask loss; choose from \['focal', 'bce'\]"):
         HungarianMatcher(class_weight=1, mask_weight=1, dice_weight=1, mask_loss="l1")

@@ -150,7 +150,11 @@ def test_semantic_without_a_valid_label() -> None:
         ("INPUT.MASK_FORMAT", "polygon", "MASK_FORMAT .* set it to 'bitmask'"),
         ("MODEL.POINT_HEAD.IN_FEATURES", ["p1"], r"POINT_HEAD.IN_FEATURES asks for \['p1'\]"),
         ("MODEL.POINTREND.COARSE_IN_FEATURES", ["p9"], r"COARSE_IN_FEATURES asks for \['p9'\]"),
-        ("MODEL.POINT_HEAD.OVERSAMPLE_RATIO", 0.5, r"OVERSAMPLE_RATIO .* at least 1 .* got 0\.5"),
+        (
+            "MODEL.POINT_HEAD.OVERSAMPLE_RATIO",
+            0.5,
+            r"OVERSAMPLE_RATIO and .* at least 1 .* got 0\.5",
+        ),
     ],
 )
 def test_wrong_keys_of_the_instance_head(key: str, value: object, message: str) -> None:
@@ -170,7 +174,7 @@ def test_wrong_keys_of_the_instance_head(key: str, value: object, message: str) 
         (
             "MODEL.POINT_HEAD.IMPORTANCE_SAMPLE_RATIO",
             1.5,
-            r"IMPORTANCE_SAMPLE_RATIO .* in \[0, 1\]",
+            r"IMPORTANCE_SAMPLE_RATIO: .* in \[0, 1\]",
         ),
     ],
 )

@@ -86,9 +86,8 @@ def check_sampling_ratios(oversample_ratio: float, importance_ratio: float) -> N
     """
     if oversample_ratio < 1 or not 0 <= importance_ratio <= 1:
         raise ValueError(
-            "OVERSAMPLE_RATIO (in MODEL.POINT_HEAD or MODEL.MASK2FORMER) must be at least 1 and "
-            "IMPORTANCE_SAMPLE_RATIO or IMPORTANCE_RATIO beside it in [0, 1], got "
-            f"{oversample_ratio} and {importance_ratio}"
+            "the oversampling ratio of points must be at least 1 and the share of uncertain ones "
+            f"in [0, 1], got {oversample_ratio} and {importance_ratio}"
         )
 
 

@@ -3,6 +3,8 @@
 from detectron2.config import CfgNode
 from detectron2.modeling.backbone import Backbone
 
+from ..layers.config_keys import naming_keys
+from .losses import check_mask_loss
 from .segmentor import InferenceSettings
 
 
@@ -51,6 +53,8 @@ def transformer_decoder_arguments(cfg: CfgNode, node: CfgNode) -> dict:
 
 def matcher_arguments(cfg: CfgNode) -> dict:
     shared = cfg.MODEL.MASK_CLASSIFICATION
+    with naming_keys("MODEL.MASK_CLASSIFICATION.MASK_LOSS"):
+        check_mask_loss(shared.MASK_LOSS)
     return {
         "class_weight": shared.CLASS_WEIGHT,
         "mask_weight": shared.MASK_WEIGHT,

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ..layers.chunking import budget
-from .losses import PAIRWISE_MASK_LOSSES, mask_loss_named, pairwise_dice_loss
+from .losses import PAIRWISE_MASK_LOSSES, check_mask_loss, pairwise_dice_loss
 from .query_masks import QueryMasks
 from .targets import MaskTargets
 
@@ -34,7 +34,8 @@ class HungarianMatcher(nn.Module):
         self.class_weight = class_weight
         self.mask_weight = mask_weight
         self.dice_weight = dice_weight
-        self.mask_loss = mask_loss_named(mask_loss)
+        check_mask_loss(mask_loss)
+        self.mask_loss = mask_loss
         self._surplus_reported = False
 
     @torch.no_grad()
