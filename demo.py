@@ -94,7 +94,7 @@ def collect(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
     return files, missing
 
 
-def metadata_of(cfg: CfgNode) -> Metadata:
+def drawing_metadata(cfg: CfgNode) -> Metadata:
     """Names and colours of the classes: of the first data set for testing, else for training."""
     names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN]
     return MetadataCatalog.get(names[0]) if names else Metadata()
@@ -132,7 +132,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
     predictor = build_predictor(cfg, task, threshold)
     predictor.check_expressions(args.expressions)
     predict = partial(predictor, expressions=args.expressions) if args.expressions else predictor
-    return Runner(predict, metadata_of(cfg), window)
+    return Runner(predict, drawing_metadata(cfg), window)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:

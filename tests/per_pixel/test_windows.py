@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from d2seg.layers.chunking import budget
 from d2seg.per_pixel import windows
-from d2seg.per_pixel.windows import InferenceSettings, predict
+from d2seg.per_pixel.windows import WindowSettings, predict
 
 Size = tuple[int, int]
 DIVISIBILITY = 8
@@ -37,7 +37,7 @@ class Model:
             output_size,
             normalise=self.normalise,
             logits_of=self.logits,
-            settings=InferenceSettings(**settings),
+            settings=WindowSettings(**settings),
             divisibility=DIVISIBILITY,
         )
 
@@ -165,7 +165,7 @@ def test_labels_of_regions_with_one_possible_class() -> None:
             (256, 256),
             normalise=lambda image: image,
             logits_of=lambda images: logits,
-            settings=InferenceSettings(output=output),
+            settings=WindowSettings(output=output),
             divisibility=DIVISIBILITY,
         )
 
@@ -237,4 +237,4 @@ def test_resizing_is_in_fp32_under_autocast() -> None:
 )
 def test_mistakes_are_named(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        InferenceSettings(**settings)
+        WindowSettings(**settings)

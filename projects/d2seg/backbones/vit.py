@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers.resampling import resize
 from .outputs import leave_out
-from .timm import check_name
+from .timm import check_model_name
 
 _FEATURE = re.compile(r"block([1-9][0-9]*)")
 
@@ -176,7 +176,7 @@ class ViTBackbone(Backbone):
 
 
 def _create(name: str, **arguments: object) -> VisionTransformer:
-    check_name("MODEL.VIT.NAME", name)
+    check_model_name("MODEL.VIT.NAME", name)
     try:
         model = timm.create_model(name, num_classes=0, dynamic_img_size=True, **arguments)
     except (TypeError, AttributeError) as error:

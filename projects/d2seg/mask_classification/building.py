@@ -5,7 +5,7 @@ from detectron2.modeling.backbone import Backbone
 
 from ..layers.config_keys import naming_keys
 from .losses import check_mask_loss
-from .segmentor import InferenceSettings
+from .segmentor import PostprocessingSettings
 
 
 def pixel_decoder_arguments(cfg: CfgNode) -> dict:
@@ -75,7 +75,7 @@ def segmentor_arguments(cfg: CfgNode, backbone: Backbone, *, intersect_panoptic:
     """All but the decoders and the criterion."""
     return {
         "backbone": backbone,
-        "inference": InferenceSettings.from_config(cfg, intersect_panoptic=intersect_panoptic),
+        "inference": PostprocessingSettings.from_config(cfg, intersect_panoptic=intersect_panoptic),
         "size_divisibility": cfg.MODEL.MASK_CLASSIFICATION.SIZE_DIVISIBILITY,
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,

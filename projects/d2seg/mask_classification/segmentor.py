@@ -27,7 +27,7 @@ SEMANTIC_OUTPUTS = ("scores", "labels")
 
 
 @dataclass(frozen=True)
-class InferenceSettings:
+class PostprocessingSettings:
     """What is made of the queries; see ``postprocessing.py`` for the thresholds."""
 
     tasks: tuple[str, ...]
@@ -49,7 +49,7 @@ class InferenceSettings:
             )
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, *, intersect_panoptic: bool) -> "InferenceSettings":
+    def from_config(cls, cfg: CfgNode, *, intersect_panoptic: bool) -> "PostprocessingSettings":
         test = cfg.MODEL.MASK_CLASSIFICATION.TEST
         return cls(
             tasks=tuple(cfg.TEST.TASKS),
@@ -90,7 +90,7 @@ class MaskClassificationSegmentor(Segmentor):
         pixel_decoder: nn.Module,
         transformer_decoder: nn.Module,
         criterion: SetCriterion,
-        inference: InferenceSettings,
+        inference: PostprocessingSettings,
         size_divisibility: int,
         pixel_mean: list[float],
         pixel_std: list[float],

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..layers.segmentor import Segmentor
 from .losses import PerPixelLoss
 from .point_refinement import PointRefinement, build_point_refinement
-from .windows import InferenceSettings, predict
+from .windows import WindowSettings, predict
 
 
 def per_pixel_arguments(cfg: CfgNode, backbone: Backbone) -> dict:
@@ -33,7 +33,7 @@ def per_pixel_arguments(cfg: CfgNode, backbone: Backbone) -> dict:
             ohem_min_kept=ohem.MIN_KEPT,
         ),
         "auxiliary_weight": node.AUX_WEIGHT,
-        "inference": InferenceSettings(
+        "inference": WindowSettings(
             mode=node.TEST.MODE,
             crop_size=tuple(node.TEST.CROP_SIZE),
             stride=tuple(node.TEST.STRIDE),
@@ -67,7 +67,7 @@ class PerPixelSegmentor(Segmentor):
         auxiliary_weight: float = 0.4,
         point_refinement: PointRefinement | None = None,
         loss: PerPixelLoss,
-        inference: InferenceSettings,
+        inference: WindowSettings,
         size_divisibility: int,
         pixel_mean: list[float],
         pixel_std: list[float],

@@ -40,7 +40,7 @@ ImageMap = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class InferenceSettings:
+class WindowSettings:
     """See MODEL.PER_PIXEL.TEST."""
 
     mode: str = "whole"
@@ -187,7 +187,7 @@ def predict(
     *,
     normalise: ImageMap,
     logits_of: ImageMap,
-    settings: InferenceSettings,
+    settings: WindowSettings,
     divisibility: int,
 ) -> Tensor:
     """
@@ -213,7 +213,7 @@ def _views(
     output_size: Size,
     normalise: ImageMap,
     logits_of: ImageMap,
-    settings: InferenceSettings,
+    settings: WindowSettings,
     divisibility: int,
 ) -> Iterator[_View]:
     is_whole = settings.mode == "whole"
