@@ -122,14 +122,14 @@ class PerPixelSegmentor(Segmentor):
         """Images (B, C, H, W), normalised, and labels (B, H, W) to the weighted losses."""
         features = self.backbone(images)
         logits = self.decode_head(features)
-        losses = {_loss_name("", term): value for term, value in self.loss(logits, labels).items()}
+        losses = {loss_name("", term): value for term, value in self.loss(logits, labels).items()}
         if self.point_refinement is not None:
             points = self.point_refinement.training_points(logits, features, labels)
             for term, value in self.loss(*points).items():
-                losses[_loss_name("_point", term)] = value
+                losses[loss_name("_point", term)] = value
         for i, head in enumerate(self.auxiliary_heads):
             for term, value in self.loss(head(features), labels).items():
-                losses[_loss_name(f"_aux_{i}", term)] = self.auxiliary_weight * value
+                losses[loss_name(f"_aux_{i}", term)] = self.auxiliary_weight * value
         return losses
 
     def window_logits(self, images: Tensor) -> Tensor:
@@ -181,6 +181,6 @@ class PerPixelSegmentor(Segmentor):
         )
 
 
-def _loss_name(suffix: str, term: str) -> str:
+def loss_name(suffix: str, term: str) -> str:
     """loss_sem_seg, loss_sem_seg_aux_0, loss_sem_seg_dice, loss_sem_seg_aux_0_dice, ..."""
     return f"loss_sem_seg{suffix}" + ("" if term == "ce" else f"_{term}")

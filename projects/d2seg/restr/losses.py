@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.resampling import resize
+from ..mask_classification.losses import dice_loss
 from ..per_pixel.losses import mean_over_processes
 
 
@@ -52,7 +53,7 @@ class ReferringLoss(nn.Module):
         losses = {
             "loss_mask": lambda: cross_entropy(mask_logits, masks),
             "loss_patch": lambda: cross_entropy(patch_logits.float(), labels),
-            "loss_dice": lambda: dice_loss(mask_logits, masks),
+            "loss_dice": lambda: dice_loss(mask_logits.flatten(1), masks.flatten(1)),
         }
         count = torch.tensor(float(len(masks)), device=masks.device)
         return {
@@ -73,10 +74,3 @@ def patch_labels(masks: Tensor, grid: tuple[int, int]) -> Tensor:
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Of each expression, mean over its pixels or patches: (E, h, w) each -> (E,)."""
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean((1, 2))
-
-
-def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """1 - dice of each expression's mask: (E, H, W) each -> (E,)."""
-    probs, masks = logits.sigmoid().flatten(1), masks.flatten(1)
-    overlap = (probs * masks).sum(1)
-    return 1 - (2 * overlap + 1) / (probs.sum(1) + masks.sum(1) + 1)
