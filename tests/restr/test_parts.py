@@ -76,7 +76,11 @@ def test_blocks_are_the_same_in_training_and_at_inference() -> None:
     fusion = FusionEncoder(vision_dim=8, text_dim=8, dim=32, depth=1, num_heads=2)
     (block,) = fusion.language_seed
     tokens = torch.randn(3, 7, 32)
-    torch.testing.assert_close(_plain_block(block, tokens), block(tokens))
+    with torch.no_grad():
+        expected = _plain_block(block, tokens)
+    assert block.attn.fused_attn
+    torch.testing.assert_close(_plain_block(block, tokens), expected)
+    assert not block.attn.fused_attn
 
 
 def test_positions_alternate_sine_and_cosine() -> None:

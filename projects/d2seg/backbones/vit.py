@@ -170,6 +170,7 @@ class ViTBackbone(Backbone):
         if tuple(grid) == tuple(own):
             return positions
         num_slots = positions.shape[1] - own[0] * own[1]
+        # timm's resample_abs_pos_embed, up to 1.0.20, takes a table of 4 x 16 for one of 8 x 8
         table = positions[:, num_slots:].float().unflatten(1, own).permute(0, 3, 1, 2)
         table = resize(table, grid).flatten(2).transpose(1, 2).to(positions.dtype)
         return torch.cat([positions[:, :num_slots], table], dim=1)

@@ -6,23 +6,12 @@ B batch, C channels, K classes, (h, w) the grid of patches.
 
 import torch
 from detectron2.layers import Conv2d
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.conv import conv_norm
 from ..layers.resampling import resize
-
-LAYER_NORM_EPS = 1e-6  # as in the ViT (timm)
-
-
-class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of (B, C, h, w)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=LAYER_NORM_EPS)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return super().forward(features.movedim(1, -1)).movedim(-1, 1)
 
 
 class UpsamplingHead(nn.Module):
@@ -49,7 +38,7 @@ class UpsamplingHead(nn.Module):
         super().__init__()
         self.in_feature = in_feature
         self.upsampling = upsampling
-        self.norm = ChannelNorm(in_channels)
+        self.norm = LayerNorm2d(in_channels)
         self.convs = nn.ModuleList(
             conv_norm(
                 hidden_dim if i else in_channels,

@@ -10,12 +10,12 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbones.vit import build_vit_backbone
 from ..layers.conv import conv_norm
-from .heads import ChannelNorm
 
 
 class MultiLevelAggregation(Backbone):
@@ -27,7 +27,7 @@ class MultiLevelAggregation(Backbone):
         self.bottom_up = bottom_up
         shapes = bottom_up.output_shape()
         channels = [shape.channels for shape in shapes.values()]
-        self.norms = nn.ModuleList(map(ChannelNorm, channels))
+        self.norms = nn.ModuleList(map(LayerNorm2d, channels))
         conv = partial(conv_norm, norm=norm, activation=F.relu)
         self.laterals = nn.ModuleList(conv(c, dim) for c in channels)
         self.outputs = nn.ModuleList(conv(dim, dim, 3) for _ in channels)
