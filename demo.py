@@ -95,7 +95,7 @@ def collect(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
     return files, missing
 
 
-def metadata_of(cfg: CfgNode) -> Metadata:
+def drawing_metadata(cfg: CfgNode) -> Metadata:
     """Names and colours of the classes: of the first data set for testing, else for training."""
     names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN]
     return MetadataCatalog.get(names[0]) if names else Metadata()
@@ -109,7 +109,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
     cfg = load_config(args.config_file, [*args.opts, *args.pairs])
     task = choose_task(cfg, args.task, args.expressions)
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
-    metadata = metadata_of(cfg)
+    metadata = drawing_metadata(cfg)
     if threshold is None and task == "instance":
         threshold = INSTANCE_THRESHOLD
     predictor = build_predictor(cfg, task, threshold)

@@ -154,7 +154,7 @@ def test_published_recipe_of_mask2former(name: str) -> None:
     losses = (shared.CLASS_WEIGHT, shared.MASK_WEIGHT, shared.DICE_WEIGHT, shared.NO_OBJECT_WEIGHT)
     assert (*losses, shared.MASK_LOSS) == (2.0, 5.0, 5.0, 0.1, "bce")
     assert (node.NUM_DECODER_LAYERS, node.NUM_PIXEL_ENCODER_LAYERS) == (9, 6)
-    points = (node.NUM_LOSS_POINTS, node.OVERSAMPLE_RATIO, node.IMPORTANCE_RATIO)
+    points = (node.NUM_LOSS_POINTS, node.OVERSAMPLE_RATIO, node.IMPORTANCE_SAMPLE_RATIO)
     assert points == (12544, 3.0, 0.75)
 
 

@@ -87,7 +87,7 @@ def format_report(name: str, report: Report, metadata: Metadata) -> str:
     parts = [f"\n{name}: {report.num_images} images", *report.facts]
     for source, counts in report.counts.items():
         key = "thing_classes" if source == "instance" else "stuff_classes"
-        parts.append(class_table(source, counts, metadata.get(key) or []))
+        parts.append(count_table(source, counts, metadata.get(key) or []))
     if report.formats:
         found = ", ".join(f"{count} {kind}" for kind, count in report.formats.most_common())
         mixed = "mixed formats" if len(report.formats) > 1 else "format"
@@ -97,7 +97,7 @@ def format_report(name: str, report: Report, metadata: Metadata) -> str:
     return "\n".join(parts)
 
 
-def class_table(source: str, counts: Counts, names: Sequence[str]) -> str:
+def count_table(source: str, counts: Counts, names: Sequence[str]) -> str:
     """One line per class that appears; the others are named below."""
     total = sum(counts.pixels.values()) or 1
     rows = [

@@ -85,7 +85,7 @@ def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
         return draw_slice(entry, metadata)
     image = utils.read_image(entry["file_name"], "RGB")
     if "expressions" in entry:
-        return draw_expressions(image, entry["expressions"])
+        return picture_of_expressions(image, entry["expressions"])
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
     if "pan_seg_file_name" in entry:
         ids = torch.from_numpy(read_id_map(entry["pan_seg_file_name"]).astype(np.int64))
@@ -99,7 +99,7 @@ def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
     return visualizer.output.get_image()
 
 
-def draw_expressions(
+def picture_of_expressions(
     image: np.ndarray, expressions: list[dict[str, Any]], masks: np.ndarray | None = None
 ) -> np.ndarray:
     """(H + strip, W, 3) uint8 RGB: numbered masks, and below what is said of each, or of nothing.
@@ -164,7 +164,9 @@ def draw_sample(sample: dict[str, Any], metadata: Metadata, image_format: str) -
     """(H, W, 3) uint8 RGB of a mapper's training sample: the label map, or else the masks."""
     image = utils.convert_image_to_rgb(sample["image"].permute(1, 2, 0), image_format)
     if "expression_masks" in sample:
-        return draw_expressions(image, sample["expressions"], sample["expression_masks"].numpy())
+        return picture_of_expressions(
+            image, sample["expressions"], sample["expression_masks"].numpy()
+        )
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
     if "sem_seg" in sample:
         visualizer.draw_sem_seg(sample["sem_seg"], area_threshold=0, alpha=0.6)

@@ -244,3 +244,17 @@ def test_a_binary_file_is_refused(tmp_path):
     path = tmp_path / "model.yaml"
     path.write_bytes(b"\x80\x02\xff\xfe\x00")
     assert str(path) in error_of(str(path))
+
+
+def test_a_key_of_before_is_read_under_its_new_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = "MODEL.MASK2FORMER.IMPORTANCE_RATIO", "MODEL.MASK2FORMER.IMPORTANCE_SAMPLE_RATIO"
+    file = write(tmp_path / "old.yaml", "MODEL: {MASK2FORMER: {IMPORTANCE_RATIO: 0.5}}\n")
+    cfg = load_config(file)
+    assert cfg.MODEL.MASK2FORMER.IMPORTANCE_SAMPLE_RATIO == 0.5
+    assert f"{file}: {old} is called {new} now" in caplog.text
+    assert load_config(file, [old, "0.25"]).MODEL.MASK2FORMER.IMPORTANCE_SAMPLE_RATIO == 0.25
+    assert "IMPORTANCE_RATIO" not in cfg.dump()
+    with pytest.raises(KeyError, match=f"{old} was renamed to {new}"):
+        load_config(None).merge_from_file(file)

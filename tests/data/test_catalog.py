@@ -11,28 +11,27 @@ from d2seg.data.catalog import (
     kind_of,
     metadata_of,
     num_classes_of,
-    thing_ids_of,
 )
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "num_classes", "num_things"),
     [
-        ("coco_2017_train", "instance", 80, 80),
+        ("coco_2017_train", "instance", 80, None),
         ("coco_2017_val_panoptic", "panoptic", 133, 80),
-        ("coco_2017_val_panoptic_stuffonly", "semantic", 54, 0),
+        ("coco_2017_val_panoptic_stuffonly", "semantic", 54, None),
         ("coco_2017_val_panoptic_with_sem_seg", "panoptic", 133, 80),
-        ("coco_2017_test_stuff_10k_sem_seg", "semantic", 171, 0),
-        ("ade20k_sem_seg_val", "semantic", 150, 0),
-        ("ade20k_full_sem_seg_train", "semantic", 847, 0),
+        ("coco_2017_test_stuff_10k_sem_seg", "semantic", 171, None),
+        ("ade20k_sem_seg_val", "semantic", 150, None),
+        ("ade20k_full_sem_seg_train", "semantic", 847, None),
         ("ade20k_panoptic_val", "panoptic", 150, 100),
-        ("ade20k_instance_train", "instance", 100, 100),
-        ("cityscapes_fine_sem_seg_val", "semantic", 19, 0),
-        ("cityscapes_fine_instance_seg_val", "instance", 8, 8),
+        ("ade20k_instance_train", "instance", 100, None),
+        ("cityscapes_fine_sem_seg_val", "semantic", 19, None),
+        ("cityscapes_fine_instance_seg_val", "instance", 8, None),
         ("cityscapes_fine_panoptic_val", "panoptic", 19, 8),
-        ("mapillary_vistas_sem_seg_train", "semantic", 65, 0),
+        ("mapillary_vistas_sem_seg_train", "semantic", 65, None),
         ("mapillary_vistas_panoptic_val", "panoptic", 65, 37),
-        ("camvid_sem_seg_test", "semantic", 11, 0),
+        ("camvid_sem_seg_test", "semantic", 11, None),
         ("shapes_panoptic_train", "panoptic", 13, 8),
     ],
 )
@@ -40,14 +39,16 @@ def test_kind_and_classes_of_registered_data_sets(name, kind, num_classes, num_t
     metadata = metadata_of(name)
     assert kind_of(metadata) == kind
     assert num_classes_of(metadata, kind) == num_classes
-    things = thing_ids_of(metadata)
-    assert len(things) == num_things
-    assert things <= set(range(num_classes))
+    if kind == "panoptic":
+        things = set(metadata.thing_dataset_id_to_contiguous_id.values())
+        assert len(things) == num_things
+        assert things <= set(range(num_classes))
 
 
 def test_ids_of_things_keep_the_order_of_the_classes():
-    assert thing_ids_of(metadata_of("coco_2017_val_panoptic")) == set(range(80))
-    ade = thing_ids_of(metadata_of("ade20k_panoptic_val"))
+    coco = metadata_of("coco_2017_val_panoptic").thing_dataset_id_to_contiguous_id
+    assert list(coco.values()) == list(range(80))
+    ade = set(metadata_of("ade20k_panoptic_val").thing_dataset_id_to_contiguous_id.values())
     names = metadata_of("ade20k_panoptic_val").stuff_classes
     assert {names.index(n) for n in ("bed", "car", "flag")} <= ade
     assert not {names.index(n) for n in ("wall", "sky")} & ade

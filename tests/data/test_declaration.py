@@ -13,7 +13,7 @@ from dataset_files import (
 )
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from d2seg.data.catalog import check_files, num_classes_of, thing_ids_of
+from d2seg.data.catalog import check_files, num_classes_of
 from d2seg.data.datasets.declaration import read_classes, read_declaration, register_declarations
 
 
@@ -157,7 +157,7 @@ def test_a_panoptic_data_set_numbers_things_and_stuff_together(tmp_path):
     metadata = MetadataCatalog.get(f"{name}_val")
     assert metadata.stuff_classes == ["table", "floor", "chair"]
     assert num_classes_of(metadata, "panoptic") == 3
-    assert thing_ids_of(metadata) == {0, 2}
+    assert set(metadata.thing_dataset_id_to_contiguous_id.values()) == {0, 2}
     (entry,) = DatasetCatalog.get(f"{name}_val")
     assert [(s["category_id"], s["isthing"]) for s in entry["segments_info"]] == [
         (2, True),

@@ -103,7 +103,7 @@ def golden_case(repo_dir: Path, config: str, case: str) -> GoldenCase:
     size = tuple(meta["size"])
     image = read_picture(f"{size[0]}x{size[1]}_seed{meta.get('seed', 0)}")
     with torch.no_grad():
-        features = model.backbone(model._normalise(image)[None])
+        features = model.backbone(model.normalise(image)[None])
         model.transformer_decoder.training = True  # all layers' predictions, but no dropout
         logits, masks = model.transformer_decoder(model.pixel_decoder(features))
         model.transformer_decoder.training = False

@@ -174,7 +174,7 @@ class MaskClassificationChecks:
         image = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             (result,) = model([{"image": image}])
-            features = model.backbone(model._normalise(image)[None])
+            features = model.backbone(model.normalise(image)[None])
             logits, masks = model.transformer_decoder(model.pixel_decoder(features))
         resize = MaskResizer((64, 96), (64, 96))
         expected = semantic_inference(logits[-1, 0], masks.last_layer(0), resize)

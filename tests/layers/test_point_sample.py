@@ -3,6 +3,7 @@ import torch
 from detectron2.projects.point_rend import point_features as reference
 
 from d2seg.layers import point_sample as module
+from d2seg.layers.chunking import budget
 from d2seg.layers.point_sample import (
     mask_uncertainty,
     most_uncertain_cells,
@@ -169,7 +170,7 @@ def test_binary_masks_are_sampled_as_their_float_copies(
     torch.manual_seed(0)
     masks = torch.rand(5, 20, 30) > 0.5
     coords = torch.rand(1 if shared else 5, 40, 2) * 1.2 - 0.1
-    monkeypatch.setattr(module, "_PIXELS_AT_ONCE", 1300)
+    monkeypatch.setattr(module, "_PIXELS_AT_ONCE", budget(1300))
     expected = point_sample(masks[:, None].float(), coords.expand(5, -1, -1))[:, 0]
     assert torch.equal(sample_binary_masks(masks, coords), expected)
 

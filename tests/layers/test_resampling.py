@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from d2seg.layers.resampling import WindowAxis, flip_step, resize_step, window_offsets
+from d2seg.layers.resampling import WindowAxis, flip_step, resize, resize_step, window_offsets
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,13 @@ def test_windows_cover_the_content_and_share_each_position(length: int, stride: 
     assert [tap.window for tap in taps] == sorted(tap.window for tap in taps)
     for tap in taps:
         assert 0 <= tap.span.start < tap.span.stop <= 5
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (4, 5, 7), (0, 5, 7)])
+def test_resize_is_bilinear_between_the_centres_of_pixels(shape: tuple[int, ...]) -> None:
+    maps = torch.rand(shape)
+    rows, _ = resize_step(5, 9).matrix(0, 9)
+    columns, _ = resize_step(7, 4).matrix(0, 4)
+    expected = torch.from_numpy(rows).float() @ maps @ torch.from_numpy(columns).float().T
+    torch.testing.assert_close(resize(maps, (9, 4)), expected)
+    assert resize(maps, [5, 7]) is maps

@@ -47,6 +47,27 @@ class TestMask2Former(MaskClassificationChecks):
         with pytest.raises(ValueError, match=rf"NUM_SCALES is {num_scales}; .* it is 1 to 4"):
             build_model(cfg)
 
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("MASK2FORMER.DEFORMABLE_ATTENTION", "cuda", "DEFORMABLE_ATTENTION: 'cuda' is unknown"),
+            ("MASK2FORMER.OVERSAMPLE_RATIO", 0.5, r"OVERSAMPLE_RATIO and .* at least 1"),
+            (
+                "MASK2FORMER.IMPORTANCE_SAMPLE_RATIO",
+                1.5,
+                r"IMPORTANCE_SAMPLE_RATIO: .* got 3.0 and",
+            ),
+            ("MASK_CLASSIFICATION.MASK_LOSS", "l1", r"MASK_LOSS: 'l1' is no mask loss"),
+        ],
+    )
+    def test_wrong_values_are_named_by_their_keys(
+        self, repo_dir: Path, key: str, value: object, message: str
+    ) -> None:
+        cfg = self.config(repo_dir)
+        cfg.merge_from_list([f"MODEL.{key}", value])
+        with pytest.raises(ValueError, match=rf"^MODEL\..*{message}"):
+            build_model(cfg)
+
 
 class TestMask2FormerFPN(MaskClassificationChecks):
     def config(self, repo_dir: Path) -> CfgNode:

@@ -3,6 +3,7 @@ import torch
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch.nn import functional as F
 
+from d2seg.layers.chunking import budget
 from d2seg.mask_classification import mask_resizer
 from d2seg.mask_classification.mask_resizer import MaskResizer
 
@@ -32,7 +33,7 @@ def test_strips_are_the_whole_in_bounded_pieces(
 
     monkeypatch.setattr(mask_resizer, "resize_columns", record)
     at_once = 5 * 40 * 2
-    monkeypatch.setitem(mask_resizer.ELEMENTS_AT_ONCE, "cpu", at_once)
+    monkeypatch.setattr(mask_resizer, "STRIP", budget(at_once))
     strips = list(resize.strips(masks))
     assert [rows.start for rows, _ in strips] == list(range(0, resize.final_size[0], 2))
     assert max(sizes) <= at_once

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from d2seg.layers.chunking import budget
 from d2seg.mask_classification import matcher as matcher_module
 from d2seg.mask_classification.matcher import HungarianMatcher, downsample_to
 from d2seg.mask_classification.targets import MaskTargets
@@ -78,7 +79,7 @@ def test_layers_in_groups(monkeypatch: pytest.MonkeyPatch, num_logits: int) -> N
             products.append(len(logits))
             return super()._mask_cost(logits, truth)
 
-    monkeypatch.setattr(matcher_module, "_LOGITS_AT_ONCE", num_logits)
+    monkeypatch.setattr(matcher_module, "_LOGITS_AT_ONCE", budget(num_logits))
     grouped = Counting(class_weight=1.0, mask_weight=20.0, dice_weight=1.0, mask_loss="focal")
     torch.testing.assert_close(grouped._cost(*arguments), expected)
     assert products == ([8, 8, 4] if num_logits else [4] * 5)
@@ -162,5 +163,5 @@ def test_downsampling_equals_nearest_of_the_padded_masks(padded: tuple[int, int]
 
 
 def test_unknown_mask_loss_is_named() -> None:
-    with pytest.raises(ValueError, match=r"MASK_LOSS is 'l1'; choose from \['focal', 'bce'\]"):
+    with pytest.raises(ValueError, match=r"'l1' is no mask loss; choose from \['focal', 'bce'\]"):
         HungarianMatcher(class_weight=1, mask_weight=1, dice_weight=1, mask_loss="l1")

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from d2seg.mask_classification import mask_resizer
+from d2seg.layers.chunking import budget
+from d2seg.mask_classification import mask_resizer, postprocessing
 from d2seg.mask_classification.mask_resizer import MaskResizer
 from d2seg.mask_classification.postprocessing import (
     panoptic_inference,
@@ -190,7 +191,7 @@ class TestPanoptic:
             "object_mask_threshold": 0.3,
         }
         whole, whole_segments = panoptic(logits, masks, resize, **settings)
-        monkeypatch.setitem(mask_resizer.ELEMENTS_AT_ONCE, "cpu", 23 * 40 * 4)
+        monkeypatch.setattr(mask_resizer, "STRIP", budget(23 * 40 * 4))
         pieces, segments = panoptic(logits, masks, resize, **settings)
         assert len(segments) > 2
         assert torch.equal(whole, pieces)
@@ -214,7 +215,7 @@ class TestSemantic:
         logits, masks = torch.randn(11, 4), torch.randn(11, 8, 8)
         full = F.interpolate(masks[None], size=(32, 32), mode="bilinear")[0, :, :30, :27]
         plain = torch.einsum("qc,qhw->chw", logits.softmax(-1)[:, :-1], full.sigmoid())
-        monkeypatch.setitem(mask_resizer.ELEMENTS_AT_ONCE, "cpu", 11 * 27 * 4)
+        monkeypatch.setattr(mask_resizer, "STRIP", budget(11 * 27 * 4))
         scores = semantic_inference(logits, image_masks(masks), MaskResizer((32, 32), (30, 27)))
         torch.testing.assert_close(scores, plain)
 
@@ -241,7 +242,7 @@ class TestSemantic:
 
         monkeypatch.setattr(MaskResizer, "rows", record)
         at_once = 5 * 32 * 16
-        monkeypatch.setitem(mask_resizer.ELEMENTS_AT_ONCE, "cpu", at_once)
+        monkeypatch.setattr(postprocessing, "STRIP", budget(at_once))
         assert torch.equal(semantic_labels(logits, masks, resize, (4, 4)), whole)
         assert max(sizes) <= at_once
         assert len(sizes) == 2

@@ -17,7 +17,12 @@ def test_projected_on_the_way(num_queries: int, bias: bool, kernel_size: int) ->
     with torch.no_grad():
         expected = QueryMasks(embeddings, projection(features))
         masks = QueryMasks(embeddings, features, projection)
+        torch.testing.assert_close(masks.features, expected.features)
         torch.testing.assert_close(masks.all(), expected.all())
+        queries = torch.arange(num_queries).flip(0)[None]
+        for image in range(2):
+            matched = expected.matched(image, queries)
+            torch.testing.assert_close(masks.matched(image, queries), matched)
         for image in range(2):
             ours, reference = masks.last_layer(image), expected.last_layer(image)
             torch.testing.assert_close(ours.logits(), reference.logits(), rtol=1e-4, atol=1e-5)

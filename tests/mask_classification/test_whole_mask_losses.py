@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from d2seg.layers.chunking import budget
 from d2seg.mask_classification import whole_mask_losses as module
 from d2seg.mask_classification.losses import MASK_LOSSES, dice_loss
 from d2seg.mask_classification.whole_mask_losses import whole_mask_losses
@@ -35,7 +36,7 @@ def test_equal_to_the_plain_formulas(
     kind: str, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the masks are taken few at a time, with a rest at the end."""
-    monkeypatch.setattr(module, "ELEMENTS_ON_CPU", elements)
+    monkeypatch.setattr(module, "RESIZED_AT_ONCE", budget(elements))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     logits, masks, indices = inputs(13)
     expected = torch.stack(plain(logits, masks, indices, kind))

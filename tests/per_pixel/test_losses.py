@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from d2seg.per_pixel.losses import PerPixelLoss, dice_loss
+from d2seg.per_pixel.losses import PerPixelLoss, multiclass_dice_loss
 
 IGNORE = 255
 
@@ -93,7 +93,9 @@ def test_hard_examples_weigh_the_gradient_and_the_rest_has_none() -> None:
 
 def test_dice_by_hand() -> None:
     """Probabilities of class 1: 0.5, 0.9 with truth 1, 0; the third pixel is ignored."""
-    found = dice_loss(log_odds(0.5, 0.9, 0.1), labels(1, 0, IGNORE), IGNORE, smooth=0.0).item()
+    found = multiclass_dice_loss(
+        log_odds(0.5, 0.9, 0.1), labels(1, 0, IGNORE), IGNORE, smooth=0.0
+    ).item()
     class_1 = 2 * 0.5 / (0.5**2 + 0.9**2 + 1)
     class_0 = 2 * 0.1 / (0.5**2 + 0.1**2 + 1)
     assert found == pytest.approx(1 - (class_0 + class_1) / 2)
@@ -102,7 +104,7 @@ def test_dice_by_hand() -> None:
 def test_dice_of_a_perfect_prediction() -> None:
     target = torch.randint(0, 3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
     logits = 100 * F.one_hot(target, 4).permute(0, 3, 1, 2).float()  # the fourth class is absent
-    assert dice_loss(logits, target, IGNORE).item() == pytest.approx(0, abs=1e-6)
+    assert multiclass_dice_loss(logits, target, IGNORE).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_terms_of_weight_zero_are_left_out() -> None:
@@ -110,7 +112,7 @@ def test_terms_of_weight_zero_are_left_out() -> None:
     weights = {"ce_weight": 0.0, "dice_weight": 2.0}
     terms = PerPixelLoss(num_classes=2, ignore_value=IGNORE, **weights)(logits, target)
     assert set(terms) == {"dice"}
-    torch.testing.assert_close(terms["dice"], 2 * dice_loss(logits, target, IGNORE))
+    torch.testing.assert_close(terms["dice"], 2 * multiclass_dice_loss(logits, target, IGNORE))
 
 
 @pytest.mark.parametrize(

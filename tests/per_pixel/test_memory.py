@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from d2seg.per_pixel.windows import InferenceSettings, predict
+from d2seg.per_pixel.windows import WindowSettings, predict
 
 torch.manual_seed(0)
 SIDE = 8192
@@ -35,7 +35,7 @@ with torch.inference_mode():
         (SIDE, SIDE),
         normalise=lambda image: image,
         logits_of=lambda images: classify(images[..., 2::4, 2::4]),
-        settings=InferenceSettings(
+        settings=WindowSettings(
             mode=sys.argv[1], crop_size=(1024, 1024), stride=(768, 768), output="labels"
         ),
         divisibility=32,

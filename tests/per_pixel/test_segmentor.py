@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from d2seg.per_pixel.losses import PerPixelLoss
 from d2seg.per_pixel.segmentor import PerPixelSegmentor
-from d2seg.per_pixel.windows import InferenceSettings
+from d2seg.per_pixel.windows import WindowSettings
 
 NUM_CLASSES, IGNORE = 3, 255
 
@@ -47,7 +47,7 @@ def segmentor(*, num_auxiliary: int = 0, size_divisibility: int = 6, **loss) -> 
         auxiliary_heads=[Head() for _ in range(num_auxiliary)],
         auxiliary_weight=0.4,
         loss=PerPixelLoss(num_classes=NUM_CLASSES, ignore_value=IGNORE, **loss),
-        inference=InferenceSettings(),
+        inference=WindowSettings(),
         size_divisibility=size_divisibility,
         pixel_mean=[100.0, 110.0, 120.0],
         pixel_std=[50.0, 55.0, 60.0],

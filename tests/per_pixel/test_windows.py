@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from d2seg.layers.chunking import budget
 from d2seg.per_pixel import windows
-from d2seg.per_pixel.windows import InferenceSettings, predict
+from d2seg.per_pixel.windows import WindowSettings, predict
 
 Size = tuple[int, int]
 DIVISIBILITY = 8
@@ -36,7 +37,7 @@ class Model:
             output_size,
             normalise=self.normalise,
             logits_of=self.logits,
-            settings=InferenceSettings(**settings),
+            settings=WindowSettings(**settings),
             divisibility=DIVISIBILITY,
         )
 
@@ -164,7 +165,7 @@ def test_labels_of_regions_with_one_possible_class() -> None:
             (256, 256),
             normalise=lambda image: image,
             logits_of=lambda images: logits,
-            settings=InferenceSettings(output=output),
+            settings=WindowSettings(output=output),
             divisibility=DIVISIBILITY,
         )
 
@@ -207,7 +208,7 @@ def test_fewer_large_windows_share_a_batch_on_a_cpu(monkeypatch: pytest.MonkeyPa
     settings = {"mode": "slide", "crop_size": (64, 64), "stride": (64, 64), "max_windows": 3}
     image = picture(64, 64 * 6)
     for pixels, expected in [(0, 1), (2 * 64**2 + 1, 2), (100 * 64**2, 3)]:
-        monkeypatch.setattr(windows, "_CPU_BATCH_PIXELS", pixels)
+        monkeypatch.setattr(windows, "_BATCH_PIXELS", budget(pixels))
         model = Model()
         model.predict(image, (64, 64 * 6), **settings)
         assert [batch[0] for batch in model.batches] == [expected] * (6 // expected)
@@ -236,4 +237,4 @@ def test_resizing_is_in_fp32_under_autocast() -> None:
 )
 def test_mistakes_are_named(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        InferenceSettings(**settings)
+        WindowSettings(**settings)

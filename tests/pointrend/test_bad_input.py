@@ -7,6 +7,7 @@ from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
+from d2seg.layers.chunking import budget
 from d2seg.pointrend import mask_head as mask_head_module
 from d2seg.pointrend.mask_head import PointMaskHead
 from families.point_rend_reference import (
@@ -76,7 +77,7 @@ def test_chunks_change_nothing(model: nn.Module, monkeypatch: pytest.MonkeyPatch
     boxes = [[4.0 * i, 3.0 * i, 50.0 + 4 * i, 40.0 + 3 * i] for i in range(7)]
     with torch.no_grad():
         [whole] = mask_head(model)(maps, [detections(boxes)])
-        monkeypatch.setattr(mask_head_module, "CHUNK_ELEMENTS", 1)
+        monkeypatch.setattr(mask_head_module, "REGIONS_AT_ONCE", budget(1))
         [by_one] = mask_head(model)(maps, [detections(boxes)])
     torch.testing.assert_close(by_one.pred_masks, whole.pred_masks, atol=1e-5, rtol=0)
 
@@ -149,7 +150,11 @@ def test_semantic_without_a_valid_label() -> None:
         ("INPUT.MASK_FORMAT", "polygon", "MASK_FORMAT .* set it to 'bitmask'"),
         ("MODEL.POINT_HEAD.IN_FEATURES", ["p1"], r"POINT_HEAD.IN_FEATURES asks for \['p1'\]"),
         ("MODEL.POINTREND.COARSE_IN_FEATURES", ["p9"], r"COARSE_IN_FEATURES asks for \['p9'\]"),
-        ("MODEL.POINT_HEAD.OVERSAMPLE_RATIO", 0.5, r"OVERSAMPLE_RATIO .* at least 1 .* got 0\.5"),
+        (
+            "MODEL.POINT_HEAD.OVERSAMPLE_RATIO",
+            0.5,
+            r"OVERSAMPLE_RATIO and .* at least 1 .* got 0\.5",
+        ),
     ],
 )
 def test_wrong_keys_of_the_instance_head(key: str, value: object, message: str) -> None:
@@ -169,7 +174,7 @@ def test_wrong_keys_of_the_instance_head(key: str, value: object, message: str) 
         (
             "MODEL.POINT_HEAD.IMPORTANCE_SAMPLE_RATIO",
             1.5,
-            r"IMPORTANCE_SAMPLE_RATIO .* in \[0, 1\]",
+            r"IMPORTANCE_SAMPLE_RATIO: .* in \[0, 1\]",
         ),
     ],
 )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from d2seg.acceleration import prepare_for_inference
 from d2seg.checkpoint import Checkpointer
+from d2seg.layers.chunking import budget
 from families.restr_config import SENTENCES, small_config, small_model, write_vocabulary
 
 
@@ -72,7 +73,9 @@ def test_results_have_the_size_asked_for_and_one_mask_an_expression(model: nn.Mo
     assert ((result.scores >= 0) & (result.scores <= 1)).all()
 
 
-def test_expressions_do_not_depend_on_each_other_or_on_the_batch(model: nn.Module) -> None:
+def test_expressions_do_not_depend_on_each_other_or_on_the_batch(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Together, one by one, and in passes of one expression."""
     entries = [{"id": i, "sentence": s} for i, s in enumerate(SENTENCES)]
     with torch.no_grad():
@@ -81,9 +84,8 @@ def test_expressions_do_not_depend_on_each_other_or_on_the_batch(model: nn.Modul
         single = [model.logits(features, [s], torch.tensor([0]))[0] for s in SENTENCES]
         torch.testing.assert_close(together, torch.cat(single), rtol=1e-4, atol=1e-5)
         one_pass = model([{"image": image(), "expressions": entries}])[0]["referring"]
-        model._expressions_at_once = lambda features: 1
+        monkeypatch.setattr("d2seg.restr.model._NUMBERS_AT_ONCE", budget(1))
         passes = model([{"image": image(), "expressions": entries}])[0]["referring"]
-    del model._expressions_at_once
     torch.testing.assert_close(one_pass.scores, passes.scores, rtol=1e-4, atol=1e-5)
     assert (one_pass.pred_masks != passes.pred_masks).float().mean() < 1e-3
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 from detectron2.modeling.backbone import Backbone
+from timm.layers import LayerNorm2d
 from torch import Tensor
 from torch.nn import functional as F
 
-from d2seg.setr.heads import ChannelNorm, MLAAuxiliaryHead, MLAHead, UpsamplingHead
+from d2seg.setr.heads import MLAAuxiliaryHead, MLAHead, UpsamplingHead
 from d2seg.setr.mla import MultiLevelAggregation
 
 C, K = 12, 5
@@ -32,7 +33,7 @@ def conv_norm_relu(conv: torch.nn.Module, features: Tensor, padding: int) -> Ten
     return F.relu(conv.norm(F.conv2d(features, conv.weight, conv.bias, padding=padding)))
 
 
-def normed(norm: ChannelNorm, features: Tensor) -> Tensor:
+def normed(norm: LayerNorm2d, features: Tensor) -> Tensor:
     centred = features - features.mean(1, keepdim=True)
     scaled = centred / (centred.square().mean(1, keepdim=True) + 1e-6).sqrt()
     return scaled * norm.weight[:, None, None] + norm.bias[:, None, None]

@@ -113,7 +113,7 @@ def test_the_tables_name_every_key(guide):
 
 
 def test_every_data_set_and_script_of_the_list_is_there(repo_dir):
-    from d2seg.data.catalog import kind_of, metadata_of, num_classes_of, thing_ids_of
+    from d2seg.data.catalog import kind_of, metadata_of, num_classes_of
 
     guide = (repo_dir / "docs" / "datasets.md").read_text()
     for script in set(re.findall(r"`(prepare_\w+\.py)`", guide)):
@@ -129,7 +129,7 @@ def test_every_data_set_and_script_of_the_list_is_there(repo_dir):
                 assert num_classes_of(metadata, kind) == counts[0], name
                 assert metadata.ignore_label == int(ignore_label), name
             if kind == "panoptic" and len(counts) > 1:
-                assert len(thing_ids_of(metadata)) == counts[1], name
+                assert len(metadata.thing_dataset_id_to_contiguous_id) == counts[1], name
             if kind == "instance":
                 assert num_classes_of(metadata, kind) == counts[-1], name
 

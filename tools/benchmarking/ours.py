@@ -19,11 +19,11 @@ from d2seg.mask_classification.mask_resizer import MaskResizer
 from d2seg.mask_classification.query_masks import ImageMasks
 from d2seg.prediction.predictor import label_map
 
-from .runner import Outputs, Runner, result_arrays
+from .contender import Contender, Outputs, result_arrays
 from .works import CONFIGS, DTYPES, TRAINING_SIZE, Work, ground_truth, padded, picture, queries
 
 
-class Ours(Runner):
+class Ours(Contender):
     """This project."""
 
     def __init__(self, work: Work) -> None:
@@ -76,7 +76,7 @@ class Ours(Runner):
         if self.model_facts.kind == "pixels":
             features = model.backbone(padded(model.normalise(image)[None]))
             return [model.decode_head(features).float().cpu().numpy()]
-        features = model.backbone(padded(model._normalise(image)[None]))
+        features = model.backbone(padded(model.normalise(image)[None]))
         logits, masks = model.transformer_decoder(model.pixel_decoder(features))
         return [logits[-1].float().cpu().numpy(), masks.all()[-1].float().cpu().numpy()]
 

@@ -8,11 +8,11 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .runner import Outputs, Runner, result_arrays
+from .contender import Contender, Outputs, result_arrays
 from .works import NUM_QUERIES, TRAINING_SIZE, Work, ground_truth, padded, picture, queries
 
 
-class Transformers(Runner):
+class Transformers(Contender):
     """Hugging Face's transformers."""
 
     def __init__(self, work: Work) -> None:
@@ -110,7 +110,7 @@ def build_peer(model: str, num_classes: int, is_training: bool) -> nn.Module:
     return peer
 
 
-class Plain(Runner):
+class Plain(Contender):
     """The papers' formulas as they stand: every query at image size, then the decision."""
 
     def __init__(self, work: Work) -> None:

@@ -4,23 +4,23 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from .runner import Runner
+from .contender import Contender
 from .works import Work
 
 
 def serve(connection: Connection, name: str, work: Work) -> None:
     """Answer requests until "end"; ``name`` is "ours", "transformers" or "plain"."""
     torch.manual_seed(0)
-    runner: Runner | None = None
+    contender: Contender | None = None
     while (request := connection.recv()) != "end":
         if request == "prepare":
-            runner = runner_named(name)(work)
+            contender = contender_named(name)(work)
             connection.send("ready")
         else:
-            connection.send(getattr(runner, request)())
+            connection.send(getattr(contender, request)())
 
 
-def runner_named(name: str) -> type[Runner]:
+def contender_named(name: str) -> type[Contender]:
     """Neither side's process imports the other's packages, for the sake of its peak memory."""
     if name == "ours":
         from .ours import Ours

@@ -30,7 +30,7 @@ class TimmBackbone(Backbone):
                 no feature at the stride of one of ``out_features``.
         """
         super().__init__()
-        check_name("MODEL.TIMM.NAME", name)
+        check_model_name("MODEL.TIMM.NAME", name)
         # asked on the meta device first: a model made for chosen features ends after the last one
         strides = self._pyramid(name).feature_info.reduction()
         # the last feature of a stride is the end of its stage
@@ -82,7 +82,7 @@ class TimmBackbone(Backbone):
         return dict(zip(self._out_features, features, strict=True))
 
 
-def check_name(key: str, name: str) -> None:
+def check_model_name(key: str, name: str) -> None:
     """Raises ValueError where timm has no model ``name``, which the config key ``key`` names."""
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[0]}*")[:8]

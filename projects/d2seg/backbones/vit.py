@@ -16,11 +16,11 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ..layers.resampling import resize
 from .outputs import leave_out
-from .timm import check_name
+from .timm import check_model_name
 
 _FEATURE = re.compile(r"block([1-9][0-9]*)")
 
@@ -170,14 +170,14 @@ class ViTBackbone(Backbone):
         if tuple(grid) == tuple(own):
             return positions
         num_slots = positions.shape[1] - own[0] * own[1]
+        # timm's resample_abs_pos_embed, up to 1.0.20, takes a table of 4 x 16 for one of 8 x 8
         table = positions[:, num_slots:].float().unflatten(1, own).permute(0, 3, 1, 2)
-        table = F.interpolate(table, size=tuple(grid), mode="bilinear", align_corners=False)
-        table = table.flatten(2).transpose(1, 2).to(positions.dtype)
+        table = resize(table, grid).flatten(2).transpose(1, 2).to(positions.dtype)
         return torch.cat([positions[:, :num_slots], table], dim=1)
 
 
 def _create(name: str, **arguments: object) -> VisionTransformer:
-    check_name("MODEL.VIT.NAME", name)
+    check_model_name("MODEL.VIT.NAME", name)
     try:
         model = timm.create_model(name, num_classes=0, dynamic_img_size=True, **arguments)
     except (TypeError, AttributeError) as error:

@@ -181,6 +181,9 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     """Set one leaf in place; ``where`` opens the message of an error."""
+    if cfg.key_is_renamed(key):
+        old, key = key, cfg.__dict__[CfgNode.RENAMED_KEYS][key]
+        logger.warning("%s%s is called %s now; it is read as that", where, old, key)
     *groups, leaf = key.split(".")
     node: Any = cfg
     for group in groups:

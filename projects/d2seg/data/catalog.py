@@ -103,14 +103,6 @@ def num_classes_of(metadata: Metadata, task: str) -> int:
     return max(ids) + 1
 
 
-def thing_ids_of(metadata: Metadata) -> set[int]:
-    """Contiguous ids of the things; all classes of an instance data set, none of a semantic one."""
-    if kind_of(metadata) == "semantic":
-        return set()
-    ids = set(_ids(metadata, "thing").values())
-    return ids or set(range(len(_classes(metadata, "thing_classes", "instance"))))
-
-
 def check_data(cfg: CfgNode, eval_only: bool) -> None:
     """See that the data sets to be used are there and fit the model.
 

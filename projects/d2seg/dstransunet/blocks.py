@@ -9,6 +9,8 @@ from detectron2.layers import Conv2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.conv import conv_norm
+
 NUM_GROUPS = 32  # of all group norms, as published
 
 
@@ -17,14 +19,8 @@ def conv_norm_relu(in_channels: int, channels: int, num_groups: int = NUM_GROUPS
 
     ``num_groups``: of the norm; where it does not divide the channels, as many as divide both.
     """
-    return Conv2d(
-        in_channels,
-        channels,
-        kernel_size=3,
-        padding=1,
-        norm=nn.GroupNorm(math.gcd(num_groups, channels), channels),
-        activation=F.relu,
-    )
+    norm = nn.GroupNorm(math.gcd(num_groups, channels), channels)
+    return conv_norm(in_channels, channels, 3, norm=norm, bias=True, activation=F.relu)
 
 
 def upsample(features: Tensor, factor: int = 2) -> Tensor:

@@ -14,7 +14,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..per_pixel.segmentor import PerPixelSegmentor, per_pixel_arguments
+from ..per_pixel.segmentor import PerPixelSegmentor, loss_name, per_pixel_arguments
 from .decoder import DECODER_FEATURES, AuxiliaryHead, DSTransUNetHead
 from .fusion import LayerSize
 from .losses import StructureLoss
@@ -92,8 +92,7 @@ class DSTransUNet(PerPixelSegmentor):
             suffix = f"_aux_{i - 1}" if i else ""
             weight = self.auxiliary_weight if i else self.main_weight
             for term, value in terms.items():
-                name = f"loss_sem_seg{suffix}" + ("" if term == "ce" else f"_{term}")
-                losses[name] = weight * value
+                losses[loss_name(suffix, term)] = weight * value
         return losses
 
     def window_logits(self, images: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ _FEWEST_COORDINATES = 6  # of a polygon
 
 
 @dataclass(frozen=True)
-class Expression:
+class ExpressionTruth:
     """``target``: the ids of the annotations that are meant; empty where it has none."""
 
     id: int
@@ -38,7 +38,7 @@ class Picture:
     file_name: str
     image_id: Any
     size: tuple[int, int]  # (H, W)
-    expressions: list[Expression]
+    expressions: list[ExpressionTruth]
 
     def draw_objects(self) -> dict[frozenset[int] | str, np.ndarray]:
         """What the expressions mean, (H, W) bool by ``object_name``, without empty masks."""
@@ -83,7 +83,7 @@ def read_pictures(dataset_name: str) -> list[Picture]:
     return pictures
 
 
-def _all_expressions(pictures: list[Picture]) -> Iterator[tuple[Expression, Picture]]:
+def _all_expressions(pictures: list[Picture]) -> Iterator[tuple[ExpressionTruth, Picture]]:
     return ((expression, picture) for picture in pictures for expression in picture.expressions)
 
 
@@ -95,13 +95,13 @@ def _picture(record: Mapping[str, Any]) -> Picture:
             ids = () if ids is None else (ids,)
         kind, segmentation = entry.get("kind"), entry.get("segmentation")
         expressions.append(
-            Expression(entry["id"], entry["sentence"], kind, frozenset(ids), segmentation)
+            ExpressionTruth(entry["id"], entry["sentence"], kind, frozenset(ids), segmentation)
         )
     size = (record["height"], record["width"])
     return Picture(record["file_name"], record["image_id"], size, expressions)
 
 
-def _check_mask(expression: Expression, size: tuple[int, int], where: str) -> None:
+def _check_mask(expression: ExpressionTruth, size: tuple[int, int], where: str) -> None:
     segmentation = expression.segmentation
     if segmentation is None and expression.target:
         raise ValueError(

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_PIXELS_AT_ONCE = 2**22  # masks are converted to float in pieces of 16 MiB
+from .chunking import budget
+
+_PIXELS_AT_ONCE = budget(1 << 22)  # masks are converted to float in pieces of 16 MiB
 
 
 def point_sample(features: Tensor, coords: Tensor) -> Tensor:
@@ -48,16 +50,10 @@ def sample_binary_masks(masks: Tensor, coords: Tensor) -> Tensor:
     Returns:
         (N, P) in [0, 1], of the coordinates' dtype.
     """
-    height, width = masks.shape[-2:]
-    at_once = max(1, _PIXELS_AT_ONCE // (height * width))
-    values = coords.new_empty(len(masks), coords.shape[1])
-    for part, points, out in zip(
-        masks.split(at_once),
-        coords.expand(len(masks), -1, -1).split(at_once),
-        values.split(at_once),
-        strict=True,
-    ):
-        out.copy_(point_sample(part[:, None].to(coords.dtype), points)[:, 0])
+    coords = coords.expand(len(masks), -1, -1)
+    values = coords.new_empty(coords.shape[:2])
+    for part in _PIXELS_AT_ONCE.slices(len(masks), masks.shape[1:].numel(), masks.device):
+        values[part] = point_sample(masks[part, None].to(coords.dtype), coords[part])[:, 0]
     return values
 
 
@@ -90,9 +86,8 @@ def check_sampling_ratios(oversample_ratio: float, importance_ratio: float) -> N
     """
     if oversample_ratio < 1 or not 0 <= importance_ratio <= 1:
         raise ValueError(
-            "OVERSAMPLE_RATIO (in MODEL.POINT_HEAD or MODEL.MASK2FORMER) must be at least 1 and "
-            "IMPORTANCE_SAMPLE_RATIO or IMPORTANCE_RATIO beside it in [0, 1], got "
-            f"{oversample_ratio} and {importance_ratio}"
+            "the oversampling ratio of points must be at least 1 and the share of uncertain ones "
+            f"in [0, 1], got {oversample_ratio} and {importance_ratio}"
         )
 
 

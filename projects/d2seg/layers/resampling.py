@@ -12,6 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear, with ``align_corners=False``: (N, C, h, w) or (N, h, w) floating point to
+    (..., *size). Maps of that size already are returned themselves, not copied."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    if maps.dim() == 3:  # one channel each, and not one image: then there may be none of them
+        return resize(maps[:, None], size)[:, 0]
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True)

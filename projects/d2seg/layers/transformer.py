@@ -15,15 +15,21 @@ def _with_position(features: Tensor, position: Tensor | None) -> Tensor:
     return features if position is None else features + position
 
 
-class SelfAttention(nn.Module):
-    """Self-attention block, (B, N, C) -> (B, N, C)."""
-
+class _ResidualAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, dropout: float, pre_norm: bool = False) -> None:
         super().__init__()
         self.attn = MultiheadAttention(dim, num_heads, dropout)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.pre_norm = pre_norm
+
+    def _added(self, queries: Tensor, update: Tensor) -> Tensor:
+        queries = queries + self.dropout(update)
+        return queries if self.pre_norm else self.norm(queries)
+
+
+class SelfAttention(_ResidualAttention):
+    """Self-attention block, (B, N, C) -> (B, N, C)."""
 
     def forward(
         self,
@@ -34,20 +40,11 @@ class SelfAttention(nn.Module):
         """``attn_mask``: (N, N) or (B, N, N) bool, True = may not attend."""
         value = self.norm(queries) if self.pre_norm else queries
         key = _with_position(value, query_pos)
-        update = self.attn(key, key, value, attn_mask)
-        queries = queries + self.dropout(update)
-        return queries if self.pre_norm else self.norm(queries)
+        return self._added(queries, self.attn(key, key, value, attn_mask))
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(_ResidualAttention):
     """Attention from queries (B, N, C) to a memory (B, M, C)."""
-
-    def __init__(self, dim: int, num_heads: int, dropout: float, pre_norm: bool = False) -> None:
-        super().__init__()
-        self.attn = MultiheadAttention(dim, num_heads, dropout)
-        self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
-        self.pre_norm = pre_norm
 
     def forward(
         self,
@@ -62,8 +59,7 @@ class CrossAttention(nn.Module):
         update = self.attn(
             _with_position(normed, query_pos), _with_position(memory, memory_pos), memory, attn_mask
         )
-        queries = queries + self.dropout(update)
-        return queries if self.pre_norm else self.norm(queries)
+        return self._added(queries, update)
 
 
 class FeedForward(nn.Module):

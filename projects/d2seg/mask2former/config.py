@@ -27,4 +27,7 @@ def add_mask2former_config(cfg: CN) -> None:
     # points at which the mask losses and the matching are evaluated, and how the former are chosen
     node.NUM_LOSS_POINTS = 12544
     node.OVERSAMPLE_RATIO = 3.0
-    node.IMPORTANCE_RATIO = 0.75
+    node.IMPORTANCE_SAMPLE_RATIO = 0.75
+    former = "MODEL.MASK2FORMER.IMPORTANCE_RATIO"
+    if not cfg.key_is_renamed(former):
+        cfg.register_renamed_key(former, "MODEL.MASK2FORMER.IMPORTANCE_SAMPLE_RATIO")

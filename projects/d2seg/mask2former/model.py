@@ -5,6 +5,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 
 from ..backbones.outputs import decode_features
+from ..layers.config_keys import naming_keys
+from ..layers.deformable_attention import choose_implementation
+from ..layers.point_sample import check_sampling_ratios
 from ..mask_classification.building import (
     check_widths,
     criterion_arguments,
@@ -48,6 +51,8 @@ def build_pixel_decoder(
     arguments = pixel_decoder_arguments(cfg) | {"num_scales": node.NUM_SCALES}
     if node.PIXEL_DECODER == "fpn":
         return FPNPixelDecoder(input_shape, **arguments)
+    with naming_keys("MODEL.MASK2FORMER.DEFORMABLE_ATTENTION"):
+        choose_implementation(node.DEFORMABLE_ATTENTION)
     encoder = DeformableEncoder(
         dim=arguments["conv_dim"],
         num_levels=len(node.ENCODER_IN_FEATURES),
@@ -76,10 +81,12 @@ def build_transformer_decoder(cfg: CfgNode, scale_channels: list[int]) -> Masked
 
 def build_criterion(cfg: CfgNode) -> PointSetCriterion:
     node = cfg.MODEL.MASK2FORMER
+    with naming_keys("MODEL.MASK2FORMER.OVERSAMPLE_RATIO and IMPORTANCE_SAMPLE_RATIO"):
+        check_sampling_ratios(node.OVERSAMPLE_RATIO, node.IMPORTANCE_SAMPLE_RATIO)
     return PointSetCriterion(
         matcher=PointMatcher(num_points=node.NUM_LOSS_POINTS, **matcher_arguments(cfg)),
         oversample_ratio=node.OVERSAMPLE_RATIO,
-        importance_ratio=node.IMPORTANCE_RATIO,
+        importance_ratio=node.IMPORTANCE_SAMPLE_RATIO,
         **criterion_arguments(cfg),
     )
 

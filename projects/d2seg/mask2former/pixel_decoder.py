@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers import FeedForward, sine_position_encoding
 from ..layers.deformable_attention import MultiScaleDeformableAttention
-from ..mask_classification.pixel_decoder import MultiScaleFeatures, conv_norm
+from ..mask_classification.pixel_decoder import MultiScaleFeatures, lateral_conv, output_conv
 
 Shapes = list[tuple[int, int]]
 
@@ -159,10 +159,10 @@ class DeformablePixelDecoder(nn.Module):
         )
         self.encoder = encoder
         self.lateral_convs = nn.ModuleDict(
-            {f: conv_norm(channels[f], conv_dim, 1, norm, False) for f in self.lateral_features}
+            {f: lateral_conv(channels[f], conv_dim, norm) for f in self.lateral_features}
         )
         self.output_convs = nn.ModuleDict(
-            {f: conv_norm(conv_dim, conv_dim, 3, norm, True) for f in self.lateral_features}
+            {f: output_conv(conv_dim, conv_dim, norm) for f in self.lateral_features}
         )
         self.mask_features = Conv2d(conv_dim, mask_dim, kernel_size=1)
         weight_init.c2_xavier_fill(self.mask_features)
@@ -188,7 +188,7 @@ class DeformablePixelDecoder(nn.Module):
 
 
 def _input_projection(in_channels: int, channels: int, norm: str) -> nn.Sequential:
-    """1x1 convolution with a bias, unlike :func:`conv_norm`'s, and a norm."""
+    """1x1 convolution with a bias, unlike :func:`lateral_conv`'s, and a norm."""
     conv = nn.Conv2d(in_channels, channels, kernel_size=1)
     nn.init.xavier_uniform_(conv.weight)
     nn.init.zeros_(conv.bias)

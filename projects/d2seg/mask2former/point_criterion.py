@@ -7,6 +7,7 @@ L layers, T matched targets of an image, P points, (h, w) the predicted masks' r
 import torch
 from torch import Tensor
 
+from ..layers.chunking import budget
 from ..layers.point_sample import (
     check_sampling_ratios,
     mask_uncertainty,
@@ -19,7 +20,7 @@ from ..mask_classification.losses import MASK_LOSSES, dice_loss
 from ..mask_classification.targets import MaskTargets
 from .point_matcher import PointMatcher, content_extent
 
-_CANDIDATES_AT_ONCE = 1 << 19  # bounds the memory of the points that are drawn
+_CANDIDATES_AT_ONCE = budget(1 << 19)  # bounds the memory of the points that are drawn
 
 
 class PointSetCriterion(SetCriterion):
@@ -68,9 +69,8 @@ class PointSetCriterion(SetCriterion):
         """
         maps = logits.flatten(0, 1)[:, None]  # (L * T, 1, h, w)
         extent = content_extent(target, padded_size)
-        at_once = max(
-            1, int(_CANDIDATES_AT_ONCE / (self.oversample_ratio * self.matcher.num_points))
-        )
+        candidates = self.oversample_ratio * self.matcher.num_points
+        at_once = _CANDIDATES_AT_ONCE.count(candidates, maps.device)
         coords = torch.cat(
             [
                 uncertain_point_coords(

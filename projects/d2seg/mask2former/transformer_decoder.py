@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import MLP, CrossAttention, FeedForward, SelfAttention, sine_position_encoding
+from ..layers.resampling import resize
 from ..mask_classification.pixel_decoder import MultiScaleFeatures, decoder_projection
 from ..mask_classification.query_masks import QueryMasks
 
@@ -134,12 +134,7 @@ class MaskedAttentionDecoder(nn.Module):
             )
             # A mask at this scale is the resized mask. Resizing and the product with a query's
             # embedding are linear and commute, so the features are resized, once for all layers.
-            mask_features = F.interpolate(
-                decoded.mask_features.detach(),
-                size=(height, width),
-                mode="bilinear",
-                align_corners=False,
-            )
+            mask_features = resize(decoded.mask_features.detach(), (height, width))
             # contiguous, or each product in bf16 on a CPU would copy them
             mask_features = mask_features.flatten(2).contiguous()
             scales.append(Scale(memory, position.flatten(1).T[None], mask_features))

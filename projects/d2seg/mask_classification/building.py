@@ -3,7 +3,9 @@
 from detectron2.config import CfgNode
 from detectron2.modeling.backbone import Backbone
 
-from .segmentor import InferenceSettings
+from ..layers.config_keys import naming_keys
+from .losses import check_mask_loss
+from .segmentor import PostprocessingSettings
 
 
 def pixel_decoder_arguments(cfg: CfgNode) -> dict:
@@ -51,6 +53,8 @@ def transformer_decoder_arguments(cfg: CfgNode, node: CfgNode) -> dict:
 
 def matcher_arguments(cfg: CfgNode) -> dict:
     shared = cfg.MODEL.MASK_CLASSIFICATION
+    with naming_keys("MODEL.MASK_CLASSIFICATION.MASK_LOSS"):
+        check_mask_loss(shared.MASK_LOSS)
     return {
         "class_weight": shared.CLASS_WEIGHT,
         "mask_weight": shared.MASK_WEIGHT,
@@ -71,7 +75,7 @@ def segmentor_arguments(cfg: CfgNode, backbone: Backbone, *, intersect_panoptic:
     """All but the decoders and the criterion."""
     return {
         "backbone": backbone,
-        "inference": InferenceSettings.from_config(cfg, intersect_panoptic=intersect_panoptic),
+        "inference": PostprocessingSettings.from_config(cfg, intersect_panoptic=intersect_panoptic),
         "size_divisibility": cfg.MODEL.MASK_CLASSIFICATION.SIZE_DIVISIBILITY,
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,

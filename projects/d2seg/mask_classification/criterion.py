@@ -108,7 +108,7 @@ class SetCriterion(nn.Module):
         padded_size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
         """Sums of both losses over each layer's matched masks, (L,)."""
-        device = pred_masks.features.device
+        device = pred_masks.maps.device
         mask_terms, dice_terms = [], []
         for image, target in enumerate(targets):
             if not len(target):

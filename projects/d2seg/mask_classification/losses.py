@@ -66,14 +66,10 @@ PAIRWISE_MASK_LOSSES = {
 }
 
 
-def mask_loss_named(name: str) -> str:
-    """``name`` itself, where it is a known mask loss.
-
+def check_mask_loss(name: str) -> None:
+    """
     Raises:
-        ValueError: it is not.
+        ValueError: ``name`` is none of ``MASK_LOSSES``.
     """
     if name not in MASK_LOSSES:
-        raise ValueError(
-            f"MODEL.MASK_CLASSIFICATION.MASK_LOSS is '{name}'; choose from {list(MASK_LOSSES)}"
-        )
-    return name
+        raise ValueError(f"'{name}' is no mask loss; choose from {list(MASK_LOSSES)}")

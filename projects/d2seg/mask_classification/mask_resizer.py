@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ..layers.resampling import resize_step
+from ..layers.chunking import Budget
+from ..layers.resampling import resize, resize_step
 
-# of all maps of a strip together: 2 MiB in fp32 on a CPU; elsewhere larger strips mean fewer calls
-ELEMENTS_AT_ONCE = {"cpu": 1 << 19}
-ELEMENTS_AT_ONCE_ELSEWHERE = 1 << 26
+# of all maps of a strip together: 2 MiB in fp32 on a CPU
+STRIP = Budget(on_cpu=1 << 19, elsewhere=1 << 26)
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class MaskResizer:
         rows. The caller may overwrite a strip."""
         height, width = self.final_size
         width = max(width, self.padded_size[1])  # which the rows have on their way
-        for rows in row_blocks(height, len(maps) * width, maps.device):
+        for rows in STRIP.slices(height, len(maps) * width, maps.device):
             yield rows, self.rows(maps, rows)
 
     def rows(self, maps: Tensor, rows: slice) -> Tensor:
@@ -61,18 +60,6 @@ class MaskResizer:
         return torch.from_numpy(outer @ inner).float(), first
 
 
-def row_blocks(num_rows: int, row_elements: int, device: torch.device) -> Iterator[slice]:
-    """Rows of which each takes so many elements, in blocks of bounded memory."""
-    elements = ELEMENTS_AT_ONCE.get(device.type, ELEMENTS_AT_ONCE_ELSEWHERE)
-    step = max(1, elements // max(1, row_elements))
-    return (slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step))
-
-
 def resize_columns(maps: Tensor, width: int) -> Tensor:
     """(N, n, w) -> (N, n, width), bilinear."""
-    if maps.shape[-1] == width:
-        return maps
-    if not len(maps):  # which interpolate refuses
-        return maps.new_empty(0, maps.shape[1], width)
-    size = (maps.shape[1], width)
-    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+    return resize(maps, (maps.shape[1], width))

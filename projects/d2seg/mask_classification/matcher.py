@@ -11,14 +11,15 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from .losses import PAIRWISE_MASK_LOSSES, mask_loss_named, pairwise_dice_loss
+from ..layers.chunking import budget
+from .losses import PAIRWISE_MASK_LOSSES, check_mask_loss, pairwise_dice_loss
 from .query_masks import QueryMasks
 from .targets import MaskTargets
 
 logger = logging.getLogger(__name__)
 
 Match = tuple[Tensor, Tensor]  # query and target indices, both (min(Q, T),) int64 on the CPU
-_LOGITS_AT_ONCE = 1 << 20  # of whole layers, for matching
+_LOGITS_AT_ONCE = budget(1 << 20)  # of whole layers, for matching
 _UNMATCHABLE = 1e6  # stands for a non-finite cost; far above every real one
 
 
@@ -33,7 +34,8 @@ class HungarianMatcher(nn.Module):
         self.class_weight = class_weight
         self.mask_weight = mask_weight
         self.dice_weight = dice_weight
-        self.mask_loss = mask_loss_named(mask_loss)
+        check_mask_loss(mask_loss)
+        self.mask_loss = mask_loss
         self._surplus_reported = False
 
     @torch.no_grad()
@@ -92,7 +94,7 @@ class HungarianMatcher(nn.Module):
         features, truth = self._mask_samples(pred_masks, image, target, padded_size)
         embeddings = pred_masks.embeddings[:, image]  # (L, Q, C)
         logits_per_layer = embeddings.shape[1] * features.shape[1]
-        layers_at_once = max(1, _LOGITS_AT_ONCE // max(1, logits_per_layer))
+        layers_at_once = _LOGITS_AT_ONCE.count(logits_per_layer, features.device)
         mask_cost = torch.cat(
             [
                 self._mask_cost((layers.flatten(0, 1) @ features).float(), truth)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import fvcore.nn.weight_init as weight_init
-from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.layers import Conv2d, ShapeSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers import TransformerEncoder, sine_position_encoding
+from ..layers.conv import conv_norm
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,18 @@ class PixelDecoderOutput:
         return self.projection(self.finest)
 
 
-def conv_norm(
-    in_channels: int, channels: int, kernel_size: int, norm: str, activation: bool
-) -> Conv2d:
-    conv = Conv2d(
-        in_channels,
-        channels,
-        kernel_size=kernel_size,
-        padding=kernel_size // 2,
-        bias=norm == "",
-        norm=get_norm(norm, channels),
-        activation=F.relu_ if activation else None,
+def lateral_conv(in_channels: int, channels: int, norm: str) -> Conv2d:
+    """1x1, from a feature of the backbone to the pyramid; a bias where there is no norm."""
+    fill = weight_init.c2_xavier_fill
+    return conv_norm(in_channels, channels, norm=norm, bias=norm == "", fill=fill)
+
+
+def output_conv(in_channels: int, channels: int, norm: str) -> Conv2d:
+    """3x3 with ReLU, of a level of the pyramid; a bias where there is no norm."""
+    fill = weight_init.c2_xavier_fill
+    return conv_norm(
+        in_channels, channels, 3, norm=norm, bias=norm == "", activation=F.relu_, fill=fill
     )
-    weight_init.c2_xavier_fill(conv)
-    return conv
 
 
 def decoder_projection(in_channels: int, channels: int) -> nn.Module:
@@ -88,13 +87,13 @@ class FPNPixelDecoder(nn.Module):
         channels = {name: input_shape[name].channels for name in fine_to_coarse}
 
         self.lateral_convs = nn.ModuleDict(
-            {f: conv_norm(channels[f], conv_dim, 1, norm, False) for f in self.lateral_features}
+            {f: lateral_conv(channels[f], conv_dim, norm) for f in self.lateral_features}
         )
         top_channels = channels[self.top_feature] if encoder is None else conv_dim
         self.output_convs = nn.ModuleDict(
-            {f: conv_norm(conv_dim, conv_dim, 3, norm, True) for f in self.lateral_features}
+            {f: output_conv(conv_dim, conv_dim, norm) for f in self.lateral_features}
         )
-        self.output_convs[self.top_feature] = conv_norm(top_channels, conv_dim, 3, norm, True)
+        self.output_convs[self.top_feature] = output_conv(top_channels, conv_dim, norm)
         self.mask_features = Conv2d(conv_dim, mask_dim, kernel_size=3, padding=1)
         weight_init.c2_xavier_fill(self.mask_features)
 

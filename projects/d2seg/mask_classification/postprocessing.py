@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..layers.resampling import argmax, resize_step
-from .mask_resizer import MaskResizer, resize_columns, row_blocks
+from .mask_resizer import STRIP, MaskResizer, resize_columns
 from .query_masks import ImageMasks
 
 
@@ -54,7 +54,7 @@ def semantic_labels(
     source_rows = math.ceil(max(1.0, resize.final_size[0] / height))  # below each of the output
     row_elements = max(*probs.shape) * max(width, source_rows * resize.padded_size[1])
     labels = torch.empty(output_size, dtype=torch.int32, device=masks.device)
-    for rows in row_blocks(height, row_elements, masks.device):
+    for rows in STRIP.slices(height, row_elements, masks.device):
         if resize.final_size == output_size:
             scores = _class_scores(probs, resize.rows(masks, rows))
         else:

@@ -21,39 +21,39 @@ from torch.nn import functional as F
 class ImageMasks:
     """Mask logits of N queries of one image; an index selects among the queries.
 
-    embeddings: (N, C). features: (C, h, w), the per-pixel embedding, or what ``projection`` makes
-    it of.
+    embeddings: (N, C). maps: (C, h, w), the per-pixel embedding, or, with a ``projection``, what
+    that makes the embedding of.
     """
 
     embeddings: Tensor
-    features: Tensor
+    maps: Tensor
     projection: nn.Conv2d | None = None
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
     def __getitem__(self, index: slice | Tensor) -> "ImageMasks":
-        return ImageMasks(self.embeddings[index], self.features, self.projection)
+        return ImageMasks(self.embeddings[index], self.maps, self.projection)
 
     @property
     def device(self) -> torch.device:
-        return self.features.device
+        return self.maps.device
 
     def logits(self) -> Tensor:
         """(N, h, w)."""
         projection = self.projection
         if projection is None:
-            return _product(self.embeddings, self.features)
+            return _product(self.embeddings, self.maps)
         if not len(self):  # which a convolution refuses
-            return self.features.new_empty(0, *self.features.shape[-2:])
+            return self.maps.new_empty(0, *self.maps.shape[-2:])
         # multiplied in fp32: a kernel is rounded once, as the convolution's own; and autocast may
-        # have left embeddings and features in different types
+        # have left embeddings and maps in different types
         embeddings = self.embeddings.float()
         kernels = torch.einsum("nc,cikl->nikl", embeddings, projection.weight.float())
         bias = None if projection.bias is None else embeddings @ projection.bias.float()
-        dtype = self.features.dtype
+        dtype = self.maps.dtype
         return F.conv2d(
-            self.features[None],
+            self.maps[None],
             kernels.to(dtype),
             None if bias is None else bias.to(dtype),
             padding=projection.padding,
@@ -64,26 +64,30 @@ class ImageMasks:
 class QueryMasks:
     """Mask logits of every layer, image and query.
 
-    embeddings: (L, B, Q, C). features: (B, C, h, w), the per-pixel embedding; at inference possibly
-    what ``projection`` makes it of.
+    embeddings: (L, B, Q, C). maps: (B, C, h, w), the per-pixel embedding, or, with a
+    ``projection``, what that makes the embedding of.
     """
 
     embeddings: Tensor
-    features: Tensor
+    maps: Tensor
     projection: nn.Conv2d | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """(h, w)."""
-        return tuple(self.features.shape[-2:])
+        return tuple(self.maps.shape[-2:])
+
+    @property
+    def features(self) -> Tensor:
+        """(B, C, h, w), the per-pixel embedding, computed anew where there is a projection."""
+        return self.maps if self.projection is None else self.projection(self.maps)
 
     def last_layer(self, image: int) -> ImageMasks:
-        return ImageMasks(self.embeddings[-1, image], self.features[image], self.projection)
+        return ImageMasks(self.embeddings[-1, image], self.maps[image], self.projection)
 
     def all(self) -> Tensor:
         """(L, B, Q, h, w)."""
-        features = self.features if self.projection is None else self.projection(self.features)
-        return torch.einsum("lbqc,bchw->lbqhw", self.embeddings, features)
+        return torch.einsum("lbqc,bchw->lbqhw", self.embeddings, self.features)
 
     def matched(self, image: int, queries: Tensor) -> Tensor:
         """Masks of other queries at each layer. queries: (L, T) indices -> (L, T, h, w)."""

@@ -1,7 +1,6 @@
 """The part of a mask-classification model that does not depend on its decoders: pictures in, losses
 or results out."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +8,9 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import MetadataCatalog
 from detectron2.modeling.backbone import Backbone
 from detectron2.modeling.postprocessing import sem_seg_postprocess
-from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from ..layers.segmentor import Segmentor
 from .criterion import SetCriterion
 from .mask_resizer import MaskResizer
 from .postprocessing import (
@@ -28,7 +27,7 @@ SEMANTIC_OUTPUTS = ("scores", "labels")
 
 
 @dataclass(frozen=True)
-class InferenceSettings:
+class PostprocessingSettings:
     """What is made of the queries; see ``postprocessing.py`` for the thresholds."""
 
     tasks: tuple[str, ...]
@@ -50,7 +49,7 @@ class InferenceSettings:
             )
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, *, intersect_panoptic: bool) -> "InferenceSettings":
+    def from_config(cls, cfg: CfgNode, *, intersect_panoptic: bool) -> "PostprocessingSettings":
         test = cfg.MODEL.MASK_CLASSIFICATION.TEST
         return cls(
             tasks=tuple(cfg.TEST.TASKS),
@@ -77,14 +76,11 @@ def _thing_ids(cfg: CfgNode) -> frozenset[int]:
     return frozenset(range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
 
 
-class MaskClassificationSegmentor(nn.Module):
+class MaskClassificationSegmentor(Segmentor):
     """Backbone, pixel decoder and transformer decoder between mapped examples and results.
 
     A method subclasses it, builds the parts in ``from_config`` and registers the class.
     """
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     @configurable
     def __init__(
@@ -94,7 +90,7 @@ class MaskClassificationSegmentor(nn.Module):
         pixel_decoder: nn.Module,
         transformer_decoder: nn.Module,
         criterion: SetCriterion,
-        inference: InferenceSettings,
+        inference: PostprocessingSettings,
         size_divisibility: int,
         pixel_mean: list[float],
         pixel_std: list[float],
@@ -105,30 +101,23 @@ class MaskClassificationSegmentor(nn.Module):
                 transformer decoder reads besides.
             transformer_decoder: that object -> ``pred_logits`` (L, B, Q, K+1) and ``pred_masks``,
                 :class:`QueryMasks` of (L, B, Q, h, w), where L is 1 at inference.
-            size_divisibility: the batch is padded to a multiple of this and of what the backbone
-                asks for.
-            pixel_mean, pixel_std: per channel, on the 0..255 scale, in INPUT.FORMAT's order.
+            backbone, size_divisibility, pixel_mean, pixel_std: see :class:`Segmentor`.
         """
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(
+            backbone=backbone,
+            pixel_mean=pixel_mean,
+            pixel_std=pixel_std,
+            size_divisibility=size_divisibility,
+        )
         self.pixel_decoder = pixel_decoder
         self.transformer_decoder = transformer_decoder
         self.criterion = criterion
         self.inference_settings = inference
-        self.size_divisibility = math.lcm(
-            max(size_divisibility, 1), max(backbone.size_divisibility, 1)
-        )
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         """A method's decoders and criterion beside ``building.segmentor_arguments``."""
         raise NotImplementedError(f"{cls.__name__} has no from_config")
-
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """
@@ -141,10 +130,7 @@ class MaskClassificationSegmentor(nn.Module):
             In training the weighted losses; else per image a dict with ``sem_seg``,
             ``panoptic_seg`` and ``instances`` as the tasks ask, in detectron2's formats.
         """
-        images = ImageList.from_tensors(
-            [self._normalise(example["image"]) for example in batched_inputs],
-            self.size_divisibility,
-        )
+        images = self.normalised_batch(batched_inputs)
         features = self.backbone(images.tensor)
         pred_logits, pred_masks = self.transformer_decoder(self.pixel_decoder(features))
         padded_size = tuple(images.tensor.shape[-2:])
@@ -165,9 +151,6 @@ class MaskClassificationSegmentor(nn.Module):
                 )
                 for i, example in enumerate(batched_inputs)
             ]
-
-    def _normalise(self, image: Tensor) -> Tensor:
-        return (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
 
     def _result(
         self,

@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
+from ..layers.chunking import Budget
+from ..layers.resampling import resize
 from .losses import FOCAL_ALPHA
 
-# of all maps that are resized together: on a CPU few enough for its caches, else few enough calls
-ELEMENTS_ON_CPU = 1 << 19
-ELEMENTS_ELSEWHERE = 1 << 25
+# of all maps that are resized together
+RESIZED_AT_ONCE = Budget(on_cpu=1 << 19, elsewhere=1 << 25)
 
 
 def whole_mask_losses(
@@ -114,21 +115,15 @@ def _slope(at_zero: Tensor, at_one: Tensor) -> Callable[[slice, Tensor], Tensor]
 
 def _parts(num_masks: int, masks: Tensor) -> Iterator[slice]:
     """A few masks at a time."""
-    num_pixels = max(1, masks[0].numel())
-    if masks.device.type == "cpu":
-        # a thread's share in the backward pass of the resizing is whole masks
-        step = max(torch.get_num_threads(), ELEMENTS_ON_CPU // num_pixels)
-    else:
-        step = max(1, ELEMENTS_ELSEWHERE // num_pixels)
-    return (slice(start, start + step) for start in range(0, num_masks, step))
+    # a thread's share in the backward pass of the resizing is whole masks
+    at_least = torch.get_num_threads() if masks.device.type == "cpu" else 1
+    return RESIZED_AT_ONCE.slices(num_masks, masks[0].numel(), masks.device, at_least)
 
 
 def _resized(logits: Tensor, padded_size: tuple[int, int], like: Tensor) -> Tensor:
     """(n, h, w) over the padded image -> (n, H, W), the image."""
     height, width = like.shape[-2:]
-    return F.interpolate(logits[None], size=padded_size, mode="bilinear", align_corners=False)[
-        0, :, :height, :width
-    ]
+    return resize(logits, padded_size)[:, :height, :width]
 
 
 def _wrong_logits(logits: Tensor, truth: Tensor) -> Tensor:

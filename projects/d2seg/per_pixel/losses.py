@@ -9,6 +9,8 @@ from fvcore.nn.distributed import differentiable_all_reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.resampling import resize
+
 
 class PerPixelLoss(nn.Module):
     """Cross-entropy, with hard example mining and class weights if asked for, and dice."""
@@ -67,14 +69,14 @@ class PerPixelLoss(nn.Module):
         Returns:
             The weighted terms, "ce" and "dice"; 0 where no pixel counts.
         """
-        logits = F.interpolate(
-            logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False
-        )
+        logits = resize(logits.float(), labels.shape[-2:])
         terms = {}
         if self.ce_weight:
             terms["ce"] = self.ce_weight * self._cross_entropy(logits, labels)
         if self.dice_weight:
-            terms["dice"] = self.dice_weight * dice_loss(logits, labels, self.ignore_value)
+            terms["dice"] = self.dice_weight * multiclass_dice_loss(
+                logits, labels, self.ignore_value
+            )
         return terms
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -112,7 +114,9 @@ def mean_over_processes(total: Tensor, weight: Tensor) -> Tensor:
     return total / torch.where(weight > 0, weight, 1.0)
 
 
-def dice_loss(logits: Tensor, labels: Tensor, ignore_value: int, smooth: float = 1e-5) -> Tensor:
+def multiclass_dice_loss(
+    logits: Tensor, labels: Tensor, ignore_value: int, smooth: float = 1e-5
+) -> Tensor:
     """1 - Dice of the softmax probabilities, mean over the classes (Milletari et al. 2016, eq. 3:
     squares in the denominator; sums run over batch and pixels, as in TransUNet's training).
 

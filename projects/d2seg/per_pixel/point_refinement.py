@@ -13,6 +13,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from ..backbones.outputs import select_features
+from ..layers.config_keys import naming_keys
 from ..layers.point_head import PointHead, predict_uncertain_cells_, subdivide
 from ..layers.point_rows import point_rows, sampling_format
 from ..layers.point_sample import (
@@ -154,6 +155,8 @@ def build_point_refinement(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}; MODEL.POINT_HEAD.ENABLED needs "
             "two classes, between which points are uncertain"
         )
+    with naming_keys("MODEL.POINT_HEAD.OVERSAMPLE_RATIO and IMPORTANCE_SAMPLE_RATIO"):
+        check_sampling_ratios(node.OVERSAMPLE_RATIO, node.IMPORTANCE_SAMPLE_RATIO)
     return PointRefinement(
         point_head=PointHead(
             feature_channels=sum(shape.channels for shape in features.values()),

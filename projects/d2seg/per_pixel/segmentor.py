@@ -3,18 +3,17 @@
 B batch, N windows, K classes, (H, W) the padded batch, (h, w) a head's own resolution.
 """
 
-import math
 from collections.abc import Iterable
 
-import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from ..layers.segmentor import Segmentor
 from .losses import PerPixelLoss
 from .point_refinement import PointRefinement, build_point_refinement
-from .windows import InferenceSettings, predict
+from .windows import WindowSettings, predict
 
 
 def per_pixel_arguments(cfg: CfgNode, backbone: Backbone) -> dict:
@@ -34,7 +33,7 @@ def per_pixel_arguments(cfg: CfgNode, backbone: Backbone) -> dict:
             ohem_min_kept=ohem.MIN_KEPT,
         ),
         "auxiliary_weight": node.AUX_WEIGHT,
-        "inference": InferenceSettings(
+        "inference": WindowSettings(
             mode=node.TEST.MODE,
             crop_size=tuple(node.TEST.CROP_SIZE),
             stride=tuple(node.TEST.STRIDE),
@@ -50,16 +49,13 @@ def per_pixel_arguments(cfg: CfgNode, backbone: Backbone) -> dict:
     }
 
 
-class PerPixelSegmentor(nn.Module):
+class PerPixelSegmentor(Segmentor):
     """Backbone, decode head and auxiliary heads between mapped examples and results.
 
     A head is a module from the backbone's {stage: feature} to logits (B, K, h, w) at a resolution
     of its own. A method subclasses this, builds the parts in :meth:`from_config` and registers the
     class; :meth:`losses` and :meth:`window_logits` are what it may override.
     """
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     @configurable
     def __init__(
@@ -71,7 +67,7 @@ class PerPixelSegmentor(nn.Module):
         auxiliary_weight: float = 0.4,
         point_refinement: PointRefinement | None = None,
         loss: PerPixelLoss,
-        inference: InferenceSettings,
+        inference: WindowSettings,
         size_divisibility: int,
         pixel_mean: list[float],
         pixel_std: list[float],
@@ -80,36 +76,29 @@ class PerPixelSegmentor(nn.Module):
         Args:
             auxiliary_weight: of each auxiliary head's loss (0.4: Zheng et al. 2021, section 4.1).
             point_refinement: PointRend's point head behind the decode head; ``None``: none.
-            size_divisibility: training batches and whole images are brought to a multiple of this
-                and of what the backbone asks for.
-            pixel_mean, pixel_std: per channel, on the 0..255 scale, in INPUT.FORMAT's order.
+            backbone, size_divisibility, pixel_mean, pixel_std: see :class:`Segmentor`.
 
         Raises:
             ValueError: the sliding window is not such a multiple.
         """
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(
+            backbone=backbone,
+            pixel_mean=pixel_mean,
+            pixel_std=pixel_std,
+            size_divisibility=size_divisibility,
+        )
         self.decode_head = decode_head
         self.auxiliary_heads = nn.ModuleList(auxiliary_heads)
         self.auxiliary_weight = auxiliary_weight
         self.point_refinement = point_refinement
         self.loss = loss
-        self.size_divisibility = math.lcm(
-            max(size_divisibility, 1), max(backbone.size_divisibility, 1)
-        )
         self.inference_settings = inference
         inference.check_crop(self.size_divisibility)
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         """The arguments of a method's class: :func:`per_pixel_arguments` and its heads."""
         raise NotImplementedError(f"{cls.__name__} has no from_config")
-
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """
@@ -133,14 +122,14 @@ class PerPixelSegmentor(nn.Module):
         """Images (B, C, H, W), normalised, and labels (B, H, W) to the weighted losses."""
         features = self.backbone(images)
         logits = self.decode_head(features)
-        losses = {_loss_name("", term): value for term, value in self.loss(logits, labels).items()}
+        losses = {loss_name("", term): value for term, value in self.loss(logits, labels).items()}
         if self.point_refinement is not None:
             points = self.point_refinement.training_points(logits, features, labels)
             for term, value in self.loss(*points).items():
-                losses[_loss_name("_point", term)] = value
+                losses[loss_name("_point", term)] = value
         for i, head in enumerate(self.auxiliary_heads):
             for term, value in self.loss(head(features), labels).items():
-                losses[_loss_name(f"_aux_{i}", term)] = self.auxiliary_weight * value
+                losses[loss_name(f"_aux_{i}", term)] = self.auxiliary_weight * value
         return losses
 
     def window_logits(self, images: Tensor) -> Tensor:
@@ -151,23 +140,16 @@ class PerPixelSegmentor(nn.Module):
             return logits
         return self.point_refinement(logits, features, images.shape[-2:])
 
-    def normalise(self, image: Tensor) -> Tensor:
-        return (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
-
     def _training_batch(self, batched_inputs: list[dict]) -> tuple[Tensor, Tensor]:
         """Padded images (B, C, H, W) and labels (B, H, W); the padding has the ignore value."""
         for example in batched_inputs:
             self._check_labels(example)
-        images = ImageList.from_tensors(
-            [self.normalise(example["image"]) for example in batched_inputs],
-            self.size_divisibility,
-        )
         labels = ImageList.from_tensors(
             [example["sem_seg"].to(self.device).long() for example in batched_inputs],
             self.size_divisibility,
             self.loss.ignore_value,
         )
-        return images.tensor, labels.tensor
+        return self.normalised_batch(batched_inputs).tensor, labels.tensor
 
     def _check_labels(self, example: dict) -> None:
         name = example.get("file_name", "(no file name)")
@@ -199,6 +181,6 @@ class PerPixelSegmentor(nn.Module):
         )
 
 
-def _loss_name(suffix: str, term: str) -> str:
+def loss_name(suffix: str, term: str) -> str:
     """loss_sem_seg, loss_sem_seg_aux_0, loss_sem_seg_dice, loss_sem_seg_aux_0_dice, ..."""
     return f"loss_sem_seg{suffix}" + ("" if term == "ce" else f"_{term}")

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..layers.resampling import AxisTaps, WindowAxis, flip_step, resize_step, window_offsets
+from ..layers.chunking import UNBOUNDED, Budget
+from ..layers.resampling import (
+    AxisTaps,
+    WindowAxis,
+    flip_step,
+    resize,
+    resize_step,
+    window_offsets,
+)
 from .tiles import Patch, tile_labels, tile_scores
 
 MODES = ("whole", "slide")
@@ -25,14 +33,14 @@ _CPU_TILE = 64
 _GPU_TILE = 256
 # Pixels of a batch of windows on a CPU: several small windows share the cost of a call, but more
 # large ones take longer together than one after the other
-_CPU_BATCH_PIXELS = 1 << 18
+_BATCH_PIXELS = Budget(on_cpu=1 << 18, elsewhere=UNBOUNDED)
 
 Size = tuple[int, int]
 ImageMap = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class InferenceSettings:
+class WindowSettings:
     """See MODEL.PER_PIXEL.TEST."""
 
     mode: str = "whole"
@@ -130,7 +138,8 @@ class _View:
         while (row, column) not in self._logits:
             first, *others = self._pending
             windows = [self._window(*first)]
-            others = others[: self._num_at_once(windows[0]) - 1]
+            num_fitting = _BATCH_PIXELS.count(windows[0][0].numel(), windows[0].device)
+            others = others[: min(self.max_windows, num_fitting) - 1]
             windows += [self._window(*other) for other in others]
             batch = [first, *others]
             del self._pending[: len(batch)]
@@ -164,11 +173,6 @@ class _View:
         for window in [window for window in self._logits if window[0] < row]:
             del self._logits[window]
 
-    def _num_at_once(self, window: Tensor) -> int:
-        if window.device.type != "cpu":
-            return self.max_windows
-        return min(self.max_windows, max(1, _CPU_BATCH_PIXELS // window[0].numel()))
-
     def _window(self, row: int, column: int) -> Tensor:
         top, left = self.rows.offsets[row], self.columns.offsets[column]
         height, width = self.window_size
@@ -183,7 +187,7 @@ def predict(
     *,
     normalise: ImageMap,
     logits_of: ImageMap,
-    settings: InferenceSettings,
+    settings: WindowSettings,
     divisibility: int,
 ) -> Tensor:
     """
@@ -209,7 +213,7 @@ def _views(
     output_size: Size,
     normalise: ImageMap,
     logits_of: ImageMap,
-    settings: InferenceSettings,
+    settings: WindowSettings,
     divisibility: int,
 ) -> Iterator[_View]:
     is_whole = settings.mode == "whole"
@@ -218,7 +222,7 @@ def _views(
         aligned = tuple(-(-side // divisibility) * divisibility for side in size)
         if is_whole and settings.align == "resize":
             size = aligned
-        scaled = _resize(image, size)
+        scaled = image if tuple(image.shape[-2:]) == size else resize(image.float(), size)
         for flipped in (False, True) if settings.flip else (False,):
             yield _View(
                 scaled,
@@ -230,12 +234,6 @@ def _views(
                 normalise=normalise,
                 logits_of=logits_of,
             )
-
-
-def _resize(image: Tensor, size: Size) -> Tensor:
-    if tuple(image.shape[-2:]) == size:
-        return image
-    return F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)[0]
 
 
 def _assemble(views: list[_View], output_size: Size, labels_only: bool) -> Tensor:

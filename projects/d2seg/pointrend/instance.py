@@ -15,6 +15,7 @@ from detectron2.modeling.roi_heads.mask_head import mask_rcnn_loss
 from detectron2.structures import Instances
 from torch import Tensor
 
+from ..layers.config_keys import naming_keys
 from ..layers.point_head import PointHead
 from ..layers.point_sample import (
     check_sampling_ratios,
@@ -52,6 +53,8 @@ class PointRendInstanceHead(PointMaskHead):
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         size, num_classes = cfg.MODEL.POINTREND.COARSE_SIZE, cfg.MODEL.ROI_HEADS.NUM_CLASSES
         node = cfg.MODEL.POINT_HEAD
+        with naming_keys("MODEL.POINT_HEAD.OVERSAMPLE_RATIO and IMPORTANCE_SAMPLE_RATIO"):
+            check_sampling_ratios(node.OVERSAMPLE_RATIO, node.IMPORTANCE_SAMPLE_RATIO)
         return _common_arguments(cfg, input_shape) | {
             "region_head": _build_region_head(cfg, input_shape, num_classes * size**2),
             "point_head": PointHead(

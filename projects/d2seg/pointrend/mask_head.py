@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.chunking import budget
 from ..layers.point_head import PointHead, subdivide
 from ..layers.point_rows import sampling_format
 from ..layers.point_sample import mask_uncertainty, regular_grid_coords
@@ -20,7 +21,7 @@ from .region_heads import ImplicitPointHead, RegionHead
 from .region_points import mask_labels_at, sample_features_in_boxes
 
 # Bound of the numbers that a chunk of regions may take at inference: 64 MiB in fp32.
-CHUNK_ELEMENTS = 1 << 24
+REGIONS_AT_ONCE = budget(1 << 24)
 
 Features = Mapping[str, Tensor]
 
@@ -158,9 +159,7 @@ class PointMaskHead(nn.Module, ABC):
         masks = boxes.new_empty(len(boxes), 1, self.mask_size, self.mask_size)
         num_points = max(self.num_subdivision_points, self.initial_side**2)
         per_region = self.numbers_per_point * num_points + 4 * self.mask_size**2
-        step = max(1, CHUNK_ELEMENTS // per_region)
-        for start in range(0, len(boxes), step):
-            part = slice(start, start + step)
+        for part in REGIONS_AT_ONCE.slices(len(boxes), per_region, boxes.device):
             logits = self._mask_logits(features, boxes[part], classes[part])
             masks[part] = logits.sigmoid()
         return masks

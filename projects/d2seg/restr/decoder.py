@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.chunking import budget
+
 _SLOPE = 0.01  # of the leaky ReLU
-_NUMBERS_AT_ONCE = 2**18  # of a strip of the last map: 1 MiB, which stays in cache
+_STRIP = budget(1 << 18)  # of the last map: 1 MiB, which stays in cache
 
 
 class MaskDecoder(nn.Module):
@@ -84,12 +86,11 @@ class MaskDecoder(nn.Module):
         lines = features.flatten(1)
         matrix = _doubling_matrix(height).to(features)  # (2h, h)
         predictor = self.predictor.weight.flatten()
-        step = max(2, _NUMBERS_AT_ONCE // (2 * lines.shape[1]))
         strips = []
-        for start in range(0, 2 * height, step):
+        for strip in _STRIP.slices(2 * height, 2 * lines.shape[1], lines.device, at_least=2):
             # the rows that the strip's lie between
-            span = slice(max(start // 2 - 1, 0), min((start + step) // 2 + 2, height))
-            rows = matrix[start : start + step, span] @ lines[span]
+            span = slice(max(strip.start // 2 - 1, 0), min(strip.stop // 2 + 2, height))
+            rows = matrix[strip, span] @ lines[span]
             rows = rows.view(len(rows), 1, width, -1).permute(0, 3, 1, 2)  # (rows, C, 1, w)
             size = (1, 2 * width)
             wide = F.interpolate(rows, size, mode="bilinear", align_corners=True)

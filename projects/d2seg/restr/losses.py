@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.resampling import resize
+from ..mask_classification.losses import dice_loss
 from ..per_pixel.losses import mean_over_processes
 
 
@@ -46,12 +48,12 @@ class ReferringLoss(nn.Module):
             left out.
         """
         masks = masks.to(torch.float32)
-        mask_logits = resize_logits(mask_logits.float(), masks.shape[-2:])
+        mask_logits = resize(mask_logits.float(), masks.shape[-2:])
         labels = patch_labels(masks, patch_logits.shape[-2:])
         losses = {
             "loss_mask": lambda: cross_entropy(mask_logits, masks),
             "loss_patch": lambda: cross_entropy(patch_logits.float(), labels),
-            "loss_dice": lambda: dice_loss(mask_logits, masks),
+            "loss_dice": lambda: dice_loss(mask_logits.flatten(1), masks.flatten(1)),
         }
         count = torch.tensor(float(len(masks)), device=masks.device)
         return {
@@ -72,17 +74,3 @@ def patch_labels(masks: Tensor, grid: tuple[int, int]) -> Tensor:
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Of each expression, mean over its pixels or patches: (E, h, w) each -> (E,)."""
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean((1, 2))
-
-
-def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """1 - dice of each expression's mask: (E, H, W) each -> (E,)."""
-    probs, masks = logits.sigmoid().flatten(1), masks.flatten(1)
-    overlap = (probs * masks).sum(1)
-    return 1 - (2 * overlap + 1) / (probs.sum(1) + masks.sum(1) + 1)
-
-
-def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(E, h, w) -> (E, *size)."""
-    if logits.shape[-2:] == tuple(size):
-        return logits
-    return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0]

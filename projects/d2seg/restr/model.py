@@ -4,41 +4,37 @@ Transformers") as a detectron2 meta-architecture: a picture and expressions in, 
 B images, E expressions of all of them, N = h * w patches, T tokens, C channels.
 """
 
-import logging
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.backbone import Backbone
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..backbones.outputs import select_features
+from ..layers.chunking import budget
 from ..layers.position_encoding import sine_position_encoding
-from ..text import Vocabulary, load_word_vectors
+from ..layers.resampling import resize
+from ..layers.segmentor import Segmentor
 from .decoder import MaskDecoder
 from .fusion import FusionEncoder
-from .losses import ReferringLoss, resize_logits
-from .text_encoder import TextEncoder, WordEmbedding
+from .losses import ReferringLoss
+from .text_encoder import TextEncoder, build_text_encoder
 
-logger = logging.getLogger(__name__)
-
-# Of transformers' 10000 most channels hardly differ from one end of a picture to the other: with it a
-# small model found "the leftmost star" at 34 mIoU, with 100 at 62 (docs/benchmarks.md)
+# With the usual 10000 most channels hardly differ from one end of a picture to the other: a small
+# model found "the leftmost star" at 34 mIoU, with 100 at 62 (docs/benchmarks.md)
 _POSITION_TEMPERATURE = 100.0
-_NUMBERS_AT_ONCE = 2**25  # of the fusion encoder's widest activations, for expressions in one pass
+_NUMBERS_AT_ONCE = budget(1 << 25)  # of the fusion encoder's widest activations
 
 
 @META_ARCH_REGISTRY.register()
-class ReSTR(nn.Module):
+class ReSTR(Segmentor):
     """Visual and language encoder, fusion encoder, mask decoder.
 
     A picture is encoded once, however many expressions there are for it.
     """
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     @configurable
     def __init__(
@@ -63,10 +59,9 @@ class ReSTR(nn.Module):
                 know no places, as "leftmost" asks for; the paper's ViT has positions of its own.
             mask_threshold: a pixel belongs to the object if its probability is above.
             min_pixels: masks of fewer pixels at the result's size are emptied: no such object.
-            pixel_mean, pixel_std: per channel, on the 0..255 scale, in INPUT.FORMAT's order.
+            backbone, pixel_mean, pixel_std: see :class:`Segmentor`.
         """
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone=backbone, pixel_mean=pixel_mean, pixel_std=pixel_std)
         self.in_feature = in_feature
         self.vision_norm = nn.LayerNorm(backbone.output_shape()[in_feature].channels)
         self.text_encoder = text_encoder
@@ -77,8 +72,6 @@ class ReSTR(nn.Module):
         self.position_scale = nn.Parameter(torch.ones(channels)) if add_positions else None
         self.mask_threshold = mask_threshold
         self.min_pixels = min_pixels
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -90,7 +83,7 @@ class ReSTR(nn.Module):
         return {
             "backbone": backbone,
             "in_feature": node.IN_FEATURE,
-            "text_encoder": _build_text_encoder(node.TEXT, fusion.DIM),
+            "text_encoder": build_text_encoder(node.TEXT, fusion.DIM),
             "fusion": FusionEncoder(
                 vision_dim=shape.channels,
                 text_dim=fusion.DIM,
@@ -113,10 +106,6 @@ class ReSTR(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
-
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """
@@ -215,19 +204,13 @@ class ReSTR(nn.Module):
         mask_logits = self.decoder(patches, masked, image_of, tuple(grid))
         return mask_logits, patch_logits.unflatten(1, grid)
 
-    def normalise(self, image: Tensor) -> Tensor:
-        return (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
-
     def _losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         sentences = [_sentences(example) for example in batched_inputs]
         if not any(sentences):
             raise ValueError(
                 f"{_name(batched_inputs[0])}: no training sample of the batch has an expression"
             )
-        images = ImageList.from_tensors(
-            [self.normalise(example["image"]) for example in batched_inputs],
-            self.backbone.size_divisibility,
-        ).tensor
+        images = self.normalised_batch(batched_inputs).tensor
         masks = _padded_masks(batched_inputs, images.shape[-2:]).to(self.device)
         counts = torch.tensor([len(of_image) for of_image in sentences])
         image_of = torch.arange(len(counts)).repeat_interleave(counts).to(self.device)
@@ -242,19 +225,15 @@ class ReSTR(nn.Module):
         sentences = _sentences(example)
         # strings are typed by a user; what a data set says in unknown words only is scored as it is
         self.check_expressions([e for e in example.get("expressions", ()) if isinstance(e, str)])
-        images = ImageList.from_tensors(
-            [self.normalise(example["image"])], self.backbone.size_divisibility
-        ).tensor
+        images = self.normalised_batch([example]).tensor
         features = self.encode_images(images)
         masks, scores = [], []
-        per_pass = self._expressions_at_once(features)
-        for start in range(0, len(sentences), per_pass):
-            part = sentences[start : start + per_pass]
-            image_of = torch.zeros(len(part), dtype=torch.int64, device=self.device)
-            logits = self.logits(features, part, image_of)[0].float()
-            logits = resize_logits(logits, images.shape[-2:])[:, :height, :width]
+        for part in self._parts(len(sentences), features):
+            image_of = torch.zeros(part.stop - part.start, dtype=torch.int64, device=self.device)
+            logits = self.logits(features, sentences[part], image_of)[0].float()
+            logits = resize(logits, images.shape[-2:])[:, :height, :width]
             for one in logits.split(1):  # the result may be many times as large as the input
-                found, certainty = self._masks(resize_logits(one, size))
+                found, certainty = self._masks(resize(one, size))
                 masks.append(found)
                 scores.append(certainty)
         result = Instances(size, expressions=sentences)
@@ -274,31 +253,11 @@ class ReSTR(nn.Module):
         inside = (probs * masks).sum((1, 2)) / areas.clamp(min=1)
         return masks, torch.where(areas > 0, inside, probs.amax((1, 2)))
 
-    def _expressions_at_once(self, features: Tensor) -> int:
+    def _parts(self, num_expressions: int, features: Tensor) -> Iterator[slice]:
         """Bounded by the hidden layer that the fusion encoder has for each patch and word."""
         num_tokens = features.shape[-2] * features.shape[-1] + self.text_encoder.max_tokens
         width = self.fusion.vision_language[0].mlp.fc1.out_features
-        return max(1, _NUMBERS_AT_ONCE // (num_tokens * width))
-
-
-def _build_text_encoder(node: CfgNode, out_dim: int) -> TextEncoder:
-    vocabulary = Vocabulary.from_file(node.VOCABULARY) if node.VOCABULARY else None
-    words = WordEmbedding(vocabulary, node.EMBED_DIM)
-    if node.WORD_VECTORS and vocabulary is not None:
-        vectors, num_found = load_word_vectors(node.WORD_VECTORS, vocabulary.words)
-        words.use_vectors(vectors)
-        logger.info("%d of %d words have a vector", num_found, len(vocabulary))
-    return TextEncoder(
-        words=words,
-        embed_dim=node.EMBED_DIM,
-        out_dim=out_dim,
-        max_tokens=node.MAX_TOKENS,
-        depth=node.DEPTH,
-        num_heads=node.NUM_HEADS,
-        mlp_ratio=node.MLP_RATIO,
-        dropout=node.DROPOUT,
-        mask_padding=node.MASK_PADDING,
-    )
+        return _NUMBERS_AT_ONCE.slices(num_expressions, num_tokens * width, features.device)
 
 
 def _sentences(example: dict) -> list[str]:

@@ -10,11 +10,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from timm.layers import Mlp
+from detectron2.config import CfgNode
+from timm.layers import Attention, Mlp
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..text import Vocabulary
+from ..text import Vocabulary, load_word_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -127,31 +127,12 @@ class WordEmbedding(nn.Module):
         self.register_buffer("vocabulary", text.to(table.device))
 
 
-class SelfAttention(nn.Module):
-    """Attention of all tokens to all tokens that a mask admits."""
-
-    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, tokens: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        """(E, T, D) -> (E, T, D); ``attn_mask`` (E, 1, 1, T) bool, True = may be attended to."""
-        projected = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = projected.permute(2, 0, 3, 1, 4)  # (E, heads, T, D / heads) each
-        dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask, dropout)
-        return self.proj(attended.transpose(1, 2).flatten(2))
-
-
 class PostNormBlock(nn.Module):
     """A transformer block whose norms follow the residual sums (Vaswani et al. 2017)."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, dropout: float) -> None:
         super().__init__()
-        self.attn = SelfAttention(dim, num_heads, dropout)
+        self.attn = Attention(dim, num_heads, qkv_bias=True, attn_drop=dropout)
         self.norm1 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), drop=dropout)
         self.norm2 = nn.LayerNorm(dim)
@@ -242,3 +223,24 @@ def sinusoidal_positions(num_tokens: int, dim: int) -> Tensor:
     frequencies = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
     angles = torch.arange(num_tokens)[:, None] * frequencies
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :dim]
+
+
+def build_text_encoder(node: CfgNode, out_dim: int) -> TextEncoder:
+    """``node``: MODEL.RESTR.TEXT. ``out_dim``: channels of the result."""
+    vocabulary = Vocabulary.from_file(node.VOCABULARY) if node.VOCABULARY else None
+    words = WordEmbedding(vocabulary, node.EMBED_DIM)
+    if node.WORD_VECTORS and vocabulary is not None:
+        vectors, num_found = load_word_vectors(node.WORD_VECTORS, vocabulary.words)
+        words.use_vectors(vectors)
+        logger.info("%d of %d words have a vector", num_found, len(vocabulary))
+    return TextEncoder(
+        words=words,
+        embed_dim=node.EMBED_DIM,
+        out_dim=out_dim,
+        max_tokens=node.MAX_TOKENS,
+        depth=node.DEPTH,
+        num_heads=node.NUM_HEADS,
+        mlp_ratio=node.MLP_RATIO,
+        dropout=node.DROPOUT,
+        mask_padding=node.MASK_PADDING,
+    )

@@ -8,10 +8,10 @@ from detectron2.layers import ShapeSpec, get_norm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.resampling import resize_step
+from ..layers.chunking import UNBOUNDED, Budget
+from ..layers.resampling import resize, resize_step
 
-# of a strip of hidden values on a CPU, which shall stay in the cache: 2 MiB in fp32
-_STRIP_VALUES = 1 << 19
+_STRIP = Budget(on_cpu=1 << 19, elsewhere=UNBOUNDED)  # of hidden values: 2 MiB in fp32
 
 
 class SegFormerHead(nn.Module):
@@ -76,7 +76,7 @@ class SegFormerHead(nn.Module):
         fused = F.linear(features[finest], weights[finest], bias).permute(0, 3, 1, 2)
         for name in coarser:
             level = F.linear(features[name], weights[name]).permute(0, 3, 1, 2)
-            fused = fused + _resize(level, fused.shape[-2:])
+            fused = fused + resize(level, fused.shape[-2:])
         hidden = self.dropout(F.relu_(self.norm(fused)))
         return self._classify(hidden.permute(0, 2, 3, 1))
 
@@ -90,18 +90,15 @@ class SegFormerHead(nn.Module):
         wide = []
         for name in coarser:
             level = F.linear(features[name], weights[name]).permute(0, 3, 1, 2)
-            level = _resize(level, (level.shape[2], width))
+            level = resize(level, (level.shape[2], width))
             wide.append(level.permute(0, 2, 3, 1).flatten(2))  # (B, h, W * D)
         steps = [resize_step(level.shape[1], height) for level in wide]
-        strip = height
-        if not bias.is_cuda:
-            strip = max(1, _STRIP_VALUES // (batch_size * width * len(bias)))
         logits = []
-        for top in range(0, height, strip):
-            fused = F.linear(features[finest][:, top : top + strip], weights[finest], bias)
+        for strip in _STRIP.slices(height, batch_size * width * len(bias), bias.device):
+            fused = F.linear(features[finest][:, strip], weights[finest], bias)
             rows = fused.flatten(2)  # (B, strip, W * D)
             for level, step in zip(wide, steps, strict=True):
-                matrix, first = step.matrix(top, min(top + strip, height))
+                matrix, first = step.matrix(strip.start, strip.stop)
                 matrix = torch.from_numpy(matrix).to(rows).expand(batch_size, -1, -1)
                 rows.baddbmm_(matrix, level[:, first : first + matrix.shape[2]])
             logits.append(self._classify(F.relu_(rows).unflatten(2, (width, -1))))
@@ -126,7 +123,3 @@ class SegFormerHead(nn.Module):
                 level_bias = part @ linear.bias
                 bias = level_bias if bias is None else bias + level_bias
         return weights, bias
-
-
-def _resize(feature: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(feature, size=size, mode="bilinear", align_corners=False)

@@ -5,38 +5,13 @@ B batch, C channels, K classes, (h, w) the grid of patches.
 """
 
 import torch
-from detectron2.layers import Conv2d, get_norm
+from detectron2.layers import Conv2d
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LAYER_NORM_EPS = 1e-6  # as in the ViT (timm)
-
-
-class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of (B, C, h, w)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=LAYER_NORM_EPS)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return super().forward(features.movedim(1, -1)).movedim(-1, 1)
-
-
-class ConvNormReLU(Conv2d):
-    """Convolution that keeps the size, batch norm, ReLU."""
-
-    def __init__(
-        self, in_channels: int, channels: int, kernel_size: int, norm: str, bias: bool
-    ) -> None:
-        super().__init__(
-            in_channels,
-            channels,
-            kernel_size,
-            padding=kernel_size // 2,
-            bias=bias,
-            norm=get_norm(norm, channels),
-            activation=F.relu,
-        )
+from ..layers.conv import conv_norm
+from ..layers.resampling import resize
 
 
 class UpsamplingHead(nn.Module):
@@ -63,9 +38,16 @@ class UpsamplingHead(nn.Module):
         super().__init__()
         self.in_feature = in_feature
         self.upsampling = upsampling
-        self.norm = ChannelNorm(in_channels)
+        self.norm = LayerNorm2d(in_channels)
         self.convs = nn.ModuleList(
-            ConvNormReLU(hidden_dim if i else in_channels, hidden_dim, kernel_size, norm, bias=True)
+            conv_norm(
+                hidden_dim if i else in_channels,
+                hidden_dim,
+                kernel_size,
+                norm=norm,
+                bias=True,
+                activation=F.relu,
+            )
             for i in range(num_convs)
         )
         self.predictor = Conv2d(hidden_dim, num_classes, kernel_size=1)
@@ -98,8 +80,8 @@ class MLAHead(nn.Module):
         self.in_features = in_features
         self.streams = nn.ModuleList(
             nn.Sequential(
-                ConvNormReLU(in_channels, stream_dim, 3, norm, bias=False),
-                ConvNormReLU(stream_dim, stream_dim, 3, norm, bias=False),
+                conv_norm(in_channels, stream_dim, 3, norm=norm, activation=F.relu),
+                conv_norm(stream_dim, stream_dim, 3, norm=norm, activation=F.relu),
             )
             for _ in in_features
         )
@@ -131,6 +113,4 @@ class MLAAuxiliaryHead(nn.Module):
 
 
 def _upsample(features: Tensor, factor: int) -> Tensor:
-    if factor == 1:
-        return features
-    return F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
+    return resize(features, [factor * side for side in features.shape[-2:]])

@@ -4,14 +4,18 @@ It is a part of the backbone, as published: it learns at the backbone's rate, an
 heads take its maps.
 """
 
+from functools import partial
+
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..backbones.vit import build_vit_backbone
-from .heads import ChannelNorm, ConvNormReLU
+from ..layers.conv import conv_norm
 
 
 class MultiLevelAggregation(Backbone):
@@ -23,9 +27,10 @@ class MultiLevelAggregation(Backbone):
         self.bottom_up = bottom_up
         shapes = bottom_up.output_shape()
         channels = [shape.channels for shape in shapes.values()]
-        self.norms = nn.ModuleList(map(ChannelNorm, channels))
-        self.laterals = nn.ModuleList(ConvNormReLU(c, dim, 1, norm, bias=False) for c in channels)
-        self.outputs = nn.ModuleList(ConvNormReLU(dim, dim, 3, norm, bias=False) for _ in channels)
+        self.norms = nn.ModuleList(map(LayerNorm2d, channels))
+        conv = partial(conv_norm, norm=norm, activation=F.relu)
+        self.laterals = nn.ModuleList(conv(c, dim) for c in channels)
+        self.outputs = nn.ModuleList(conv(dim, dim, 3) for _ in channels)
         self._out_features = list(shapes)
         self._out_feature_channels = dict.fromkeys(shapes, dim)
         self._out_feature_strides = {name: shape.stride for name, shape in shapes.items()}

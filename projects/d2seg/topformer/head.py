@@ -4,7 +4,8 @@ from detectron2.layers import Conv2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .token_pyramid import ConvNorm
+from ..layers.conv import conv_norm
+from ..layers.resampling import resize
 
 
 class SumHead(nn.Module):
@@ -28,7 +29,7 @@ class SumHead(nn.Module):
         """
         super().__init__()
         self.in_features = in_features
-        self.fuse = ConvNorm(channels, channels, norm=norm, groups=channels if depthwise else 1)
+        self.fuse = conv_norm(channels, channels, norm=norm, groups=channels if depthwise else 1)
         self.dropout = nn.Dropout2d(dropout)
         self.predictor = Conv2d(channels, num_classes, kernel_size=1)
         nn.init.normal_(self.predictor.weight, std=0.01)
@@ -38,7 +39,5 @@ class SumHead(nn.Module):
         """{stage: (B, C, h, w)} -> logits (B, K, h, w) at the resolution of the finest."""
         total, *coarser = (features[name] for name in self.in_features)
         for feature in coarser:
-            total = total + F.interpolate(
-                feature, size=total.shape[-2:], mode="bilinear", align_corners=False
-            )
+            total = total + resize(feature, total.shape[-2:])
         return self.predictor(self.dropout(F.relu(self.fuse(total), inplace=True)))

@@ -7,7 +7,8 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .token_pyramid import ConvNorm
+from ..layers.conv import conv_norm
+from ..layers.resampling import resize
 
 VALUE_RATIO = 2  # channels of a value over those of a key (section 3.4)
 HIDDEN_RATIO = 2  # of the feed-forward network (section 3.4)
@@ -23,10 +24,10 @@ class ConvAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         value_dim = VALUE_RATIO * key_dim
-        self.query = ConvNorm(dim, num_heads * key_dim, norm=norm)
-        self.key = ConvNorm(dim, num_heads * key_dim, norm=norm)
-        self.value = ConvNorm(dim, num_heads * value_dim, norm=norm)
-        self.project = ConvNorm(num_heads * value_dim, dim, norm=norm)
+        self.query = conv_norm(dim, num_heads * key_dim, norm=norm)
+        self.key = conv_norm(dim, num_heads * key_dim, norm=norm)
+        self.value = conv_norm(dim, num_heads * value_dim, norm=norm)
+        self.project = conv_norm(num_heads * value_dim, dim, norm=norm)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""
@@ -46,9 +47,9 @@ class ConvFeedForward(nn.Module):
     def __init__(self, dim: int, norm: str) -> None:
         super().__init__()
         hidden_dim = HIDDEN_RATIO * dim
-        self.expand = ConvNorm(dim, hidden_dim, norm=norm)
+        self.expand = conv_norm(dim, hidden_dim, norm=norm)
         self.depthwise = nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim)
-        self.project = ConvNorm(hidden_dim, dim, norm=norm)
+        self.project = conv_norm(hidden_dim, dim, norm=norm)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.project(F.relu6(self.depthwise(self.expand(tokens)), inplace=True))
@@ -75,16 +76,12 @@ class SemanticsInjection(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
         super().__init__()
-        self.local = ConvNorm(in_channels, out_channels, norm=norm)
-        self.content = ConvNorm(in_channels, out_channels, norm=norm)
-        self.gate = ConvNorm(in_channels, out_channels, norm=norm)
+        self.local = conv_norm(in_channels, out_channels, norm=norm)
+        self.content = conv_norm(in_channels, out_channels, norm=norm)
+        self.gate = conv_norm(in_channels, out_channels, norm=norm)
 
     def forward(self, tokens: Tensor, semantics: Tensor) -> Tensor:
         """tokens (B, C, H, W), semantics (B, C, h, w) -> (B, C', H, W)."""
         size = tokens.shape[-2:]
-        gate = _resize(F.hardsigmoid(self.gate(semantics)), size)
-        return self.local(tokens) * gate + _resize(self.content(semantics), size)
-
-
-def _resize(features: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+        gate = resize(F.hardsigmoid(self.gate(semantics)), size)
+        return self.local(tokens) * gate + resize(self.content(semantics), size)

@@ -7,39 +7,14 @@ B batch, C channels, (H, W) image.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbones.outputs import STRIDE_OF_STAGE
+from ..layers.conv import conv_norm
 
 STEM_STRIDE = 2
 _STAGE_OF_STRIDE = {stride: stage for stage, stride in STRIDE_OF_STAGE.items()}
-
-
-class ConvNorm(Conv2d):
-    """Convolution without bias and batch norm; at stride 1 the size stays."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        kernel_size: int = 1,
-        *,
-        norm: str,
-        stride: int = 1,
-        groups: int = 1,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            channels,
-            kernel_size,
-            stride=stride,
-            padding=kernel_size // 2,
-            groups=groups,
-            bias=False,
-            norm=get_norm(norm, channels),
-        )
 
 
 class BlockSpec(NamedTuple):
@@ -57,8 +32,8 @@ class InvertedResidual(nn.Module):
     def __init__(self, in_channels: int, spec: BlockSpec, norm: str) -> None:
         super().__init__()
         hidden_dim = in_channels * spec.expansion
-        self.expand = ConvNorm(in_channels, hidden_dim, norm=norm) if spec.expansion > 1 else None
-        self.depthwise = ConvNorm(
+        self.expand = conv_norm(in_channels, hidden_dim, norm=norm) if spec.expansion > 1 else None
+        self.depthwise = conv_norm(
             hidden_dim,
             hidden_dim,
             spec.kernel_size,
@@ -66,7 +41,7 @@ class InvertedResidual(nn.Module):
             stride=spec.stride,
             groups=hidden_dim,
         )
-        self.project = ConvNorm(hidden_dim, spec.channels, norm=norm)
+        self.project = conv_norm(hidden_dim, spec.channels, norm=norm)
         self.has_shortcut = spec.stride == 1 and in_channels == spec.channels
 
     def forward(self, features: Tensor) -> Tensor:
@@ -98,7 +73,7 @@ class TokenPyramid(nn.Module):
             )
         specs = [BlockSpec(*row) for row in blocks]
         channels = specs[0].channels
-        self.stem = ConvNorm(in_channels, channels, 3, norm=norm, stride=STEM_STRIDE)
+        self.stem = conv_norm(in_channels, channels, 3, norm=norm, stride=STEM_STRIDE)
         self.blocks = nn.ModuleList()
         self.stage_of_block: list[str | None] = []
         self.channels: dict[str, int] = {}  # of each stage

@@ -7,14 +7,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-
-def _conv_bn_relu(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
+from torchvision.ops import Conv2dNormActivation
 
 
 class UpsamplingBlock(nn.Module):
@@ -22,8 +15,8 @@ class UpsamplingBlock(nn.Module):
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = _conv_bn_relu(in_channels + skip_channels, out_channels)
-        self.conv2 = _conv_bn_relu(out_channels, out_channels)
+        self.conv1 = Conv2dNormActivation(in_channels + skip_channels, out_channels)
+        self.conv2 = Conv2dNormActivation(out_channels, out_channels)
 
     def forward(self, features: Tensor, skip: Tensor | None) -> Tensor:
         """(B, C, h, w) and (B, C', 2h, 2w) -> (B, C'', 2h, 2w)."""
@@ -86,7 +79,7 @@ class CascadedUpsampler(nn.Module):
         self.in_feature = in_feature
         skip_of_stride = dict(zip(found, skip_features, strict=True))
         self.skips = [skip_of_stride.get(stride) for stride in strides]
-        self.conv_more = _conv_bn_relu(input_shape[in_feature].channels, head_channels)
+        self.conv_more = Conv2dNormActivation(input_shape[in_feature].channels, head_channels)
         self.blocks = nn.ModuleList()
         channels = head_channels
         for skip, out_channels in zip(self.skips, decoder_channels, strict=True):

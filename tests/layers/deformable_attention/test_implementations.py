@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from d2seg.layers.chunking import budget
 from d2seg.layers.deformable_attention import bag
 from d2seg.layers.deformable_attention.bag import embedding_bag_sum
 from d2seg.layers.deformable_attention.reference import grid_sample_sum
@@ -74,7 +75,7 @@ def test_embedding_bag_equals_grid_sample(shapes: Shapes) -> None:
 
 
 def test_embedding_bag_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bag, "_POINTS_PER_CHUNK", 4 * 3 * 3 * 2)  # 4, 4 and 1 queries
+    monkeypatch.setattr(bag, "_POINTS_AT_ONCE", budget(4 * 3 * 3 * 2))  # 4, 4 and 1 queries
     shapes = LEVELS[1]
     assert_equal_with_gradients(embedding_bag_sum, random_inputs(shapes), shapes)
 
@@ -85,7 +86,7 @@ def test_embedding_bag_in_groups_of_images(monkeypatch: pytest.MonkeyPatch) -> N
         torch.cat([tensor, tensor.flip(1), tensor[:1] / 2]).detach().requires_grad_()
         for tensor in random_inputs(shapes)
     ]
-    monkeypatch.setattr(bag, "_POINTS_PER_CHUNK", 2 * five[1][0].numel())  # 2, 2 and 1 images
+    monkeypatch.setattr(bag, "_POINTS_AT_ONCE", budget(2 * five[1][0].numel()))  # 2, 2 and 1 images
     assert_equal_with_gradients(embedding_bag_sum, five, shapes)
 
 

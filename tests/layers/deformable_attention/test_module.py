@@ -135,15 +135,13 @@ def test_initial_values() -> None:
 
 
 def test_unknown_implementation() -> None:
-    with pytest.raises(
-        ValueError, match=r"DEFORMABLE_ATTENTION is 'cuda', choose from auto, grid_"
-    ):
+    with pytest.raises(ValueError, match=r"'cuda' is unknown; choose from auto, grid_"):
         MultiScaleDeformableAttention(32, 3, 4, 4, "cuda")
 
 
 def test_triton_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"is 'triton', which needs a CUDA device.*choose 'auto'"):
+    with pytest.raises(ValueError, match=r"'triton' needs a CUDA device.*choose 'auto'"):
         MultiScaleDeformableAttention(32, 3, 4, 4, "triton")
 
 

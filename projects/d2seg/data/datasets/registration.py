@@ -80,7 +80,7 @@ def register_dataset(
             name that is taken, or an ignore label that is a class.
     """
     check_paths(name, task, paths)
-    check_name(name)
+    check_is_new(name)
     _check_ignore_label(name, ignore_label, len(categories))
     files = {key: str(path) for key, path in paths.items()}
     metadata = _METADATA[task](categories) | _reading_entries(name, task, label_values, selection)
@@ -107,7 +107,7 @@ def _check_ignore_label(name: str, ignore_label: int, num_classes: int) -> None:
         )
 
 
-def check_name(name: str) -> None:
+def check_is_new(name: str) -> None:
     """Raise ``ValueError`` where a data set of this name is registered."""
     if name in DatasetCatalog:
         raise ValueError(f"a data set named {name!r} is already registered; choose another name")

@@ -13,7 +13,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..datasets.registration import check_name
+from ..datasets.registration import check_is_new
 from .files import ArrayFileError, volume_shape
 from .inspection import inspect_slice
 
@@ -71,7 +71,7 @@ def register_medical(
     """
     if kind not in EVALUATOR_TYPES:
         raise ValueError(f"data set {name!r}: kind is {kind!r}; it is one of slices, volumes")
-    check_name(name)
+    check_is_new(name)
     load = load_slices if kind == "slices" else load_volumes
     DatasetCatalog.register(name, partial(load, list_file, folders, suffix))
     MetadataCatalog.get(name).set(

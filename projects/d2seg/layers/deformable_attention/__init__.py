@@ -1,5 +1,5 @@
 """Multi-scale deformable attention and its implementations (Zhu et al. 2021, section 4.1)."""
 
-from .module import MultiScaleDeformableAttention
+from .module import MultiScaleDeformableAttention, choose_implementation
 
-__all__ = ["MultiScaleDeformableAttention"]
+__all__ = ["MultiScaleDeformableAttention", "choose_implementation"]

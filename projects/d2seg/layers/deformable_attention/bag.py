@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
+from ..chunking import budget
 from .cells import Cells, cells_of, levels_of
 
 # points worked on at a time: some ten temporaries of this length stay in the caches of a core
-_POINTS_PER_CHUNK = 1 << 17
+_POINTS_AT_ONCE = budget(1 << 17)
 
 
 def embedding_bag_sum(
@@ -107,20 +108,14 @@ class _BagSum(torch.autograd.Function):
 
 def _groups(x: Tensor) -> Iterator[slice]:
     """Slices of the images of ``x`` (B, N, M, L, P): whose points make a chunk, or single ones."""
-    return _slices(len(x), _POINTS_PER_CHUNK // max(1, x.shape[1:].numel()))
+    return _POINTS_AT_ONCE.slices(len(x), x.shape[1:].numel(), x.device)
 
 
 def _chunks(x: Tensor) -> Iterator[slice]:
     """Slices of the queries of ``x`` (B, N, M, L, P); a single one if a graph is being recorded."""
-    num_queries, points_per_query = x.shape[1], x.shape[2:].numel()
     if torch.compiler.is_compiling():
-        return _slices(num_queries, num_queries)
-    return _slices(num_queries, _POINTS_PER_CHUNK // points_per_query)
-
-
-def _slices(length: int, size: int) -> Iterator[slice]:
-    size = max(1, size)
-    return (slice(start, start + size) for start in range(0, length, size))
+        return iter([slice(0, x.shape[1])])
+    return _POINTS_AT_ONCE.slices(x.shape[1], x.shape[2:].numel(), x.device)
 
 
 def _points(images: slice, queries: slice, *points: Tensor) -> list[Tensor]:

@@ -53,7 +53,7 @@ class MultiScaleDeformableAttention(nn.Module):
         self.attention_weights = nn.Linear(dim, points)
         self.value_proj = nn.Linear(dim, dim)
         self.output_proj = nn.Linear(dim, dim)
-        self._sum_of = _chosen(implementation)
+        self._sum_of = choose_implementation(implementation)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -146,13 +146,15 @@ def _short_softmax(logits: Tensor) -> Tensor:
     return weights / weights.sum(-1, keepdim=True)
 
 
-def _chosen(implementation: str) -> Callable[..., Tensor]:
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"MODEL.MASK2FORMER.DEFORMABLE_ATTENTION is {implementation!r}, "
-            f"choose from {', '.join(IMPLEMENTATIONS)}"
-        )
-    if implementation == "triton":
+def choose_implementation(name: str) -> Callable[..., Tensor]:
+    """The function behind one of ``IMPLEMENTATIONS``, see :class:`MultiScaleDeformableAttention`.
+
+    Raises:
+        ValueError: the name is unknown, or what it needs is not here.
+    """
+    if name not in IMPLEMENTATIONS:
+        raise ValueError(f"{name!r} is unknown; choose from {', '.join(IMPLEMENTATIONS)}")
+    if name == "triton":
         missing = [
             what
             for what, is_there in (
@@ -162,16 +164,13 @@ def _chosen(implementation: str) -> Callable[..., Tensor]:
             if not is_there
         ]
         if missing:
-            raise ValueError(
-                "MODEL.MASK2FORMER.DEFORMABLE_ATTENTION is 'triton', which needs "
-                f"{' and '.join(missing)}: choose 'auto'"
-            )
+            raise ValueError(f"'triton' needs {' and '.join(missing)}; choose 'auto'")
     return {
         "auto": _sum_by_device,
         "grid_sample": grid_sample_sum,
         "embedding_bag": embedding_bag_sum,
         "triton": _triton_sum,
-    }[implementation]
+    }[name]
 
 
 def _sum_by_device(value: Tensor, *points: Tensor | list[tuple[int, int]]) -> Tensor:

@@ -16,7 +16,7 @@ from .works import DTYPES, MODELS, Model, Work
 Outputs = list[np.ndarray]
 
 
-class Runner:
+class Contender:
     """One side of a work. A subclass sets ``step``, what is timed, and ``outputs``."""
 
     step: Callable[[], Any]

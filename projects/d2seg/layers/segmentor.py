@@ -1,0 +1,56 @@
+"""What every model of this package does with images before its own work begins."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from detectron2.modeling.backbone import Backbone
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+
+
+class Segmentor(nn.Module):
+    """A backbone, the statistics of the pixels that it takes, and the sides that it takes.
+
+    The families' meta-architectures subclass it. detectron2's own (``GeneralizedRCNN``,
+    ``SemanticSegmentor``) each have this part for themselves, beside heads of another kind.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        size_divisibility: int = 1,
+    ) -> None:
+        """
+        Args:
+            pixel_mean, pixel_std: per channel, on the 0..255 scale, in the images' channel order.
+            size_divisibility: images are padded to a multiple of this and of what the backbone
+                asks for.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.size_divisibility = math.lcm(
+            max(size_divisibility, 1), max(backbone.size_divisibility, 1)
+        )
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """(C, h, w) uint8 or float on the 0..255 scale -> (C, h, w) on the model's device; 0 is
+        the mean, and what padding is filled with."""
+        return (image.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
+
+    def normalised_batch(self, batched_inputs: list[dict]) -> ImageList:
+        """Each example's ``image``, normalised; padded at the right and at the bottom."""
+        images = [self.normalise(example["image"]) for example in batched_inputs]
+        return ImageList.from_tensors(images, self.size_divisibility)
