@@ -16,9 +16,9 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..layers.resampling import resize
 from .outputs import leave_out
 from .timm import check_model_name
 
@@ -172,7 +172,8 @@ class ViTBackbone(Backbone):
         num_slots = positions.shape[1] - own[0] * own[1]
         # timm's resample_abs_pos_embed, up to 1.0.20, takes a table of 4 x 16 for one of 8 x 8
         table = positions[:, num_slots:].float().unflatten(1, own).permute(0, 3, 1, 2)
-        table = resize(table, grid).flatten(2).transpose(1, 2).to(positions.dtype)
+        table = F.interpolate(table, size=tuple(grid), mode="bilinear", align_corners=False)
+        table = table.flatten(2).transpose(1, 2).to(positions.dtype)
         return torch.cat([positions[:, :num_slots], table], dim=1)
 
 

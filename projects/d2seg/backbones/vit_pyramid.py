@@ -6,8 +6,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.vit import SimpleFeaturePyramid
 from torch import Tensor
+from torch.nn import functional as F
 
-from ..layers.resampling import resize
 from .vit import ViTBackbone, vit_arguments
 
 STRIDE = 16  # of the transformer's map
@@ -34,7 +34,7 @@ class StrideSixteenViT(ViTBackbone):
         """(B, C, H, W), H and W multiples of 16 -> {"block<n>": (B, C, H / 16, W / 16)}."""
         if self.patch_size != STRIDE:
             size = [side // STRIDE * self.patch_size for side in images.shape[-2:]]
-            images = resize(images, size)
+            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         return super().forward(images)
 
 
