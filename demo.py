@@ -31,7 +31,7 @@ from detectron2.utils.env import seed_all_rng
 from d2seg.config.loading import TASKS, load_config, tasks_of
 from d2seg.data.datasets.declaration import register_declarations
 from d2seg.prediction.predictor import build_predictor, check_expressions, choose_task
-from d2seg.visualization.media import Window, find_inputs, plan_outputs
+from d2seg.visualization.media import Window, find_inputs, import_av, plan_outputs
 from d2seg.visualization.runner import Runner
 
 INSTANCE_THRESHOLD = 0.5  # detectors also give many boxes that are hardly ever right
@@ -140,8 +140,11 @@ def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
 
     Raises:
         ValueError, OSError: a mistake in the call.
+        ImportError: a package is missing.
     """
     if args.webcam:
+        if args.output is not None:
+            import_av()  # before the model is loaded
         runner = make_runner(args)
         output = None if args.output is None else args.output / "webcam.mp4"
         draw = partial(runner.run_camera, 0, output)
@@ -170,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     seed_all_rng(0)  # the same colours in every run
     try:
         runner, draw = prepare(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         parser.error(" ".join(str(error).split()))
     try:
         draw()
