@@ -124,7 +124,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
     threshold = args.confidence_threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
-    cfg = load_config(args.config_file, [*args.opts, *args.pairs])
+    cfg = load_config(args.config_file, [*args.opts, *args.pairs], labels=True)
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
     task = task_of(args, cfg)
     if threshold is None and task == "instance":

@@ -97,7 +97,7 @@ class Run:
         return self._log.read_text()
 
     def wait_for(self, text: str) -> None:
-        for _ in range(1200):
+        for _ in range(6000):
             if text in self.log():
                 return
             assert self._process.poll() is None, self.log()[-3000:]
@@ -198,7 +198,7 @@ def test_two_processes_on_cpu(repo_dir, folder, whole, starter):
     if starter == "launch":
         run = Run(repo_dir, folder, starter, options=["--num-gpus", "2"])
     else:
-        launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29617")
+        launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
         run = Run(repo_dir, folder, starter, launcher=launcher)
     run.succeeded()
     assert "Rank of current process: 0. World size: 2" in run.log()

@@ -36,7 +36,6 @@ def shrink(cfg: CfgNode) -> None:
     cfg.MODEL.MASK_CLASSIFICATION.SIZE_DIVISIBILITY = 32
     cfg.MODEL.MASK_CLASSIFICATION.MASK_DIM = 32
     cfg.MODEL.MASK_CLASSIFICATION.NUM_QUERIES = 7
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT = "scores"
     cfg.DATASETS.TRAIN = (THINGS,)
     cfg.DATASETS.TEST = (THINGS,)
     cfg.TEST.TASKS = ["semantic", "instance", "panoptic"]

@@ -54,7 +54,7 @@ def learn_by_heart(
     ensure_shapes(shapes_folder(), {"train": NUM_IMAGES, "val": NUM_IMAGES})
     monkeypatch.setattr("d2seg.data.shapes.register.ensure_shapes", lambda *args, **kwargs: None)
     prepare()
-    cfg = load_config(str(config))
+    cfg = load_config(str(config), labels=True)
     for key, value in (SCHEDULE | {"SOLVER.MAX_ITER": num_iterations}).items():
         cfg.merge_from_list([key, value])
     cfg.DATASETS.TEST = cfg.DATASETS.TRAIN

@@ -32,7 +32,7 @@ class Ours(Runner):
         if work.what == "postprocess":
             self.step = self._postprocess()
             return
-        cfg = load_config(str(CONFIGS / f"{facts.config}.yaml"))
+        cfg = load_config(str(CONFIGS / f"{facts.config}.yaml"), labels=True)
         cfg.MODEL.DEVICE = work.device
         cfg.TEST.TASKS = [facts.task]
         self.model = build_model(cfg)

@@ -27,7 +27,7 @@ SIZE, REPEATS = (1024, 2048), 5
 
 def main() -> None:
     torch.manual_seed(0)
-    cfg = load_config(str(REPO / "configs/segformer/cityscapes_semantic_mit_b0.yaml"))
+    cfg = load_config(str(REPO / "configs/segformer/cityscapes_semantic_mit_b0.yaml"), labels=True)
     cfg.MODEL.DEVICE = "cpu"
     model = prepare_for_inference(build_model(cfg).eval())
     image = torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8)

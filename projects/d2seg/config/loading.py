@@ -34,7 +34,9 @@ _STOCK_TASKS = {
 _FILE_FORM = "expected lines 'KEY: value', and after _BASE_ one file name or a list of them"
 
 
-def load_config(config_file: str | None, opts: Sequence[str] | None = ()) -> CfgNode:
+def load_config(
+    config_file: str | None, opts: Sequence[str] | None = (), *, labels: bool = False
+) -> CfgNode:
     """Defaults of detectron2 and d2seg, overridden by a file, overridden by pairs.
 
     Args:
@@ -44,6 +46,9 @@ def load_config(config_file: str | None, opts: Sequence[str] | None = ()) -> Cfg
             whose published checkpoint then becomes MODEL.WEIGHTS; None: the defaults alone.
             Like detectron2's reader, this one evaluates ``!!python`` tags: the file is trusted.
         opts: KEY VALUE KEY VALUE ..., the values in Python's notation.
+        labels: semantic results are labels (H, W) where neither file nor pairs ask for scores.
+            Every model's default are scores (K, H, W), as detectron2's evaluator takes them; this
+            project's scripts ask for labels, in a fraction of the memory and time.
 
     Returns:
         The config, not frozen.
@@ -54,6 +59,8 @@ def load_config(config_file: str | None, opts: Sequence[str] | None = ()) -> Cfg
     """
     cfg = get_cfg()
     add_d2seg_config(cfg)
+    if labels:
+        set_semantic_output(cfg, "labels")
     if config_file is not None:
         path, in_zoo = _find_config(config_file)
         _merge_file(cfg, path)
@@ -61,6 +68,12 @@ def load_config(config_file: str | None, opts: Sequence[str] | None = ()) -> Cfg
             _use_zoo_weights(cfg, config_file)
     _merge_pairs(cfg, list(opts or ()))
     return cfg
+
+
+def set_semantic_output(cfg: CfgNode, output: str) -> None:
+    """Let every model of this project give "scores" (K, H, W) or "labels" (H, W), in place."""
+    cfg.MODEL.PER_PIXEL.TEST.OUTPUT = output
+    cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT = output
 
 
 def tasks_of(cfg: CfgNode) -> tuple[str, ...]:

@@ -27,12 +27,13 @@ VOCABULARY_FILE = "vocabulary.txt"  # in OUTPUT_DIR
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of a command line of detectron2's ``default_argument_parser``, not frozen.
 
-    The data sets that it declares are registered.
+    The data sets that it declares are registered. Unless it says otherwise, semantic results are
+    labels, which this project's evaluators take (see ``load_config``).
 
     Raises:
         ValueError: the config has an unknown key, or values with which nothing can run.
     """
-    cfg = load_config(args.config_file or None, args.opts)
+    cfg = load_config(args.config_file or None, args.opts, labels=True)
     register_declarations(cfg.DATASETS.DECLARATIONS)
     check_device(cfg.MODEL.DEVICE)
     check_precision(cfg)
@@ -63,6 +64,13 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if not args.eval_only:
         images_per_process(cfg, comm.get_world_size())
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="d2seg")
+    if "semantic" in cfg.TEST.TASKS:
+        logger.info(
+            "Semantic results: MODEL.PER_PIXEL.TEST.OUTPUT is %s, MODEL.MASK_CLASSIFICATION.TEST."
+            "SEMANTIC_OUTPUT %s; a model's own default is scores (K, H, W), this program's labels",
+            cfg.MODEL.PER_PIXEL.TEST.OUTPUT,
+            cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT,
+        )
     if cfg.INPUT.MAPPER == "referring" and not args.eval_only:
         set_vocabulary(cfg, args.resume)
     cfg = auto_scale(cfg)

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
-from ..config.loading import TASKS, check_device, tasks_of, use_words_of_checkpoint
+from ..config.loading import (
+    TASKS,
+    check_device,
+    set_semantic_output,
+    tasks_of,
+    use_words_of_checkpoint,
+)
 
 _OUTPUT_KEYS = {
     "panoptic": "panoptic_seg",
@@ -192,8 +198,7 @@ def set_confidence_threshold(cfg: CfgNode, threshold: float) -> None:
     cfg.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = threshold
     cfg.MODEL.MASK_CLASSIFICATION.TEST.OBJECT_MASK_THRESHOLD = threshold
     cfg.MODEL.MASK_CLASSIFICATION.TEST.SCORE_THRESHOLD = threshold
-    cfg.MODEL.PER_PIXEL.TEST.OUTPUT = "scores"  # labels tell no probability
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT = "scores"
+    set_semantic_output(cfg, "scores")  # labels tell no probability
 
 
 def select_confident(output: dict, task: str, threshold: float | None) -> dict:
