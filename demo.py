@@ -21,9 +21,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng

@@ -55,6 +55,7 @@ setup(
     python_requires=">=3.10,<3.14",
     package_dir={"": "projects"},
     packages=find_packages("projects"),
+    py_modules=["d2seg_process"],
     package_data={"": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from d2seg_process import ask_for_huge_pages, keep_freed_memory
+
 # Data sets that tests make land in a folder of their own, never in a user's. The variable is read
 # when d2seg.data registers its data sets, hence before any test module imports it.
 _REPO = Path(__file__).resolve().parents[1]
@@ -15,6 +17,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # one thread for each of the processes that share the cores: OpenMP's threads wait for each
     # other busily, which costs up to ten times the work when there are more of them than cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# as the programs ask for it; pytest has its own filters of warnings
+ask_for_huge_pages()
+keep_freed_memory()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ SUPPORT = {"data", "evaluation", "checkpoint", "engine", "visualization"}
 GROUND = {"text"}
 # modules that lie beside the folders; the support folders may import all but prediction
 TOP_MODULES = {"config", "prediction", "acceleration"}
-SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest"}
+SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest", "d2seg_process"}
 PACKAGE = PurePosixPath("projects/d2seg")
 POINT_REND_BENCHMARK = PurePosixPath("tools/benchmarking/point_rend.py")  # times against it
 

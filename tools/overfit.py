@@ -16,9 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances

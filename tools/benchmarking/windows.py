@@ -11,9 +11,10 @@ import statistics
 import time
 from pathlib import Path
 
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 import torch
 from detectron2.modeling import build_model
 

@@ -17,7 +17,7 @@ import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
-from .defaults import add_d2seg_config
+from .defaults import add_d2seg_config, set_semantic_output
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +68,6 @@ def load_config(
             _use_zoo_weights(cfg, config_file)
     _merge_pairs(cfg, list(opts or ()))
     return cfg
-
-
-def set_semantic_output(cfg: CfgNode, output: str) -> None:
-    """Let every model of this project give "scores" (K, H, W) or "labels" (H, W), in place."""
-    cfg.MODEL.PER_PIXEL.TEST.OUTPUT = output
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT = output
 
 
 def tasks_of(cfg: CfgNode) -> tuple[str, ...]:

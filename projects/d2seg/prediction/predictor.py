@@ -15,13 +15,8 @@ from torch import Tensor, nn
 
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
-from ..config.loading import (
-    TASKS,
-    check_device,
-    set_semantic_output,
-    tasks_of,
-    use_words_of_checkpoint,
-)
+from ..config.defaults import set_semantic_output
+from ..config.loading import TASKS, check_device, tasks_of, use_words_of_checkpoint
 
 _OUTPUT_KEYS = {
     "panoptic": "panoptic_seg",
