@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Learns the first images of a data set by heart and scores the model on the same images.
+"""Over-fits a model to the first images of a data set and scores it on the same images.
 
     python tools/overfit.py --config-file configs/maskformer/coco_panoptic_resnet50_overfit.yaml
     python tools/overfit.py --config-file my.yaml --num-images 8 SOLVER.MAX_ITER 300

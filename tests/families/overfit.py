@@ -1,4 +1,4 @@
-"""Learning four pictures of the embedded data set by heart: trainer, mapper, model, evaluators."""
+"""Over-fitting to four pictures of the embedded data set: trainer, mapper, model, evaluators."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ SCHEDULE = {
 }
 
 
-class ByHeartChecks:
+class OverfitChecks:
     """Subclass it as ``Test...`` and set these."""
 
     config: str  # under configs/
@@ -30,16 +30,16 @@ class ByHeartChecks:
     least_score: float  # PQ and mIoU, in percent
 
     @pytest.mark.slow
-    def test_four_pictures_by_heart(
+    def test_over_fits_four_pictures(
         self, repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = repo_dir / "configs" / self.config
-        results = learn_by_heart(config, self.num_iterations, tmp_path, monkeypatch)
+        results = over_fit(config, self.num_iterations, tmp_path, monkeypatch)
         assert results["panoptic_seg"]["PQ"] > self.least_score
         assert results["sem_seg"]["mIoU"] > self.least_score
 
 
-def learn_by_heart(
+def over_fit(
     config: Path,
     num_iterations: int,
     folder: Path,

@@ -1,4 +1,4 @@
-"""From a config file and ``KEY VALUE`` pairs to a complete ``CfgNode``.
+"""Loading of a config file and ``KEY VALUE`` pairs into a complete ``CfgNode``.
 
 Accepts what detectron2's ``CfgNode.merge_from_file`` and ``merge_from_list`` accept, and besides an
 integer where a float is asked for and a bare number where a string is. What a user got wrong ends
@@ -97,8 +97,8 @@ def tasks_of(cfg: CfgNode) -> tuple[str, ...]:
 
 
 def use_words_of_checkpoint(cfg: CfgNode) -> None:
-    """Before a model is built to be loaded: its words and their vectors are in the checkpoint, and
-    the files that a training took them from may be elsewhere by now. In place."""
+    """Prepare ``cfg``, in place, for a model whose words and word vectors come from its checkpoint:
+    the files that the training took them from may no longer exist."""
     text = cfg.MODEL.RESTR.TEXT
     text.WORD_VECTORS = ""
     if text.VOCABULARY and not Path(text.VOCABULARY).is_file():

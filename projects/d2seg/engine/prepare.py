@@ -1,4 +1,4 @@
-"""From the command line to a checked, frozen config and a logged start."""
+"""Preparation of a run: from the command line to a checked, frozen config, with logging."""
 
 import argparse
 import copy
@@ -142,7 +142,7 @@ def check_data(cfg: CfgNode, eval_only: bool) -> None:
 
 
 def set_vocabulary(cfg: CfgNode, resume: bool) -> None:
-    """Where MODEL.RESTR.TEXT.VOCABULARY is empty, set it to a file of the training data's words.
+    """Set an empty MODEL.RESTR.TEXT.VOCABULARY to a file of the training data's words.
 
     The first process of each machine writes it to OUTPUT_DIR; a run that is resumed from a
     checkpoint goes on with the one that is there, since the rows of its weights are numbered by it.

@@ -52,7 +52,7 @@ def conv_norm(
 
 
 def decoder_projection(in_channels: int, channels: int) -> nn.Module:
-    """From a pixel decoder's feature to a transformer decoder's width."""
+    """The projection of a pixel decoder's feature to a transformer decoder's width."""
     if in_channels == channels:  # as published: no projection where widths agree
         return nn.Identity()
     conv = Conv2d(in_channels, channels, kernel_size=1)

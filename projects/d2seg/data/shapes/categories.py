@@ -55,7 +55,7 @@ def semantic_metadata() -> dict[str, Any]:
 
 
 def panoptic_metadata() -> dict[str, Any]:
-    """As detectron2's "standard" COCO panoptic: all names twice, id maps split by kind."""
+    """Metadata like detectron2's "standard" COCO panoptic: names twice, id maps by kind."""
     names = [c.name for c in CATEGORIES]
     colors = [list(c.color) for c in CATEGORIES]
     ids = {c.id: i for i, c in enumerate(CATEGORIES)}

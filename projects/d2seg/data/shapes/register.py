@@ -93,7 +93,7 @@ def _load(name: str, task: str, split: str) -> DatasetDicts:
 
 
 def _load_panoptic(paths: dict[str, str], metadata: dict[str, Any]) -> DatasetDicts:
-    """As detectron2 loads COCO panoptic; semantic labels come along, so that mIoU can be scored."""
+    """Load as detectron2 loads COCO panoptic, and add semantic labels, for mIoU."""
     records = load_coco_panoptic_json(
         paths["panoptic_json"], paths["image_root"], paths["panoptic_root"], metadata
     )
