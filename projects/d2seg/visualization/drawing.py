@@ -157,13 +157,20 @@ class ColorTracker(VideoVisualizer):
     def _colors_of(self, found: list[_DetectedInstance]) -> list[Color]:
         if not found:
             return []
-        fresh = [palette_color(self._num_colors_used + i) for i in range(len(found))]
-        for instance, color in zip(found, fresh, strict=True):
-            instance.color = color  # which objects that are recognised lose to their old one
-        colors = [tuple(color) for color in self._assign_colors(found)]
-        new = [i for i, color in enumerate(colors) if color == fresh[i]]
-        self._num_colors_used += new[-1] + 1 if new else 0
-        return colors
+        old = list(self._old_instances)
+        old_colors = [instance.color for instance in old]
+        for i, instance in enumerate(old):
+            instance.color = i  # a number tells the recognised ones from those of a random colour
+        self._assign_colors(found)
+        for instance in found:
+            if isinstance(instance.color, int):
+                instance.color = old_colors[instance.color]
+            else:
+                instance.color = palette_color(self._num_colors_used)
+                self._num_colors_used += 1
+        for instance, color in zip(old, old_colors, strict=True):
+            instance.color = color
+        return [tuple(instance.color) for instance in found]
 
 
 def draw_prediction(
