@@ -21,9 +21,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
@@ -32,7 +33,7 @@ from d2seg.config.loading import load_config
 from d2seg.config.tasks import TASKS, choose_task
 from d2seg.data.datasets.declaration import register_declarations
 from d2seg.prediction.predictor import build_predictor
-from d2seg.visualization.media import Window, find_inputs, plan_outputs
+from d2seg.visualization.media import Window, find_inputs, import_av, plan_outputs
 from d2seg.visualization.runner import Runner
 
 INSTANCE_THRESHOLD = 0.5  # detectors also give many boxes that are hardly ever right
@@ -106,7 +107,7 @@ def make_runner(args: argparse.Namespace) -> Runner:
     threshold = args.confidence_threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
-    cfg = load_config(args.config_file, [*args.opts, *args.pairs])
+    cfg = load_config(args.config_file, [*args.opts, *args.pairs], labels=True)
     task = choose_task(cfg, args.task, args.expressions)
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
     metadata = drawing_metadata(cfg)
@@ -123,8 +124,11 @@ def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
 
     Raises:
         ValueError, OSError: a mistake in the call.
+        ImportError: a package is missing.
     """
     if args.webcam:
+        if args.output is not None:
+            import_av()  # before the model is loaded
         runner = make_runner(args)
         output = None if args.output is None else args.output / "webcam.mp4"
         draw = partial(runner.run_camera, 0, output)
@@ -153,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
     seed_all_rng(0)  # the same colours in every run
     try:
         runner, draw = prepare(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         parser.error(" ".join(str(error).split()))
     try:
         draw()

@@ -13,7 +13,7 @@ INSTALL_REQUIRES = [
     "numpy>=1.26,<3",  # 1.26 is the first for Python 3.12; both 1.x and 2.x work
     "scipy>=1.11.3,<2",  # Hungarian matching; 1.11.3 is the first for numpy 1.26
     "timm>=1.0.16,<2",  # backbones by name; timm.layers.Attention with a mask
-    "opencv-python-headless>=4.8,<5",  # video and text; needs no X libraries; 5 is untried
+    "opencv-python-headless>=4.8,<5",  # reads videos, draws text; no X libraries; 5 is untried
     "safetensors>=0.4,<1",  # checkpoints of Hugging Face; before 1.0 the interface may change
     "tqdm>=4.60,<5",  # progress bars
     # Needs of detectron2, which is installed without dependencies (and mostly needs of d2seg too)
@@ -31,8 +31,12 @@ INSTALL_REQUIRES = [
     "termcolor>=2,<4",
 ]
 
+VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 19 is untried
+
 EXTRAS_REQUIRE = {
+    "video": [VIDEO],  # writing videos in the demo
     "dev": [
+        VIDEO,
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",  # tests in several processes
         "hypothesis>=6.100,<7",
@@ -51,6 +55,7 @@ setup(
     python_requires=">=3.10,<3.14",
     package_dir={"": "projects"},
     packages=find_packages("projects"),
+    py_modules=["d2seg_process"],
     package_data={"": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,

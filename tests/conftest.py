@@ -1,9 +1,13 @@
 """Fixtures that every test may ask for."""
 
 import os
+import random
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+from d2seg_process import ask_for_huge_pages, keep_freed_memory
 
 # Data sets that tests make land in a folder of their own, never in a user's. The variable is read
 # when d2seg.data registers its data sets, hence before any test module imports it.
@@ -15,6 +19,24 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # one thread for each of the processes that share the cores: OpenMP's threads wait for each
     # other busily, which costs up to ten times the work when there are more of them than cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# the same examples in every run, however busy the machine is
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
+# as the programs ask for it; pytest has its own filters of warnings
+ask_for_huge_pages()
+keep_freed_memory()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Before the fixtures of each test: whatever is drawn without a generator, as colours are by
+    detectron2, is the same in every run and every order of the tests."""
+    import numpy as np
+    import torch  # not above: its threads are counted from the environment, which this file sets
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -185,6 +185,14 @@ def test_a_video_stays_a_video(run, maskformer, tmp_path):
     assert capture.read()[1].shape == (48, 64, 3)
 
 
+def test_without_pyav_a_video_is_refused_at_once(run, demo, maskformer, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setattr(demo, "make_runner", lambda _: pytest.fail("a model was loaded first"))
+    call = ["--config-file", maskformer, "--output", tmp_path / "out"]
+    for source in (["--input", make_video(tmp_path / "walk.mp4")], ["--webcam"]):
+        assert "`pip install av` brings it" in refused(run, *call, *source)
+
+
 def test_unreadable_files_are_counted_and_the_rest_goes_on(run, maskformer, pictures, tmp_path):
     (pictures / "broken.png").write_text("no picture")
     absent = tmp_path / "absent.jpg"

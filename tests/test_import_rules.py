@@ -7,10 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 PACKAGE_DIR = Path(__file__).resolve().parents[1] / "projects/d2seg"
-GROUND = (
-    *("text", "layers", "backbones", "data", "checkpoint", "visualization", "acceleration"),
-    "memory",
-)
+GROUND = ("text", "layers", "backbones", "data", "checkpoint", "visualization", "acceleration")
 FAMILIES = ("mask_classification", "per_pixel")
 ABOVE = (("config",), ("evaluation", "prediction"), ("engine",))
 # every folder that is not named here is a method
@@ -27,7 +24,7 @@ NEIGHBOURS = {"backbones": {"layers"}, "data": {"checkpoint", "text"}}
 MODELS = {"layers", "backbones", "mask_classification", "per_pixel", *METHODS}
 SHARED = {"text"}
 MAX_FLOORS = 6  # of the folders, modules and scripts as they import each other
-SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest"}
+SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest", "d2seg_process"}
 PACKAGE = PurePosixPath("projects/d2seg")
 POINT_REND_BENCHMARK = PurePosixPath("tools/benchmarking/point_rend.py")  # times against it
 

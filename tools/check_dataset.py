@@ -14,9 +14,10 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 from dataset_arguments import dataset_parser, parse, read_targets
 from detectron2.config import CfgNode
 from detectron2.data import Metadata

@@ -16,6 +16,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import torch
 from safetensors.torch import save_file
 

@@ -13,6 +13,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import torch
 
 from d2seg.checkpoint.conversion import to_d2seg

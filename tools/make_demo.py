@@ -15,6 +15,10 @@ import sys
 import time
 from pathlib import Path
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 from d2seg.config.loading import load_config
 from d2seg.data.shapes import ensure_shapes, shapes_folder
 from d2seg.data.shapes.generate import NUM_IMAGES

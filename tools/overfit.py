@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Learns the first images of a data set by heart and scores the model on the same images.
+"""Over-fits a model to the first images of a data set and scores it on the same images.
 
     python tools/overfit.py --config-file configs/maskformer/coco_panoptic_resnet50_overfit.yaml
     python tools/overfit.py --config-file my.yaml --num-images 8 SOLVER.MAX_ITER 300
@@ -16,9 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser

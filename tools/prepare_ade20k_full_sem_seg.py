@@ -12,6 +12,10 @@ paper. Object ids are (red // 10) * 256 + green of the _seg.png (the release's o
 from collections.abc import Sequence
 from pathlib import Path
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import cv2
 import numpy as np
 from PIL import Image

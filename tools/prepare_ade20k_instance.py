@@ -10,6 +10,10 @@ image ids are the numbers in the file names.
 from collections.abc import Sequence
 from typing import Any
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import numpy as np
 import pycocotools.mask as mask_util
 

@@ -8,6 +8,10 @@ ADEChallengeData2016/annotations/ (0 is unlabelled, classes are 1..150)
 from collections.abc import Sequence
 from pathlib import Path
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import numpy as np
 
 from d2seg.data.checks import check_labels

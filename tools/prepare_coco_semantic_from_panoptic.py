@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import numpy as np
 from PIL import Image
 

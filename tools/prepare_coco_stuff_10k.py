@@ -12,6 +12,10 @@ and COCO's own ids, 1..182 with gaps.
 from collections.abc import Sequence
 from pathlib import Path
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import numpy as np
 import scipy.io
 

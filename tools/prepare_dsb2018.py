@@ -8,6 +8,10 @@ dsb2018/stage1_train/<id>/{images/<id>.png,masks/*.png}
 from collections.abc import Sequence
 from pathlib import Path
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import numpy as np
 
 from d2seg.data.label_maps import read_values

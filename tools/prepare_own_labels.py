@@ -12,6 +12,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import numpy as np
 from PIL import Image
 

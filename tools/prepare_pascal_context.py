@@ -15,6 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import numpy as np
 import pycocotools.mask as mask_util
 

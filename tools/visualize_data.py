@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 import numpy as np
 import torch
 from dataset_arguments import dataset_parser, parse, read_targets

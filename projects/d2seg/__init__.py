@@ -1,22 +1,10 @@
 """d2seg: the segmentation methods of the transformer era as detectron2 meta-architectures.
 
-Importing this package registers every backbone, meta-architecture and data set.
+Importing this package registers every backbone, meta-architecture and data set, and changes nothing
+else in the process. A program asks for more by ``d2seg_process.prepare_process``.
 """
 
-import warnings
-
-from .memory import ask_for_huge_pages, keep_freed_memory
-
-ask_for_huge_pages()
-keep_freed_memory()
-
-# detectron2 imports what newer versions of torch and setuptools deprecate; a user can do nothing
-# about it, and the lines would stand above every message of ours
-warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.* is deprecated")
-warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
-
-from . import (  # noqa: E402, F401  (imported for their registrations)
+from . import (  # noqa: F401  (imported for their registrations)
     backbones,
     data,
     dstransunet,
@@ -29,7 +17,7 @@ from . import (  # noqa: E402, F401  (imported for their registrations)
     topformer,
     transunet,
 )
-from .config import add_d2seg_config  # noqa: E402
+from .config.defaults import add_d2seg_config
 
 __all__ = ["add_d2seg_config"]
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Making models faster, in one place: they themselves know nothing of it."""
+"""Everything that makes a finished model faster, in one place, outside the models."""
 
 import torch
 from detectron2.config import CfgNode

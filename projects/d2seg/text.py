@@ -44,7 +44,7 @@ def words_of(sentence: str) -> list[str]:
 
 
 def _is_of_word(character: str) -> bool:
-    """Whether it is a letter, digit, underscore, or a mark on one, as Indic vowel signs are."""
+    """Whether a character is a letter, digit, underscore or mark, as Indic vowel signs are."""
     is_letter = character.isalnum() or character == "_"
     return is_letter or unicodedata.category(character).startswith("M")
 
@@ -261,7 +261,7 @@ def _vector(numbers: list[str], size: int) -> np.ndarray | None:
 
 
 def _ends_in_number(word: str) -> bool:
-    """Whether a line has one number too many, which the word then ends in."""
+    """Whether a line has one number too many, so that its word ends in a number."""
     last = word.rpartition(" ")
     return bool(last[1]) and _vector([last[2]], 1) is not None
 

@@ -52,7 +52,7 @@ def _content(size: tuple[int, int], transforms: T.TransformList) -> tuple[int, i
 # --- codes ---
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(geometries(), st.sampled_from([np.uint8, np.uint16]), st.integers(0, 9))
 def test_image_and_codes_move_together(transforms, dtype, seed):
     """The image shows the codes themselves, so that they must agree in every pixel."""
@@ -130,7 +130,7 @@ def _full_size(polygons: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
 coordinates = st.integers(-2000, 6000).map(lambda i: i / 100)  # as in COCO's files
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=8),
@@ -186,7 +186,7 @@ def _formats(polygons: list, bitmap: np.ndarray) -> dict[str, list | dict | np.n
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     geometries(resize=False),
     st.tuples(st.integers(0, W - 1), st.integers(0, H - 1)),

@@ -23,14 +23,25 @@ def test_trains_on_slices_and_scores_volumes(repo_dir: Path, tmp_path: Path) -> 
     write_list(tmp_path / "ACDC" / "train_slices.list", ["patient0_frame01_slice_1"])
     write_list(tmp_path / "ACDC" / "val.list", ["patient0_frame01"])
     config = repo_dir / "configs" / "dstransunet" / "acdc_semantic_small.yaml"
-    command = [sys.executable, str(repo_dir / "train_net.py"), "--config-file", str(config), *SMALL]
-    done = subprocess.run(
-        [*command, "OUTPUT_DIR", str(tmp_path / "out")],
-        env=os.environ | {"DETECTRON2_DATASETS": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "out" / "results.json").read_text())["sem_seg"]
-    assert 0 <= results["Dice"] <= 100
+    command = [sys.executable, str(repo_dir / "train_net.py"), "--config-file", str(config)]
+
+    def scores(folder: str, output: str, *arguments: str) -> dict[str, float]:
+        """Of a call whose model gives ``output``."""
+        out = tmp_path / folder
+        done = subprocess.run(
+            [*command, *arguments, *SMALL, "OUTPUT_DIR", str(out)],
+            env=os.environ | {"DETECTRON2_DATASETS": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        said = f"Semantic results: MODEL.PER_PIXEL.TEST.OUTPUT is {output}"
+        assert (out / "log.txt").read_text().count(said) == 1
+        return json.loads((out / "results.json").read_text())["sem_seg"]
+
+    trained = scores("out", "labels")
+    assert 0 <= trained["Dice"] <= 100
+    wanted = ("MODEL.PER_PIXEL.TEST.OUTPUT", "scores")
+    weights = ("MODEL.WEIGHTS", str(tmp_path / "out" / "model_final.pth"))
+    assert scores("evaluated", "scores", "--eval-only", *weights, *wanted) == trained

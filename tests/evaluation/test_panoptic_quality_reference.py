@@ -105,7 +105,6 @@ def random_image(rng: np.random.Generator) -> tuple:
 
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32 - 1), num_images=st.integers(1, 4))

@@ -36,7 +36,6 @@ def shrink(cfg: CfgNode) -> None:
     cfg.MODEL.MASK_CLASSIFICATION.SIZE_DIVISIBILITY = 32
     cfg.MODEL.MASK_CLASSIFICATION.MASK_DIM = 32
     cfg.MODEL.MASK_CLASSIFICATION.NUM_QUERIES = 7
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT = "scores"
     cfg.DATASETS.TRAIN = (THINGS,)
     cfg.DATASETS.TEST = (THINGS,)
     cfg.TEST.TASKS = ["semantic", "instance", "panoptic"]
@@ -61,10 +60,17 @@ class MaskClassificationChecks:
     def config(self, repo_dir: Path) -> CfgNode:
         raise NotImplementedError
 
+    def build(self, cfg: CfgNode) -> nn.Module:
+        """With a ResNet of few channels, most of whose weights would belong to the backbone."""
+        cfg.MODEL.RESNETS.DEPTH = 50
+        cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 16
+        cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 4
+        torch.manual_seed(0)
+        return build_model(cfg)
+
     @pytest.fixture
     def model(self, repo_dir: Path) -> nn.Module:
-        torch.manual_seed(0)
-        return build_model(self.config(repo_dir))
+        return self.build(self.config(repo_dir))
 
     def train_step(self, model: nn.Module, batch: list[dict]) -> dict[str, Tensor]:
         """Losses of a batch, after checking that each parameter has a finite gradient."""

@@ -21,7 +21,6 @@ def shrink(cfg: CfgNode) -> None:
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = NUM_CLASSES
     cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = IGNORE
     cfg.MODEL.SEM_SEG_HEAD.NORM = "BN"
-    cfg.MODEL.PER_PIXEL.TEST.OUTPUT = "scores"
 
 
 def example(height: int, width: int, num_classes: int = NUM_CLASSES, seed: int = 0) -> dict:

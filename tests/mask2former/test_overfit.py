@@ -1,7 +1,7 @@
-from families.overfit import ByHeartChecks
+from families.overfit import OverfitChecks
 
 
-class TestByHeart(ByHeartChecks):
+class TestOverfit(OverfitChecks):
     config = "mask2former/shapes_panoptic_small.yaml"
-    num_iterations = 120
+    num_iterations = 60
     least_score = 85

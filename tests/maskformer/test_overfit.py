@@ -1,7 +1,7 @@
-from families.overfit import ByHeartChecks
+from families.overfit import OverfitChecks
 
 
-class TestByHeart(ByHeartChecks):
+class TestOverfit(OverfitChecks):
     config = "maskformer/shapes_panoptic_small.yaml"
-    num_iterations = 250
+    num_iterations = 100
     least_score = 80

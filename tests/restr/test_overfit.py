@@ -8,11 +8,11 @@ import pytest
 from d2seg.config.loading import load_config
 from d2seg.data.referring.training import collect_vocabulary
 from d2seg.prediction.predictor import build_predictor
-from families.overfit import learn_by_heart
+from families.overfit import over_fit
 
 
 @pytest.mark.slow
-def test_expressions_of_four_pictures_by_heart(
+def test_over_fits_expressions_of_four_pictures(
     repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = repo_dir / "configs" / "restr" / "shapes_referring_small.yaml"
@@ -28,7 +28,7 @@ def test_expressions_of_four_pictures_by_heart(
     def with_vocabulary() -> None:
         collect_vocabulary(["shapes_referring_val"]).save(words)
 
-    results = learn_by_heart(small, 90, tmp_path, monkeypatch, prepare=with_vocabulary)
+    results = over_fit(small, 4, 90, tmp_path, monkeypatch, prepare=with_vocabulary)
     assert results["referring"]["oIoU"] > 60
     assert results["referring"]["listens"] > 80
 

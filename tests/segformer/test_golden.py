@@ -24,7 +24,6 @@ LOSS_TOLERANCE = 5e-7
 def build(repo_dir: Path, config: str) -> nn.Module:
     cfg = load_config(str(repo_dir / "configs" / "segformer" / f"{config}.yaml"))
     cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.PER_PIXEL.TEST.OUTPUT = "scores"
     return build_model(cfg).eval()
 
 

@@ -11,9 +11,10 @@ import itertools
 import statistics
 import time
 
-import d2seg  # noqa: F401  (first: it sets how memory is kept)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 import torch
 from torch import nn
 

@@ -14,11 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import torch
-
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
-
-# isort: split
 from detectron2.modeling import build_model
 
 from d2seg.acceleration import DTYPES, prepare_for_inference

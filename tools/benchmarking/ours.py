@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
@@ -32,7 +33,7 @@ class Ours(Contender):
         if work.what == "postprocess":
             self.step = self._postprocess()
             return
-        cfg = load_config(str(CONFIGS / f"{facts.config}.yaml"))
+        cfg = load_config(str(CONFIGS / f"{facts.config}.yaml"), labels=True)
         cfg.MODEL.DEVICE = work.device
         cfg.TEST.TASKS = [facts.task]
         self.model = build_model(cfg)

@@ -11,9 +11,10 @@ import statistics
 import time
 from pathlib import Path
 
-import d2seg  # noqa: F401  (first: it silences what detectron2's own imports warn of)
+from d2seg_process import prepare_process
 
-# isort: split
+prepare_process()  # before the imports that warn
+
 import torch
 from detectron2.modeling import build_model
 
@@ -27,7 +28,7 @@ SIZE, REPEATS = (1024, 2048), 5
 
 def main() -> None:
     torch.manual_seed(0)
-    cfg = load_config(str(REPO / "configs/segformer/cityscapes_semantic_mit_b0.yaml"))
+    cfg = load_config(str(REPO / "configs/segformer/cityscapes_semantic_mit_b0.yaml"), labels=True)
     cfg.MODEL.DEVICE = "cpu"
     model = prepare_for_inference(build_model(cfg).eval())
     image = torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8)

@@ -51,7 +51,7 @@ def leave_out(module: nn.Module, name: str, num_kept: int) -> None:
     """Keep the first layers of the list ``module.name`` alone, because no output needs the others.
 
     Their parameters would get no gradient, which DistributedDataParallel takes for an error. Of a
-    checkpoint of the whole model they are passed over silently: it is no other architecture.
+    checkpoint of the whole model they are skipped silently: it is no other architecture.
     """
     layers = getattr(module, name)
     if num_kept == len(layers):

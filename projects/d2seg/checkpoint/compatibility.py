@@ -1,4 +1,4 @@
-"""Whether what a checkpoint gave a model is enough, and what to tell the user if not."""
+"""Check of whether a checkpoint filled a model, and the message if it did not."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""From foreign parameter names to d2seg's and back."""
+"""Conversion of foreign parameter names to d2seg's and back."""
 
 import re
 from collections.abc import Set

@@ -35,14 +35,14 @@ def _numpy_globals() -> dict[str, Any]:
 
 
 def _encode_latin1(text: str, encoding: str) -> bytes:
-    """In place of ``_codecs.encode``, with which old pickle protocols write bytes."""
+    """Replaces ``_codecs.encode``, with which old pickle protocols write bytes."""
     if encoding != "latin1":
         raise UnsafePickleError(f"_codecs.encode to '{encoding}'")
     return text.encode("latin1")
 
 
 def _storage_from_bytes(data: bytes) -> Any:
-    """In place of torch's function of that name, which unpickles anything."""
+    """Replaces torch's function of that name, which unpickles anything."""
     return load_torch(io.BytesIO(data))
 
 

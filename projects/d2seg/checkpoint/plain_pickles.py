@@ -131,7 +131,7 @@ class _Machine:
         self._numbered[number] = self._stack[-1]
 
     def remember_byte(self) -> None:
-        """As :meth:`remember`; it and the next are half of all opcodes and must be fast."""
+        """Do as :meth:`remember`; this and the next are half of all opcodes and must be fast."""
         self._numbered[self._data[self._position]] = self._stack[-1]
         self._position += 1
 

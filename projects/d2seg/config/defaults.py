@@ -45,6 +45,12 @@ def add_d2seg_config(cfg: CN) -> None:
     add_restr_config(cfg)
 
 
+def set_semantic_output(cfg: CN, output: str) -> None:
+    """Let every model of this project give "scores" (K, H, W) or "labels" (H, W), in place."""
+    cfg.MODEL.PER_PIXEL.TEST.OUTPUT = output
+    cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT = output
+
+
 def _add_input_config(cfg: CN) -> None:
     # "detectron2" (its DatasetMapper), "semantic", "instance", "panoptic", "slice" (of medical
     # volumes), or "referring"

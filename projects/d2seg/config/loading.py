@@ -1,4 +1,4 @@
-"""From a config file and ``KEY VALUE`` pairs to a complete ``CfgNode``.
+"""Loading of a config file and ``KEY VALUE`` pairs into a complete ``CfgNode``.
 
 Accepts what detectron2's ``CfgNode.merge_from_file`` and ``merge_from_list`` accept, and besides an
 integer where a float is asked for and a bare number where a string is. What a user got wrong ends
@@ -16,14 +16,16 @@ import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
-from .defaults import add_d2seg_config
+from .defaults import add_d2seg_config, set_semantic_output
 
 logger = logging.getLogger(__name__)
 
 _FILE_FORM = "expected lines 'KEY: value', and after _BASE_ one file name or a list of them"
 
 
-def load_config(config_file: str | None, opts: Sequence[str] | None = ()) -> CfgNode:
+def load_config(
+    config_file: str | None, opts: Sequence[str] | None = (), *, labels: bool = False
+) -> CfgNode:
     """Defaults of detectron2 and d2seg, overridden by a file, overridden by pairs.
 
     Args:
@@ -33,6 +35,9 @@ def load_config(config_file: str | None, opts: Sequence[str] | None = ()) -> Cfg
             whose published checkpoint then becomes MODEL.WEIGHTS; None: the defaults alone.
             Like detectron2's reader, this one evaluates ``!!python`` tags: the file is trusted.
         opts: KEY VALUE KEY VALUE ..., the values in Python's notation.
+        labels: semantic results are labels (H, W) where neither file nor pairs ask for scores.
+            Every model's default are scores (K, H, W), as detectron2's evaluator takes them; this
+            project's scripts ask for labels, in a fraction of the memory and time.
 
     Returns:
         The config, not frozen.
@@ -43,6 +48,8 @@ def load_config(config_file: str | None, opts: Sequence[str] | None = ()) -> Cfg
     """
     cfg = get_cfg()
     add_d2seg_config(cfg)
+    if labels:
+        set_semantic_output(cfg, "labels")
     if config_file is not None:
         path, in_zoo = _find_config(config_file)
         _merge_file(cfg, path)
@@ -53,8 +60,8 @@ def load_config(config_file: str | None, opts: Sequence[str] | None = ()) -> Cfg
 
 
 def use_words_of_checkpoint(cfg: CfgNode) -> None:
-    """Before a model is built to be loaded: its words and their vectors are in the checkpoint, and
-    the files that a training took them from may be elsewhere by now. In place."""
+    """Prepare ``cfg``, in place, for a model whose words and word vectors come from its checkpoint:
+    the files that the training took them from may no longer exist."""
     text = cfg.MODEL.RESTR.TEXT
     text.WORD_VECTORS = ""
     if text.VOCABULARY and not Path(text.VOCABULARY).is_file():

@@ -195,7 +195,7 @@ def _is_joint(metadata: Metadata) -> bool:
 
 
 def _known_kind(name: str, metadata: Metadata) -> str | None:
-    """As :func:`kind_of`; reads the data set where its classes are in its files only."""
+    """The kind by :func:`kind_of`, after reading a data set whose files alone have its classes."""
     kind = kind_of(metadata)
     if kind == "referring":
         return kind

@@ -48,7 +48,7 @@ class LabelValues:
         return labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16)
 
     def look_up(self, values: np.ndarray) -> np.ndarray:
-        """As :meth:`to_labels`, (H, W) int32, with -1 for what is not declared."""
+        """Do as :meth:`to_labels`, (H, W) int32, with -1 for undeclared values."""
         table = _table(self)
         if values.dtype == np.uint8:
             return table[values]

@@ -1,7 +1,7 @@
 """What the ``tools/prepare_*.py`` scripts have in common.
 
 Every file is written under another name and renamed when it is complete, and files that are there
-are not made again: a script may be stopped, started again, or run twice at the same time.
+are kept: a script may be stopped, started again, or run twice at the same time.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def link_image(image: Path, target: Path, labels: np.ndarray) -> None:
-    """As :func:`link_or_copy`, for an image that has the size of its labels (H, W).
+    """Call :func:`link_or_copy` for an image, which must have the size of its labels (H, W).
 
     Raises:
         ValueError: it has another size.

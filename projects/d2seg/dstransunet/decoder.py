@@ -183,7 +183,7 @@ def _check_heads(num_heads: Sequence[int], dims: list[int]) -> None:
 
 
 def _autocast_to(features: Tensor) -> contextlib.AbstractContextManager:
-    """For weights in low precision, because detectron2's Swin makes its masks in fp32."""
+    """Autocast where weights are in low precision: detectron2's Swin makes its masks in fp32."""
     if features.dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(features.device.type, features.dtype)

@@ -15,7 +15,7 @@ from .blocks import NUM_GROUPS, conv_norm_relu, upsample
 
 @dataclass(frozen=True)
 class LayerSize:
-    """Of a transformer layer whose heads need not add up to the tokens' channels."""
+    """The size of a transformer layer whose heads need not add up to the tokens' channels."""
 
     num_heads: int
     head_dim: int

@@ -163,7 +163,7 @@ class EarlyStopping(HookBase):
 
 
 class StopOnSignal(HookBase):
-    """On SIGTERM or SIGINT the step is finished, then the trainer interrupted; in all processes.
+    """Interrupts the trainer, in all processes, after the step in which SIGTERM or SIGINT came.
 
     A second SIGINT (Ctrl-C) interrupts at once. A signal during an evaluation takes effect at the
     end of the step after it.

@@ -116,9 +116,9 @@ def _prepare_launch(args: argparse.Namespace) -> int:
 
 
 def _worker(main: Main, args: argparse.Namespace, code_of_interrupt: ctypes.c_int) -> None:
-    """In a process that detectron2's launcher has started."""
+    """Run ``main`` in a process that detectron2's launcher has started."""
     # It was spawned, and so would be its data loaders' workers, each importing everything anew.
-    # The platform's default, which a run of one process has too, starts them in no time.
+    # The platform's default, which a run of one process has too, starts them at once.
     multiprocessing.set_start_method(None, force=True)
     code = _guarded(_as_one_of_many, main, args)
     if code > 128:
@@ -174,7 +174,7 @@ def _is_on_cpu(cfg: CfgNode) -> bool:
 
 @contextlib.contextmanager
 def _signals_passed_on() -> Iterator[None]:
-    """SIGTERM and SIGINT to this process end its children in good order, and then itself."""
+    """Pass SIGTERM and SIGINT to the children, which save and exit, before this process exits."""
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         # the terminal sends SIGINT to the children too, and a second one would mean "at once"

@@ -1,4 +1,4 @@
-"""From the command line to a checked, frozen config and a logged start."""
+"""Preparation of a run: from the command line to a checked, frozen config, with logging."""
 
 import argparse
 import copy
@@ -27,12 +27,13 @@ VOCABULARY_FILE = "vocabulary.txt"  # in OUTPUT_DIR
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of a command line of detectron2's ``default_argument_parser``, not frozen.
 
-    The data sets that it declares are registered.
+    The data sets that it declares are registered. Unless it says otherwise, semantic results are
+    labels, which this project's evaluators take (see ``load_config``).
 
     Raises:
         ValueError: the config has an unknown key, or values with which nothing can run.
     """
-    cfg = load_config(args.config_file or None, args.opts)
+    cfg = load_config(args.config_file or None, args.opts, labels=True)
     check_values(cfg, training=not args.eval_only)
     register_declarations(cfg.DATASETS.DECLARATIONS)
     return cfg
@@ -60,6 +61,13 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if not args.eval_only:
         images_per_process(cfg, comm.get_world_size())
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="d2seg")
+    if "semantic" in cfg.TEST.TASKS:
+        logger.info(
+            "Semantic results: MODEL.PER_PIXEL.TEST.OUTPUT is %s, MODEL.MASK_CLASSIFICATION.TEST."
+            "SEMANTIC_OUTPUT %s; a model's own default is scores (K, H, W), this program's labels",
+            cfg.MODEL.PER_PIXEL.TEST.OUTPUT,
+            cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT,
+        )
     if cfg.INPUT.MAPPER == "referring" and not args.eval_only:
         set_vocabulary(cfg, args.resume)
     if not args.eval_only:
@@ -80,7 +88,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def set_vocabulary(cfg: CfgNode, resume: bool) -> None:
-    """Where MODEL.RESTR.TEXT.VOCABULARY is empty, set it to a file of the training data's words.
+    """Set an empty MODEL.RESTR.TEXT.VOCABULARY to a file of the training data's words.
 
     The first process of each machine writes it to OUTPUT_DIR; a run that is resumed from a
     checkpoint goes on with the one that is there, since the rows of its weights are numbered by it.

@@ -131,7 +131,7 @@ class Trainer(DefaultTrainer):
         return built
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As the parent's; and the images go on where the checkpoint left them."""
+        """Do as the parent does, and continue with the image after the checkpoint's last one."""
         if resume and not self.checkpointer.has_checkpoint():
             logger.warning("There is no checkpoint in %s: starting anew", self.cfg.OUTPUT_DIR)
         super().resume_or_load(resume)

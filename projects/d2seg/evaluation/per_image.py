@@ -83,7 +83,7 @@ class PerImageEvaluator(SemanticEvaluator):
     def _write(
         self, path: Path, counts: np.ndarray, metrics: np.ndarray, foreground: Sequence[int]
     ) -> None:
-        """Of (N, K, 3) counts and (N, K, 4) metrics, those of the foreground that are defined."""
+        """Write the defined foreground rows of (N, K, 3) counts and (N, K, 4) metrics."""
         rows = [
             [file, self._class_names[k], *(f"{x:.6f}" for x in metrics[i, k]), *counts[i, k]]
             for i, file in enumerate(self._counts)

@@ -104,7 +104,7 @@ class ReferringEvaluator(DatasetEvaluator):
             return None
         counts: dict[int, ExpressionCounts] = {}
         saved: dict[int, dict[str, Any]] = {}
-        for some_counts, some_saved in reversed(gathered):  # the first process has the last word
+        for some_counts, some_saved in reversed(gathered):  # the first process wins
             counts.update(some_counts)
             saved.update(some_saved)
         if self._output_dir is not None:

@@ -29,7 +29,7 @@ class ExpressionCounts:
 
     @property
     def iou(self) -> float:
-        """In [0, 1]; without a target 1 for an empty mask, else 0."""
+        """The IoU in [0, 1]; without a target 1 for an empty mask, else 0."""
         return self.intersection / self.union if self.union else 1.0
 
 

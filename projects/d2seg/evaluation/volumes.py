@@ -216,7 +216,7 @@ def num_unreadable(results: Mapping[str, Any]) -> int:
 
 
 def _means(numbers: np.ndarray) -> list[float]:
-    """Of each column (N, K - 1), over what is defined."""
+    """The mean of each column of (N, K - 1), over the defined values."""
     return [_mean(column.tolist()) for column in numbers.T]
 
 

@@ -1,4 +1,4 @@
-"""Building blocks that know nothing of any method."""
+"""Building blocks that depend on no method."""
 
 from .deformable_attention import MultiScaleDeformableAttention
 from .mlp import MLP

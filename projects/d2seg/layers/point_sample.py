@@ -79,7 +79,7 @@ def semantic_uncertainty(logits: Tensor) -> Tensor:
 
 
 def check_sampling_ratios(oversample_ratio: float, importance_ratio: float) -> None:
-    """To be called where a model is built, before its first step.
+    """Check the ratios, when a model is built.
 
     Raises:
         ValueError: ``oversample_ratio`` below 1 or ``importance_ratio`` outside [0, 1].

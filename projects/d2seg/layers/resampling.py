@@ -36,8 +36,8 @@ class AxisStep:
     weights: np.ndarray
 
     def matrix(self, start: int, stop: int) -> tuple[np.ndarray, int]:
-        """Of output positions ``start`` to ``stop``: (stop - start, m), and the input position
-        that its first column stands for."""
+        """The matrix of output positions ``start`` to ``stop``, (stop - start, m), and the input
+        position of its first column."""
         indices, weights = self.indices[start:stop], self.weights[start:stop]
         first = int(indices.min())
         matrix = np.zeros((len(indices), int(indices.max()) + 1 - first))
@@ -77,7 +77,7 @@ class AxisTaps:
 
 
 class WindowAxis:
-    """From the logits of windows along one axis of an image to the positions of the result."""
+    """Maps the logits of windows along one axis of an image to positions of the result."""
 
     def __init__(
         self,
@@ -103,8 +103,8 @@ class WindowAxis:
             self.counts[offset : offset + window_size] += 1
 
     def taps(self, start: int, stop: int, logits_size: int, device: torch.device) -> list[AxisTaps]:
-        """Of result positions ``start`` to ``stop``; windows that give nothing to them are left
-        out, and the others' shares at each position add up to 1.
+        """The taps of result positions ``start`` to ``stop``; windows without a share in them are
+        left out, and the others' shares at each position add up to 1.
 
         Args:
             logits_size: of a window's logits along this axis.

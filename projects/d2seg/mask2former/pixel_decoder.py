@@ -99,7 +99,7 @@ class DeformableEncoder(nn.Module):
 
 
 def cell_centers(shapes: Shapes, device: torch.device) -> Tensor:
-    """Where each cell of each level lies, once for every level that it may look at.
+    """The position of each cell of each level, once for every level that it may look at.
 
     Returns:
         (1, S, L, 2), (x, y) in (0, 1) over the padded image.

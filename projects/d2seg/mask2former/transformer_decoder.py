@@ -25,7 +25,7 @@ class Scale:
 
 
 class MaskedAttentionLayer(nn.Module):
-    """Masked attention comes first: queries know nothing of the image before (section 3.2.3)."""
+    """Masked attention comes first: queries carry nothing of the image before (section 3.2.3)."""
 
     def __init__(
         self, dim: int, num_heads: int, dim_feedforward: int, dropout: float, pre_norm: bool
@@ -143,7 +143,7 @@ class MaskedAttentionDecoder(nn.Module):
 
 @torch.no_grad()
 def masked_out(mask_embed: Tensor, mask_features: Tensor) -> Tensor:
-    """Where queries may not attend: outside the masks that they predict.
+    """The mask of where queries may not attend: outside the masks that they predict.
 
     A query whose mask is empty attends everywhere. No index depends on the values, so that the
     model can be exported.

@@ -1,4 +1,4 @@
-"""From a config to the arguments that the parts of every mask-classification method take."""
+"""Arguments of the parts that all mask-classification methods share, read from a config."""
 
 from detectron2.config import CfgNode
 from detectron2.modeling.backbone import Backbone

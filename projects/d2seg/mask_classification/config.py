@@ -20,7 +20,8 @@ def add_mask_classification_config(cfg: CN) -> None:
     node.TEST.OBJECT_MASK_THRESHOLD = 0.8  # panoptic: queries whose class score is not above go
     # panoptic: least number of pixels that a query wins, relative to the area of its own mask
     node.TEST.OVERLAP_THRESHOLD = 0.8
-    # semantic: "scores" of all classes, or "labels", which takes less time and memory
+    # semantic: "scores" (K, H, W) as in detectron2; "labels" (H, W), in less memory and time, for
+    # which this project's scripts ask
     node.TEST.SEMANTIC_OUTPUT = "scores"
     node.TEST.MAX_INSTANCES = 100  # instance: top-k over queries x classes
     node.TEST.SCORE_THRESHOLD = 0.0  # instance: detections below are dropped

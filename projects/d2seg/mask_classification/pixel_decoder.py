@@ -51,7 +51,7 @@ def output_conv(in_channels: int, channels: int, norm: str) -> Conv2d:
 
 
 def decoder_projection(in_channels: int, channels: int) -> nn.Module:
-    """From a pixel decoder's feature to a transformer decoder's width."""
+    """The projection of a pixel decoder's feature to a transformer decoder's width."""
     if in_channels == channels:  # as published: no projection where widths agree
         return nn.Identity()
     conv = Conv2d(in_channels, channels, kernel_size=1)

@@ -1,4 +1,4 @@
-"""From queries to semantic, panoptic and instance results (Cheng et al. 2021, section 3.4).
+"""Semantic, panoptic and instance results of queries (Cheng et al. 2021, section 3.4).
 
 Q queries, K classes, (h, w) the predicted masks. A ``MaskResizer`` brings masks to their final size
 a strip of rows at a time: no function here holds all queries' scores at image size.

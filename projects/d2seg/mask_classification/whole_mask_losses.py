@@ -2,7 +2,7 @@
 
 Taken literally (``losses.py``, this module's reference under test) they are some twenty passes over
 maps of the image's size for every layer, as many in the backward pass, and all of those maps in
-memory. Here a few masks at a time are resized and summed, and made again in the backward pass.
+memory. Here a few masks at a time are resized and summed, and recomputed in the backward pass.
 
 Truth t is 0 or 1, so that everything hangs on z, the logit of the wrong answer (x where t is 0, -x
 where it is 1), and its probability s = sigmoid(z). Cross-entropy is softplus(z), focal loss
@@ -103,7 +103,7 @@ class _WholeMaskLosses(torch.autograd.Function):
 
 
 def _weights(mask_loss: str) -> tuple[float, float]:
-    """Of pixels whose truth is 1, and 0."""
+    """The weights of pixels whose truth is 1 and of those whose truth is 0."""
     return (FOCAL_ALPHA, 1 - FOCAL_ALPHA) if mask_loss == "focal" else (1.0, 1.0)
 
 

@@ -32,5 +32,6 @@ def add_per_pixel_config(cfg: CN) -> None:
     # test-time augmentation: mean of the probabilities over sizes and mirror images
     node.TEST.SCALES = [1.0]
     node.TEST.FLIP = False
-    # "scores": (K, H, W) as in detectron2; "labels": (H, W), in a fraction of memory and time
+    # "scores" (K, H, W) as in detectron2; "labels" (H, W), in a fraction of memory and time, for
+    # which this project's scripts ask
     node.TEST.OUTPUT = "scores"

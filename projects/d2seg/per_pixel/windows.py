@@ -1,4 +1,4 @@
-"""From one image to class scores or labels: whole or by windows, at several sizes, mirrored.
+"""Class scores or labels of one image: whole or by windows, at several sizes, mirrored.
 
 The result is computed in tiles, straight from the logits at the heads' own resolution. Nothing but
 the result itself has the size of the image: of the logits, those of the windows over the current

@@ -77,7 +77,7 @@ class PointMaskHead(nn.Module, ABC):
     def losses(
         self, features: Features, descriptions: Tensor, instances: list[Instances]
     ) -> dict[str, Tensor]:
-        """Of matched proposals, in whose order the ``descriptions`` (R, D) are."""
+        """The losses of matched proposals, whose ``descriptions`` (R, D) are in their order."""
 
     @abstractmethod
     def predict(

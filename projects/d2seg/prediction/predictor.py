@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
 from ..config.checks import check_device
+from ..config.defaults import set_semantic_output
 from ..config.loading import use_words_of_checkpoint
 from ..config.tasks import check_expressions
 
@@ -149,8 +150,7 @@ def set_confidence_threshold(cfg: CfgNode, threshold: float) -> None:
     cfg.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = threshold
     cfg.MODEL.MASK_CLASSIFICATION.TEST.OBJECT_MASK_THRESHOLD = threshold
     cfg.MODEL.MASK_CLASSIFICATION.TEST.SCORE_THRESHOLD = threshold
-    cfg.MODEL.PER_PIXEL.TEST.OUTPUT = "scores"  # labels tell no probability
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT = "scores"
+    set_semantic_output(cfg, "scores")  # labels tell no probability
 
 
 def select_confident(output: dict, task: str, threshold: float | None) -> dict:

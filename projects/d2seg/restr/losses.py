@@ -72,5 +72,5 @@ def patch_labels(masks: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Of each expression, mean over its pixels or patches: (E, h, w) each -> (E,)."""
+    """Each expression's mean over its pixels or patches: (E, h, w) each -> (E,)."""
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean((1, 2))

@@ -83,8 +83,8 @@ class SegFormerHead(nn.Module):
     def _infer(
         self, features: dict[str, Tensor], weights: dict[str, Tensor], bias: Tensor
     ) -> Tensor:
-        """As :meth:`_train`, in strips of rows that stay in the cache. The coarser levels are
-        widened first; making them taller is then a product with few rows, added in place."""
+        """Compute what :meth:`_train` does in strips of rows that stay in the cache. Coarser levels
+        are widened first; making them taller is a product with few rows, added in place."""
         *coarser, finest = features
         batch_size, height, width, _ = features[finest].shape
         wide = []

@@ -207,7 +207,7 @@ def _check(
 
 
 def _init_weights(module: nn.Module) -> None:
-    """As in the official code: truncated normals; for convolutions He et al. 2015 by fan-out."""
+    """Initialise as the official code: truncated normals, convolutions by fan-out (He 2015)."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""From tokens of all scales to semantics and back (Zhang et al. 2022, sections 3.2 and 3.3).
+"""Semantics of tokens of all scales, and their injection (Zhang et al. 2022, sections 3.2 and 3.3).
 
 B batch, C channels, (h, w) the grid of pooled tokens, N = h * w.
 """

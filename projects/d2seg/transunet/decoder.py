@@ -28,7 +28,7 @@ class UpsamplingBlock(nn.Module):
 
 
 class CascadedUpsampler(nn.Module):
-    """From the transformer's map to class logits at the image's resolution.
+    """Upsamples the transformer's map to class logits at the image's resolution.
 
     Args:
         input_shape: of the backbone; must have ``in_feature`` at stride 16.

@@ -69,7 +69,7 @@ class SegmentVisualizer(Visualizer):
             self._write_notes(lines)
 
     def draw_text(self, text: str, *args: Any, **kwargs: Any) -> VisImage:
-        """As the parent's; a pair of dollar signs is no formula."""
+        """Draw as the parent does; a pair of dollar signs is no formula."""
         return super().draw_text(text.replace("$", r"\$"), *args, **kwargs)
 
     def _paint(self, segment: Segment) -> None:
@@ -86,7 +86,7 @@ class SegmentVisualizer(Visualizer):
         self.output.ax.add_patch(patch)
 
     def _write_label(self, segment: Segment, taken: list[Rectangle]) -> bool:
-        """Where the segment is widest and no label is yet; False, if there is no such place."""
+        """Label the widest place without a label; return False if there is none."""
         size = self._font_size(float(segment.mask.mean()))
         line = self._line(size)
         width, height = _LETTER * line * len(segment.label) + 2, _LINE_SPACING * line
@@ -213,7 +213,7 @@ def draw_prediction(
 
 
 def _legible(color: Color) -> Color:
-    """On black."""
+    """Lighten a colour until it is legible on black."""
     red, green, blue = (0.7 + 0.3 * channel for channel in color)
     return red, green, blue
 

@@ -51,7 +51,7 @@ def widest_place(
 
 
 def _inside(centers: np.ndarray, half: float, size: int) -> np.ndarray:
-    """Where an interval of ``half`` to both sides lies in [0, size]; at the middle, if nowhere."""
+    """Where an interval of ``half`` to both sides fits in [0, size]; the middle if nowhere."""
     if 2 * half >= size:
         return np.abs(centers - size / 2) <= 0.5
     return (centers >= half) & (centers <= size - half)

@@ -3,12 +3,14 @@
 Whatever is written appears under its name only when it is complete.
 """
 
+import contextlib
 import glob
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 import cv2
 import numpy as np
@@ -22,6 +24,7 @@ _EXACT_COUNT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi"})
 _ESTIMATE_SLACK = 0.05
 _MAX_MISSES_IN_A_ROW = 100  # of a video that has no more to give
 _DEFAULT_FPS = 25.0  # where a camera or a file does not say
+_BT601, _LIMITED_RANGE = 5, 1  # FFmpeg's numbers of a colour space and a range
 
 
 class UnreadableError(OSError):
@@ -68,6 +71,7 @@ def plan_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:
 
     Raises:
         ValueError: ``folder`` is a file, or holds one of the inputs.
+        ImportError: there is a video, and PyAV, which would write it, is missing.
     """
     if folder.is_file() or folder.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
         raise ValueError(f"--output '{folder}' names a file; give a folder")
@@ -83,6 +87,8 @@ def plan_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:
         while output in planned:
             output, number = folder / f"{path.stem}_{number}{suffix}", number + 1
         planned[output] = None
+    if any(map(is_video, inputs)):
+        import_av()
     return list(planned)
 
 
@@ -158,32 +164,55 @@ class VideoReader:
 
 
 class VideoWriter:
-    """An MPEG-4 file that gets its name when the ``with`` block ends without an exception."""
+    """An MP4 file of H.264 in yuv420p, which browsers play; it gets its name when the ``with``
+    block ends without an exception."""
 
     def __init__(self, path: Path, fps: float) -> None:
+        """
+        Raises:
+            ImportError: PyAV is missing.
+        """
+        self._av = import_av()
         self._path = path
         self._temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-        self._fps = fps
-        self._writer: cv2.VideoWriter | None = None
-        self._num_frames = 0
+        # 30000/1001 comes back exactly from its float
+        self._rate = Fraction(fps).limit_denominator(1_000_000)
+        self._container = self._stream = None
 
     def __enter__(self) -> "VideoWriter":
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        """All frames of the first one's size; the codec drops the last row or column of an odd one.
+        """All frames of the first one's size. H.264 in yuv420p has even sides: the last row or
+        column of an odd size comes twice.
 
         Raises:
-            OSError: this OpenCV cannot write MPEG-4 here.
+            OSError: the file cannot be written.
         """
-        if self._writer is None:
-            height, width = frame.shape[:2]
-            codec = cv2.VideoWriter_fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._temporary), codec, self._fps, (width, height))
-            if not self._writer.isOpened():
-                raise OSError(f"{self._path}: OpenCV cannot write an MPEG-4 video there")
-        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-        self._num_frames += 1
+        odd_rows, odd_columns = frame.shape[0] % 2, frame.shape[1] % 2
+        if odd_rows or odd_columns:
+            frame = np.pad(frame, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
+        with self._errors_named():
+            if self._stream is None:
+                self._open(*frame.shape[:2])
+            picture = self._av.VideoFrame.from_ndarray(frame, format="rgb24")
+            self._container.mux(self._stream.encode(picture))
+
+    def _open(self, height: int, width: int) -> None:
+        self._container = self._av.open(str(self._temporary), "w", format="mp4")
+        self._stream = self._container.add_stream("libx264", rate=self._rate)
+        self._stream.height, self._stream.width = height, width
+        self._stream.pix_fmt = "yuv420p"
+        # what the conversion from RGB gives; players guess otherwise, by the size
+        context = self._stream.codec_context
+        context.colorspace, context.color_range = _BT601, _LIMITED_RANGE
+
+    @contextlib.contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._av.FFmpegError, ValueError) as error:  # ValueError: no encoder for H.264
+            raise OSError(f"{self._path}: cannot be written: {_one_line(error)}") from error
 
     def __exit__(
         self,
@@ -192,22 +221,28 @@ class VideoWriter:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._writer is not None:
-                self._writer.release()
-                if kind is None:
-                    self._check_complete()
-                    os.replace(self._temporary, self._path)
+            if self._stream is not None and kind is None:
+                with self._errors_named(), self._container:
+                    self._container.mux(self._stream.encode())  # what the encoder still holds
+                os.replace(self._temporary, self._path)
+            elif self._container is not None:
+                with contextlib.suppress(self._av.FFmpegError):
+                    self._container.close()
         finally:
             self._temporary.unlink(missing_ok=True)
 
-    def _check_complete(self) -> None:
-        # OpenCV says nothing of a full disk
-        written = _count_frames(self._temporary)
-        if written != self._num_frames:
-            raise OSError(
-                f"{self._path}: only {written} of {self._num_frames} frames could be written; is "
-                "the disk full?"
-            )
+
+def import_av() -> ModuleType:
+    """PyAV, which only the writing of videos needs.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError("videos are written with PyAV: `pip install av` brings it") from error
+    return av
 
 
 class Window:
@@ -235,13 +270,6 @@ class Window:
         """Wait so long for a key (0: forever); return whether it asked to stop."""
         cv2.imshow(self._title, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         return cv2.waitKey(wait_ms) & 0xFF in (27, ord("q"))
-
-
-def _count_frames(path: Path) -> int:
-    capture = cv2.VideoCapture(str(path))
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.release()
-    return count
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""From predictions, or ground truth, to masks with a colour and a label each.
+"""Masks, each with a colour and a label, of predictions or ground truth.
 
 H, W the image's size in pixels. Colours are RGB in [0, 1].
 """
@@ -32,7 +32,7 @@ class Segment:
 def panoptic_segments(
     panoptic_seg: torch.Tensor, segments_info: list[dict], metadata: Metadata
 ) -> list[Segment]:
-    """In the colours of the classes; instances of one class in neighbouring ones.
+    """Segments in the colours of the classes; instances of one class in similar colours.
 
     Args:
         panoptic_seg: (H, W) integer ids; pixels of an id that ``segments_info`` lacks stay bare.

@@ -90,7 +90,7 @@ class ModelNames:
         return resnet | self.table.to_ours(self.newer_names.to_ours(rest))
 
     def to_theirs(self, state: StateDict) -> StateDict:
-        """In the names of files; what :meth:`to_ours` drops is as transformers initialises it."""
+        """Rename as in files; what :meth:`to_ours` drops gets transformers' initial values."""
         theirs = self.table.to_theirs(state)
         last = theirs.get(self.last_stage_norm + "weight")
         if last is not None:

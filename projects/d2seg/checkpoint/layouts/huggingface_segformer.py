@@ -83,7 +83,7 @@ def _matches(names: Set[str]) -> bool:
 
 
 def convert(state: StateDict) -> StateDict:
-    """Of a whole model, or its backbone alone."""
+    """Convert the state of a whole model, or of its backbone alone."""
     renamed = _NAMES.to_ours(state)
     for key in list(renamed):
         match = _KEY.fullmatch(key)

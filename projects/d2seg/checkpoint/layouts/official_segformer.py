@@ -34,7 +34,7 @@ def _convert(state: StateDict) -> StateDict:
 
 
 def is_our_segformer(names: Set[str]) -> bool:
-    """On a Mix Transformer, the only backbone that foreign layouts have."""
+    """Whether it is a SegFormer on a Mix Transformer, the backbone of foreign layouts."""
     return {"backbone.stages.0.patch_embed.conv.weight", "decode_head.linears.res2.weight"} <= names
 
 

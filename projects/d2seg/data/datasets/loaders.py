@@ -1,4 +1,4 @@
-"""From files on disk to dataset dicts in detectron2's format, without opening any image."""
+"""Dataset dicts in detectron2's format from files on disk, without opening any image."""
 
 import json
 import logging

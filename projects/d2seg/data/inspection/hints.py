@@ -52,7 +52,7 @@ def value_hints(values: Counter, num_classes: int, ignore_label: int) -> list[st
 
 
 def undeclared_hints(undeclared: Counter, label_values: LabelValues) -> list[str]:
-    """As :func:`value_hints`, where a data set declares what its values stand for.
+    """Hints like :func:`value_hints`, for a data set that declares what its values mean.
 
     Args:
         undeclared: pixels of each value that is not declared, over all label maps

@@ -35,7 +35,7 @@ def read_slice(path: str, index: int | None = None) -> tuple[np.ndarray, np.ndar
 
 
 def read_volume(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`read_slice`, of a whole volume: both (D, H, W)."""
+    """Image and label of a whole volume, (D, H, W) each; see :func:`read_slice`."""
     return _read(path, 3, None)
 
 

@@ -1,4 +1,4 @@
-"""From COCO annotations and a file of expressions to dataset dicts, and what has to be left out."""
+"""Reading of COCO annotations and a file of expressions; what does not fit is left out."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ class _Fault(Exception):
 
 @dataclass(frozen=True)
 class ReferringSource:
-    """Where one split of a referring data set comes from. Calling it gives the dataset dicts.
+    """The files of one split of a referring data set; calling it gives the dataset dicts.
 
     These have ``file_name``, ``image_id``, ``height``, ``width`` and ``expressions``, a list of
     dicts with
@@ -126,7 +126,7 @@ def _expression_ids(references: list[Reference]) -> Iterator[Iterable[int]]:
 
 
 class _Annotations:
-    """The images and annotations that some references speak of, each checked once."""
+    """The images and annotations that references name, each checked once."""
 
     def __init__(self, file: str, folder: str, references: list[Reference]) -> None:
         content = _read_coco(file)

@@ -1,4 +1,4 @@
-"""From registered referring data sets to the dicts and the words that a training takes."""
+"""Dicts and words that a training takes from registered referring data sets."""
 
 import logging
 from collections.abc import Sequence

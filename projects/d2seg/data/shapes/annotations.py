@@ -1,4 +1,4 @@
-"""From a scene to COCO annotations: instances, panoptic segments and semantic labels."""
+"""COCO annotations of a scene: instances, panoptic segments and semantic labels."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def gather_facts(scene: Scene, first_id: int) -> list[ObjectFacts]:
-    """What referring expressions may speak of, per object; ids count up from ``first_id``."""
+    """The facts of each object for referring expressions; ids count up from ``first_id``."""
     facts = []
     for i, item in enumerate(scene.objects):
         area = np.count_nonzero(item.full_mask)

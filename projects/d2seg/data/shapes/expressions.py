@@ -41,7 +41,7 @@ _HIDDEN = 0.08  # share of the object that another one covers
 
 @dataclass(frozen=True)
 class ObjectFacts:
-    """What an expression may speak of.
+    """The facts that an expression may use.
 
     ``center`` (x, y) and ``area`` are of the visible part, in pixels; ``size`` is the largest
     extent of the whole object; ``surface`` maps stuff names to the share of the object on them,

@@ -29,7 +29,7 @@ class Levels(NamedTuple):
 
 
 def levels_of(x: Tensor, spatial_shapes: list[tuple[int, int]]) -> Levels:
-    """For the points ``x`` (B, N, M, L, P), on their device."""
+    """The levels of the points ``x`` (B, N, M, L, P), on their device."""
     num_heads, _, num_points = x.shape[2:]
 
     def per_point(per_level: list[list[float]], dtype: torch.dtype) -> Tensor:
@@ -85,7 +85,7 @@ class Cells(NamedTuple):
 
 
 def cells_of(x: Tensor, y: Tensor, levels: Levels, first_rows: Tensor) -> Cells:
-    """For the pixel coordinates ``x`` and ``y``, (n, M, K) each, in images whose rows begin at
+    """Cells of the pixel coordinates ``x`` and ``y``, (n, M, K) each, in images that begin at
     ``first_rows``, int32 (n,)."""
     first_x, left, right = _pair(x, levels.last_x, levels.step_x)
     first_y, upper, lower = _pair(y, levels.last_y, levels.step_y)

@@ -1,0 +1,53 @@
+"""What the programs of this project ask of their process; ``import d2seg`` itself changes nothing.
+
+Outside the package and with the standard library alone, because a program calls
+:func:`prepare_process` before the imports that warn. Variables that a user has set are left alone.
+
+Memory (Linux): the system hands out fresh memory page by page, cleared, at the first touch; for
+maps of many MiB that costs more than many a computation on them.
+"""
+
+import ctypes
+import os
+import platform
+import warnings
+
+# numbers of <malloc.h>
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+LARGEST_KEPT_BLOCK = 32 << 20  # bytes; glibc takes no more
+KEPT_AT_MOST = 1 << 30  # bytes, free at the end of the heap
+
+
+def prepare_process() -> None:
+    """Set how memory is kept, and hide the warnings that a user can do nothing about."""
+    ask_for_huge_pages()
+    keep_freed_memory()
+    hide_warnings()
+
+
+def hide_warnings() -> None:
+    """Hide what newer versions of torch and setuptools deprecate in detectron2: most of these lines
+    come with its imports, above every message of a program's own."""
+    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.* is deprecated")
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
+
+
+def ask_for_huge_pages() -> None:
+    """Tensors on a CPU in pages of 2 MiB instead of 4 KiB; torch reads the variable at its first
+    allocation."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+def keep_freed_memory() -> None:
+    """Let the C library (glibc) give blocks of up to 32 MiB to the next tensor instead of back to
+    the system, 1 GiB of them at most."""
+    tuned = any(name.startswith("MALLOC_") for name in os.environ) or (
+        "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    )
+    if tuned or platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
+    mallopt(_M_TRIM_THRESHOLD, KEPT_AT_MOST)

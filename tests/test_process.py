@@ -1,0 +1,159 @@
+"""`import d2seg` changes nothing in the process; the programs ask for memory settings and quiet."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+# what the package is built on changes some of this itself
+IMPORTS_NOTHING_NEW = """
+import logging, os, random, signal, sys, threading, warnings
+
+import cv2, detectron2.data, detectron2.engine, detectron2.evaluation, detectron2.model_zoo
+import detectron2.projects.deeplab, matplotlib, numpy as np, scipy.ndimage, scipy.optimize, timm
+import torch, torchvision
+
+
+def state():
+    flush_denormal = (torch.tensor([1e-39]) * 0.5).item() == 0
+    root = logging.getLogger()
+    cuda, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    yield "environment", dict(os.environ)
+    yield "working directory", os.getcwd()
+    yield "module path", list(sys.path)
+    yield "warnings", list(warnings.filters)
+    yield "warnings shown by", warnings.showwarning
+    yield "threads", (torch.get_num_threads(), torch.get_num_interop_threads(), cv2.getNumThreads())
+    yield "running threads", threading.active_count()
+    yield "denormals", flush_denormal
+    yield "precision", (torch.get_float32_matmul_precision(), matmul.allow_tf32, cuda.allow_tf32)
+    yield "cuDNN", (cuda.enabled, cuda.benchmark, cuda.deterministic)
+    yield "determinism", torch.are_deterministic_algorithms_enabled()
+    yield "defaults", (torch.get_default_dtype(), torch.get_default_device())
+    yield "gradients", torch.is_grad_enabled()
+    yield "random", random.getstate()
+    yield "random of numpy", str(np.random.get_state(legacy=False))
+    yield "random of torch", torch.get_rng_state().tolist()
+    yield "numpy", (np.geterr(), np.get_printoptions())
+    yield "logging", (root.level, list(root.handlers), logging.root.manager.disable)
+    for name in ("d2seg", "detectron2", "fvcore", "timm", "PIL", "matplotlib"):
+        logger = logging.getLogger(name)
+        yield f"logger {name}", (logger.level, list(logger.handlers), logger.propagate)
+    yield "signals", [signal.getsignal(number) for number in signal.valid_signals()]
+    yield "excepthook", (sys.excepthook, sys.stdout, sys.stderr)
+    yield "recursion", sys.getrecursionlimit()
+
+
+before = dict(state())
+import d2seg
+
+changed = [name for name, value in state() if before[name] != value]
+assert not changed, changed
+"""
+PAGE_FAULTS = """
+import resource
+import sys
+
+{preparation}
+import d2seg
+import torch
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for num_numbers in map(int, sys.argv[1:]):
+    torch.zeros(num_numbers)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+PREPARATION = "import d2seg_process\nd2seg_process.prepare_process()"
+has_huge_pages = pytest.mark.skipif(
+    not SETTING.is_file() or "[madvise]" not in SETTING.read_text(),
+    reason="needs a Linux that gives huge pages to who asks for them",
+)
+has_glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="it is glibc that keeps the memory"
+)
+
+
+def python(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    rest = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("THP_", "MALLOC_", "GLIBC_"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=rest | environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def page_faults(sizes: Sequence[int], preparation: str = PREPARATION, **environment: str) -> int:
+    """Of fp32 tensors of so many numbers, one after the other."""
+    script = PAGE_FAULTS.format(preparation=preparation)
+    return int(python(script, *sizes, **environment).stdout)
+
+
+def test_the_import_changes_nothing_in_the_process() -> None:
+    python(IMPORTS_NOTHING_NEW)
+
+
+@has_glibc
+def test_the_import_leaves_the_memory_alone() -> None:
+    # glibc's mallopt cannot be read back. By itself it keeps blocks that are no larger than one that
+    # was freed before; these ten are 38,000 pages of 4 KiB, the largest of them 5,000.
+    sizes = range(2_750_000, 5_000_001, 250_000)
+    assert page_faults(sizes, preparation="", THP_MEM_ALLOC_ENABLE="0") > 30_000
+    assert page_faults(sizes, THP_MEM_ALLOC_ENABLE="0") < 20_000
+
+
+def test_the_programs_show_no_warnings_of_imports(repo_dir: Path) -> None:
+    command = [sys.executable, repo_dir / "train_net.py", "--help"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
+
+
+def test_every_program_that_uses_the_package_prepares_its_process(repo_dir: Path) -> None:
+    """Before it imports anything that could warn or allocate."""
+    programs = [
+        repo_dir / "train_net.py",
+        repo_dir / "demo.py",
+        *(repo_dir / "tools").rglob("*.py"),
+    ]
+    programs = [path for path in programs if "from d2seg." in path.read_text()]
+    programs.remove(repo_dir / "tools" / "dataset_arguments.py")  # is imported by two of them
+    assert len(programs) > 15
+    for path in programs:
+        before, called, _ = path.read_text().partition("\nprepare_process()")
+        assert called, path
+        for package in ("d2seg.", "detectron2", "torch"):
+            assert f"\nimport {package}" not in before, path
+            assert f"\nfrom {package}" not in before, path
+
+
+@has_huge_pages
+def test_large_tensors_come_in_huge_pages() -> None:
+    # 200 MB are 100 huge pages, or 50,000 pages of 4 KiB
+    assert page_faults([50_000_000]) < 10_000
+    assert page_faults([50_000_000], THP_MEM_ALLOC_ENABLE="0") > 40_000  # the user's word counts
+
+
+@has_glibc
+@pytest.mark.parametrize(
+    ("users_word", "keeps"),
+    [
+        ({}, True),
+        ({"MALLOC_MMAP_THRESHOLD_": "131072"}, False),
+        ({"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"}, False),
+    ],
+)
+def test_freed_memory_serves_the_next_tensor(users_word: dict[str, str], keeps: bool) -> None:
+    # ten tensors of 20 MB are 50,000 pages of 4 KiB, or 5,000 ten times; some small block between
+    # may cost another 5,000
+    faults = page_faults([5_000_000] * 10, THP_MEM_ALLOC_ENABLE="0", **users_word)
+    assert (faults < 20_000) if keeps else (faults > 40_000)
