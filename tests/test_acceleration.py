@@ -10,8 +10,10 @@ from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from torch import nn
 
+from d2seg import acceleration
 from d2seg.acceleration import (
     FrozenNormConv2d,
+    autocast_dtype,
     fold_batch_norms,
     is_own,
     prepare_as_configured,
@@ -157,3 +159,24 @@ def test_models_with_boxes_stay_in_fp32(repo_dir: Path) -> None:
     cfg.TEST.DTYPE = "bf16"
     with pytest.raises(ValueError, match=r"TEST\.DTYPE bf16 is not for models with boxes"):
         prepare_as_configured(cfg, build_model(cfg))
+
+
+def test_bf16_is_trained_in_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = load_config(None, ["MODEL.DEVICE", "cpu", "SOLVER.AMP.DTYPE", "bf16"])
+    assert autocast_dtype(cfg) is None  # not asked for
+    cfg.SOLVER.AMP.ENABLED = True
+    for instructions, device, dtype in (
+        (True, "cpu", torch.bfloat16),
+        (False, "cpu", None),
+        (False, "cuda", torch.bfloat16),
+    ):
+        monkeypatch.setattr(acceleration, "has_bf16_instructions", lambda has=instructions: has)
+        cfg.MODEL.DEVICE = device
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            assert autocast_dtype(cfg) is dtype
+        assert ("training in fp32" in caplog.text) == (dtype is None)
+    cfg.SOLVER.AMP.DTYPE = "fp16"
+    assert autocast_dtype(cfg) is torch.float16

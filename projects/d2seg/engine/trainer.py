@@ -18,7 +18,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..acceleration import prepare_for_training
+from ..acceleration import autocast_dtype, prepare_for_training
 from ..checkpoint import Checkpointer
 from ..config.tasks import tasks_of
 from ..data.build import build_test_loader, build_train_loader
@@ -37,8 +37,6 @@ from .solver import build_lr_scheduler, build_optimizer, gradient_clip
 from .train_step import TrainingDivergedError, TrainStep
 
 logger = logging.getLogger(__name__)
-
-_AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Trainer(DefaultTrainer):
@@ -72,7 +70,7 @@ class Trainer(DefaultTrainer):
             self.build_train_loader(cfg),
             optimizer,
             accumulate_steps=cfg.SOLVER.ACCUMULATE_STEPS,
-            amp_dtype=_AMP_DTYPES[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED else None,
+            amp_dtype=autocast_dtype(cfg),
             clip=gradient_clip(cfg),
             max_bad_steps=cfg.SOLVER.MAX_BAD_STEPS,
             seed=choose_seed(cfg.SEED),
