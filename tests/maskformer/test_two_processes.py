@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.engine import create_ddp_model, launch
+from detectron2.engine import create_ddp_model
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from d2seg.config import add_d2seg_config
 from families.mask_classification import example
 from families.maskformer_config import small_config
+from families.processes import launch_on_cpu
 
 TOLERANCE = 1e-5
 
@@ -60,7 +61,7 @@ def test_losses_gradients_and_weights_are_equal(repo_dir: Path, tmp_path: Path) 
     cfg = small_config(repo_dir)
     cfg.MODEL.MASKFORMER.DROPOUT = 0.0
     output = tmp_path / "two.pth"
-    launch(worker, 2, dist_url="auto", args=(cfg.dump(), str(output)))
+    launch_on_cpu(worker, 2, (cfg.dump(), str(output)))
     loss_of_two, gradients_of_two, weights_of_two = torch.load(output)
     loss, gradients, weights = step_of(cfg.dump(), batch())
     torch.testing.assert_close(loss_of_two, loss, rtol=TOLERANCE, atol=0)
