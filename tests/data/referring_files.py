@@ -7,6 +7,8 @@ from typing import Any
 
 from dataset_files import H, W, annotation, coco_json, write_image, write_json
 
+from d2seg.data.referring.reading import ReferringSource
+
 SQUARE = [[3, 2, 8, 2, 8, 6, 3, 6]]  # 5 x 4 pixels
 BAR = {"size": [H, W], "counts": [0, 2 * H, (W - 2) * H]}  # the first two columns
 
@@ -62,3 +64,9 @@ def write_referring(
         "annotations": str(root / "instances.json"),
         "expressions": str(file),
     }
+
+
+def source(root: Path, expressions: Any, name: str = "refs(unc).p", **keys: Any) -> ReferringSource:
+    split = keys.pop("split", "train")
+    paths = write_referring(root, expressions, name, **keys)
+    return ReferringSource("toy_train", **paths, split=split)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import nn
+from torch import Tensor, nn
 
 from d2seg.config.loading import load_config
 from d2seg.text import SPECIAL_WORDS, Vocabulary
@@ -49,3 +49,8 @@ def small_config(repo_dir: Path, vocabulary: Path | None) -> CfgNode:
 def small_model(repo_dir: Path, vocabulary: Path | None) -> nn.Module:
     torch.manual_seed(0)
     return build_model(small_config(repo_dir, vocabulary)).eval()
+
+
+def image(height: int = 64, width: int = 64, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
