@@ -38,14 +38,17 @@ def test_the_decoder_equals_layers_applied_after_each_doubling(
     """The plain form of the paper, with an image's patches repeated for its expressions."""
     torch.manual_seed(0)
     decoder = MaskDecoder(8, [8, 4])
-    patches, masked = torch.randn(2, 8, 3, 5), torch.randn(3, 8, 3, 5)
+    patches, fused = torch.randn(2, 8, 3, 5), torch.randn(3, 8, 3, 5)
+    projection, patch_logits = torch.randn(8, 8), torch.randn(3, 15)
     image_of = torch.tensor([0, 0, 1])
-    features = torch.cat([patches[image_of], masked], dim=1)
+    masked = F.linear(fused.flatten(2).mT, projection) * patch_logits[..., None]
+    features = torch.cat([patches[image_of], masked.mT.unflatten(2, (3, 5))], dim=1)
     for layer in decoder.layers:
         features = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
         features = F.leaky_relu(layer(features), 0.01)
     expected = decoder.predictor(features)[:, 0]
-    tokens = (patches.flatten(2).mT, masked.flatten(2).mT, image_of, (3, 5))
+    tokens = (patches.flatten(2).mT, fused.flatten(2).mT, projection, patch_logits)
+    tokens = (*tokens, image_of, (3, 5))
     torch.testing.assert_close(decoder(*tokens), expected)
     monkeypatch.setattr("d2seg.restr.decoder._STRIP", budget(rows * 4 * 40))
     with torch.no_grad():  # one by one, and the last doubling in strips of rows

@@ -69,7 +69,8 @@ class FusionEncoder(nn.Module):
             image_of: (E,) int64, the image of each expression.
 
         Returns:
-            Patch logits (E, N), and the patches (E, N, C) that gave them.
+            Patch logits (E, N), and the patches (E, N, C) that gave them, without ``proj_patch``,
+            whose weight is multiplied with the next layer's instead.
         """
         words = self.proj_text(self._unit(text)) * is_word[..., None]
         first, *others = self.vision_language
@@ -81,7 +82,7 @@ class FusionEncoder(nn.Module):
         for block in self.language_seed:
             sequence = block(sequence)
         classifier = self.proj_classifier(self.norm(sequence[:, -1:]))  # (E, 1, C)
-        patches = self.proj_patch(patches)
+        classifier = classifier @ self.proj_patch.weight  # of the patches as they are
         return (patches @ classifier.mT).squeeze(-1), patches
 
     def _unit(self, features: Tensor) -> Tensor:

@@ -200,8 +200,8 @@ class ReSTR(Segmentor):
         patches = self.fusion.project_vision(features.flatten(2).mT)
         text = self.text_encoder(ids, is_word)
         patch_logits, fused = self.fusion(patches, text, is_word, image_of)
-        masked = patch_logits[..., None] * fused
-        mask_logits = self.decoder(patches, masked, image_of, tuple(grid))
+        projection = self.fusion.proj_patch.weight
+        mask_logits = self.decoder(patches, fused, projection, patch_logits, image_of, tuple(grid))
         return mask_logits, patch_logits.unflatten(1, grid)
 
     def _losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
