@@ -265,3 +265,12 @@ def test_evaluation_sees_every_image(tmp_path):
     trainer = ToyTrainer(toy_cfg(tmp_path, "DATASETS.TEST", ("toy",)))
     assert sum(len(batch) for batch in trainer.build_test_loader(trainer.cfg, "toy")) == NUM_IMAGES
     assert trainer.test(trainer.cfg, trainer.model)["toy"]["score"] != 0
+
+
+def test_every_checkpoint_says_what_it_is_of(tmp_path):
+    opts = ("TEST.BEST_METRIC", "toy/score", "TEST.EVAL_PERIOD", 4, "DATASETS.TEST", ("toy",))
+    run(tmp_path, *opts)
+    for name in ("model_final", "model_best"):
+        entry = torch.load(tmp_path / f"{name}.pth", weights_only=True)["d2seg"]
+        assert "META_ARCHITECTURE: ToySegmentor" in entry["config"]
+        assert entry["classes"] == {}

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlparse
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
 
 from .compatibility import LoadResult, check
 from .conversion import place_backbone, to_d2seg
@@ -26,6 +27,25 @@ class Checkpointer(DetectionCheckpointer):
 
     _require_complete = False
     _source = ""
+    _content: dict[str, Any] | None = None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        entries: dict[str, Any] | None = None,
+        **arguments: Any,
+    ) -> None:
+        """
+        Args:
+            model: to load into and to save.
+            save_dir: where :meth:`save` writes, and :meth:`resume_or_load` looks for checkpoints.
+            entries: plain data that every checkpoint holds beside the model.
+            arguments: ``save_to_disk`` and checkpointables, as those of detectron2's.
+        """
+        super().__init__(model, save_dir, **arguments)
+        self._entries = dict(entries or {})
 
     def load(
         self,
@@ -33,6 +53,7 @@ class Checkpointer(DetectionCheckpointer):
         checkpointables: list[str] | None = None,
         *,
         require_complete: bool = False,
+        content: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Load weights, and what else the checkpoint holds, into the model.
 
@@ -41,6 +62,7 @@ class Checkpointer(DetectionCheckpointer):
                 where the model may keep its initial weights.
             checkpointables: what to load besides the model; ``None`` for all that is there.
             require_complete: every tensor of the model must be given, as for an evaluation.
+            content: what ``read_checkpoint`` gave for ``path``, where it was read before.
 
         Returns:
             What is left of the checkpoint.
@@ -58,10 +80,11 @@ class Checkpointer(DetectionCheckpointer):
             return super().load(path)
         url = urlparse(path)
         local = find_file(url._replace(query="").geturl())
-        self._require_complete, self._source = require_complete, path
+        self._require_complete, self._source, self._content = require_complete, path, content
         try:
             return super().load(urlparse(local)._replace(query=url.query).geturl(), checkpointables)
         finally:
+            self._content = None
             self._parsed_url_during_load = None  # detectron2 leaves it set when loading fails
 
     def resume_or_load(
@@ -111,7 +134,7 @@ class Checkpointer(DetectionCheckpointer):
         data |= {
             key: checkpointable.state_dict() for key, checkpointable in self.checkpointables.items()
         }
-        data |= kwargs
+        data |= self._entries | kwargs
         file_name = f"{name}.pth"
         path = os.path.join(self.save_dir, file_name)
         self.logger.info("Saving checkpoint to %s", path)
@@ -131,7 +154,7 @@ class Checkpointer(DetectionCheckpointer):
         )
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        checkpoint = read_checkpoint(filename)
+        checkpoint = read_checkpoint(filename) if self._content is None else dict(self._content)
         queries = parse_qs(self._parsed_url_during_load.query)
         if queries.pop("matching_heuristics", ["False"]) == ["True"]:
             checkpoint["matching_heuristics"] = True

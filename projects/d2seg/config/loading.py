@@ -152,8 +152,20 @@ def _merge_file(cfg: CfgNode, path: Path) -> None:
             f"{path}: VERSION is {content['VERSION']}; only configs of version {cfg.VERSION} "
             "are read"
         )
-    for key, value in _leaves(content):
-        _set(cfg, key, value, f"{path}: ")
+    merge_tree(cfg, content, f"{path}: ")
+
+
+def merge_tree(cfg: CfgNode, tree: dict[str, Any], where: str) -> None:
+    """Merge nested dicts into ``cfg``, in place.
+
+    Args:
+        where: opens the message of an error.
+
+    Raises:
+        ValueError: an unknown key, or a value of the wrong type.
+    """
+    for key, value in _leaves(tree):
+        _set(cfg, key, value, where)
 
 
 def _use_zoo_weights(cfg: CfgNode, name: str) -> None:

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..acceleration import autocast_dtype, prepare_for_training
 from ..checkpoint import Checkpointer
+from ..config.description import ENTRY, describe
 from ..config.tasks import tasks_of
 from ..data.build import build_test_loader, build_train_loader
 from ..data.loader import TrainLoader
@@ -76,8 +77,11 @@ class Trainer(DefaultTrainer):
             seed=choose_seed(cfg.SEED),
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
-        self._weights_file = WeightsFile(model, cfg.OUTPUT_DIR)
+        entries = {ENTRY: describe(cfg)}
+        self.checkpointer = Checkpointer(
+            model, cfg.OUTPUT_DIR, entries=entries, trainer=weakref.proxy(self)
+        )
+        self._weights_file = WeightsFile(model, cfg.OUTPUT_DIR, entries=entries)
         self._average = (
             ExponentialMovingAverage(model, cfg.SOLVER.EMA.DECAY)
             if cfg.SOLVER.EMA.ENABLED
