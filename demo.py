@@ -25,14 +25,13 @@ from d2seg_process import prepare_process
 
 prepare_process()  # before the imports that warn
 
-from detectron2.config import CfgNode
-from detectron2.data import Metadata, MetadataCatalog
+import numpy as np
 from detectron2.utils.env import seed_all_rng
 
 from d2seg.config.loading import load_config
 from d2seg.config.tasks import TASKS, choose_task
 from d2seg.data.datasets.declaration import register_declarations
-from d2seg.prediction.predictor import build_predictor
+from d2seg.prediction.predictor import Predictor, build_predictor
 from d2seg.visualization.media import Window, find_inputs, import_av, plan_outputs
 from d2seg.visualization.runner import Runner
 
@@ -96,10 +95,9 @@ def collect(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
     return files, missing
 
 
-def drawing_metadata(cfg: CfgNode) -> Metadata:
-    """Names and colours of the classes: of the first data set for testing, else for training."""
-    names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN]
-    return MetadataCatalog.get(names[0]) if names else Metadata()
+def predict(predictor: Predictor, expressions: list[str], image: np.ndarray) -> dict:
+    """What is drawn over ``image``, (H, W, 3) uint8 RGB."""
+    return predictor(image, channel_order="RGB", expressions=expressions).drawable()
 
 
 def make_runner(args: argparse.Namespace) -> Runner:
@@ -110,13 +108,11 @@ def make_runner(args: argparse.Namespace) -> Runner:
     cfg = load_config(args.config_file, [*args.opts, *args.pairs], labels=True)
     task = choose_task(cfg, args.task, args.expressions)
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
-    metadata = drawing_metadata(cfg)
     if threshold is None and task == "instance":
         threshold = INSTANCE_THRESHOLD
     predictor = build_predictor(cfg, task, threshold)
     predictor.check_expressions(args.expressions)
-    predict = partial(predictor, expressions=args.expressions) if args.expressions else predictor
-    return Runner(predict, metadata, window)
+    return Runner(partial(predict, predictor, args.expressions), predictor.metadata, window)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:

@@ -34,6 +34,7 @@ INSTALL_REQUIRES = [
 VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 19 is untried
 
 EXTRAS_REQUIRE = {
+    "supervision": ["supervision>=0.31,<1"],  # results for its annotators; older ones are untried
     "video": [VIDEO],  # writing videos in the demo
     "dev": [
         VIDEO,

@@ -144,7 +144,7 @@ def test_instances_have_a_threshold_of_one_half_by_default(demo, maskformer):
         args = demo.make_parser().parse_args(
             ["--config-file", str(maskformer), "--input", "x", "--output", "y", *arguments]
         )
-        return demo.make_runner(args)._predict.confidence_threshold
+        return demo.make_runner(args)._predict.args[0].confidence_threshold
 
     assert threshold("--task", "instance") == 0.5
     assert threshold("--task", "instance", "--confidence-threshold", "0.2") == 0.2
@@ -272,7 +272,7 @@ def test_no_camera(run, maskformer, tmp_path, monkeypatch):
 def test_an_error_of_the_model_is_not_taken_for_a_mistake_of_the_user(
     demo, maskformer, pictures, tmp_path, monkeypatch
 ):
-    def broken(*_):
+    def broken(*_, **__):
         raise ValueError("a bug")
 
     monkeypatch.setattr("d2seg.prediction.predictor.Predictor.__call__", broken)

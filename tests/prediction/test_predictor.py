@@ -15,10 +15,9 @@ from d2seg.config.loading import load_config
 from d2seg.prediction.predictor import (
     Predictor,
     build_predictor,
-    label_map,
-    select_confident,
     set_confidence_threshold,
 )
+from d2seg.prediction.selection import label_map, select_confident
 from families.color_listener import color_config, color_picture, color_thirds
 from families.maskformer_config import small_config
 
@@ -33,12 +32,17 @@ class Recorder(nn.Module):
 
 
 @pytest.mark.parametrize("image_format", ["RGB", "BGR"])
-def test_the_model_gets_the_resized_image_in_its_order_of_channels(image_format):
+@pytest.mark.parametrize("order", ["BGR", "RGB"])
+def test_the_model_gets_the_resized_image_in_its_order_of_channels(image_format, order):
     model = Recorder()
     resize = T.ResizeShortestEdge(20, 1000)
     predictor = Predictor(model=model, task="semantic", resize=resize, image_format=image_format)
     image = np.full((40, 60, 3), (1, 2, 3), np.uint8)
-    assert predictor(image)["sem_seg"].shape == (40, 60)
+    given = {"channel_order": "RGB"} if order == "RGB" else {}  # BGR is the default
+    image = image if order == "RGB" else image[:, :, ::-1]
+    result = predictor(image, **given)
+    assert result["sem_seg"].shape == (2, 40, 60)
+    assert result.labels().shape == (40, 60)
     tensor = model.example["image"]
     assert tensor.shape == (3, 20, 30)
     assert tensor[:, 0, 0].tolist() == ([1, 2, 3] if image_format == "RGB" else [3, 2, 1])
@@ -170,7 +174,7 @@ def test_only_the_task_is_computed_and_the_config_is_left_alone(maskformer, imag
     cfg.freeze()
     predictor = build_predictor(cfg, "semantic", 0.2)
     assert predictor.model.inference_settings.tasks == ("semantic",)
-    labels = predictor(image)["sem_seg"]
+    labels = predictor(image).labels()
     assert labels.shape == (50, 70)
     assert labels.max() < cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     assert cfg.TEST.TASKS == ["panoptic", "semantic", "instance"]
@@ -212,7 +216,7 @@ def test_masks_of_expressions_below_the_threshold_become_empty():
 def test_expressions_reach_the_model_and_come_back_as_masks(tmp_path):
     predictor = build_predictor(color_config(tmp_path), "referring")
     texts = ("the green one", "the red one", "the blue one", "red or green")
-    found = predictor(color_picture(), expressions=texts)["referring"]
+    found = predictor(color_picture(), channel_order="RGB", expressions=texts)["referring"]
     (sample,) = predictor.model.batch
     assert sample["image"].shape == (3, 30, 36)  # INPUT.REFERRING_SIZE, not the aspect ratio
     assert sample["expressions"] == list(texts)

@@ -1,0 +1,102 @@
+"""What a predictor takes for a picture: files, folders, PIL images and arrays, checked first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..visualization.media import IMAGE_SUFFIXES, read_picture
+
+CHANNEL_ORDERS = ("BGR", "RGB")
+# what PIL converts to RGB without loss of its range; others hold 16 or 32 bits
+_PIL_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, which is read when it is asked for."""
+
+    source: Path | np.ndarray  # an array is RGB (H, W, 3) uint8
+
+    def rgb(self) -> np.ndarray:
+        """(H, W, 3) uint8, turned as its EXIF orientation says.
+
+        Raises:
+            UnreadableError: the file cannot be decoded.
+        """
+        return read_picture(self.source) if isinstance(self.source, Path) else self.source
+
+
+def collect_pictures(given: Any, channel_order: str) -> tuple[list[Picture], bool]:
+    """
+    Args:
+        given: see ``Predictor.__call__``.
+        channel_order: of arrays; the other kinds know their own.
+
+    Returns:
+        The pictures in order, and whether one was given by itself.
+
+    Raises:
+        ValueError: something in it is no picture, or a file or folder is missing or empty.
+    """
+    if channel_order not in CHANNEL_ORDERS:
+        raise ValueError(f"channel_order is {channel_order!r}; it is one of {CHANNEL_ORDERS}")
+    if isinstance(given, (list, tuple)):
+        nested = (collect_pictures(item, channel_order)[0] for item in given)
+        return [picture for pictures in nested for picture in pictures], False
+    if isinstance(given, (str, Path)):
+        return _of_path(Path(given).expanduser())
+    if isinstance(given, Image.Image):
+        return [Picture(_of_pil(given))], True
+    if isinstance(given, np.ndarray):
+        array = _checked(given)
+        return [Picture(array if channel_order == "RGB" else array[:, :, ::-1])], True
+    raise ValueError(
+        f"a picture is a {type(given).__name__}; give a path, a folder, a PIL image, a uint8 array "
+        "(H, W, 3), or a list of these"
+    )
+
+
+def _of_path(path: Path) -> tuple[list[Picture], bool]:
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise ValueError(
+                f"the folder {path} has no picture ({', '.join(sorted(IMAGE_SUFFIXES))})"
+            )
+        return [Picture(file) for file in files], False
+    if not path.is_file():
+        raise ValueError(f"there is no picture {path.absolute()}")
+    return [Picture(path)], True
+
+
+def _of_pil(image: Image.Image) -> np.ndarray:
+    if image.mode not in _PIL_MODES:
+        raise ValueError(
+            f"a PIL image has mode {image.mode}; scale it to 8 bits and convert it to RGB"
+        )
+    return _checked(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
+
+
+def _checked(array: np.ndarray) -> np.ndarray:
+    shape: Sequence[int] = array.shape
+    if array.ndim != 3 or shape[2] != 3:
+        hint = "give three channels, (H, W, 3)"
+        if array.ndim == 2 or (array.ndim == 3 and shape[2] == 1):
+            hint = "repeat a grey picture's channel three times: np.dstack([grey] * 3)"
+        elif array.ndim == 3 and shape[0] == 3:
+            hint = "the channels come last: picture.transpose(1, 2, 0)"
+        elif array.ndim == 3 and shape[2] == 4:
+            hint = "drop the alpha channel: picture[:, :, :3]"
+        raise ValueError(f"a picture has the shape {tuple(shape)}; {hint}")
+    if array.dtype != np.uint8:
+        hint = "give uint8 from 0 to 255"
+        if np.issubdtype(array.dtype, np.floating) and array.size and array.max() <= 1:
+            hint += ": (255 * picture).round().astype(np.uint8)"
+        raise ValueError(f"a picture has the dtype {array.dtype}; {hint}")
+    if 0 in shape:
+        raise ValueError(f"a picture has the shape {tuple(shape)}, which holds no pixel")
+    return array
