@@ -28,6 +28,13 @@ def to_d2seg(state: StateDict) -> tuple[StateDict, Layout | None]:
     return (state, None) if layout is None else (layout.convert(bare), layout)
 
 
+def to_whole_model(state: StateDict) -> StateDict | None:
+    """As :func:`to_d2seg`, for models of other repositories alone: None for the names of this one,
+    of detectron2, and of backbones by themselves."""
+    converted, layout = to_d2seg(state)
+    return None if layout is None or layout.backbone_only else converted
+
+
 def to_flavour(state: StateDict, flavour: str) -> StateDict:
     """Rename weights under d2seg's names to those of a publisher, for example "official".
 

@@ -79,14 +79,17 @@ class ExponentialMovingAverage(HookBase):
             ValueError: the average is of a model with other weights.
         """
         weights = self._model.state_dict()
-        average = state_dict["average"]
+        average = dict(state_dict["average"])
+        for name, weight in weights.items():  # one of PointRend's had a dimension less once
+            if name in average and (*average[name].shape, 1) == tuple(weight.shape):
+                average[name] = average[name].unsqueeze(-1)
         if {k: w.shape for k, w in weights.items()} != {k: w.shape for k, w in average.items()}:
             raise ValueError(
                 "the checkpoint's averaged weights (SOLVER.EMA) are of another model; start anew, "
                 "without --resume"
             )
         self._num_updates = state_dict["num_updates"]
-        self._average = dict(average)
+        self._average = average
 
 
 class WeightsFile(Checkpointer):

@@ -8,6 +8,8 @@ from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from .state_conversion import convert_at_loading
+
 
 class Segmentor(nn.Module):
     """A backbone, the statistics of the pixels that it takes, and the sides that it takes.
@@ -34,6 +36,7 @@ class Segmentor(nn.Module):
                 asks for.
         """
         super().__init__()
+        convert_at_loading(self)
         self.backbone = backbone
         self.size_divisibility = math.lcm(
             max(size_divisibility, 1), max(backbone.size_divisibility, 1)

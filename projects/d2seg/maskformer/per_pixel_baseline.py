@@ -15,6 +15,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.state_conversion import convert_at_loading
 from ..mask_classification.pixel_decoder import FPNPixelDecoder, PixelDecoderOutput
 from .model import build_pixel_decoder, build_transformer_decoder
 from .transformer_decoder import MaskFormerDecoder
@@ -28,6 +29,7 @@ class PerPixelHead(nn.Module):
         self, *, pixel_decoder: FPNPixelDecoder, ignore_value: int, loss_weight: float
     ) -> None:
         super().__init__()
+        convert_at_loading(self, "sem_seg_head.")
         self.pixel_decoder = pixel_decoder
         self.ignore_value = ignore_value
         self.loss_weight = loss_weight

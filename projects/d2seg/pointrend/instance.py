@@ -13,7 +13,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_MASK_HEAD_REGISTRY
 from detectron2.modeling.roi_heads.mask_head import mask_rcnn_loss
 from detectron2.structures import Instances
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..layers.config_keys import naming_keys
 from ..layers.point_head import PointHead
@@ -24,6 +24,8 @@ from ..layers.point_sample import (
 )
 from .mask_head import Features, PointMaskHead
 from .region_heads import ImplicitPointHead, RegionHead
+
+_PREDICTOR_WEIGHT = "point_head.predictor.weight"
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
@@ -45,6 +47,8 @@ class PointRendInstanceHead(PointMaskHead):
         """
         check_sampling_ratios(oversample_ratio, importance_ratio)
         super().__init__(initial_side=coarse_size, **parts)
+        self.register_state_dict_post_hook(_store_as_convolution)
+        self.register_load_state_dict_pre_hook(_load_as_linear)
         self.coarse_size = coarse_size
         self.oversample_ratio = oversample_ratio
         self.importance_ratio = importance_ratio
@@ -68,6 +72,15 @@ class PointRendInstanceHead(PointMaskHead):
             "oversample_ratio": node.OVERSAMPLE_RATIO,
             "importance_ratio": node.IMPORTANCE_SAMPLE_RATIO,
         }
+
+    def fit_to_checkpoint(
+        self, state: dict[str, Tensor], prefix: str, require_complete: bool
+    ) -> None:
+        """Bring the weight of a checkpoint that has it as a linear layer's into the form in which
+        this module gives it; see ``Checkpointer``."""
+        weight = state.get(prefix + _PREDICTOR_WEIGHT)
+        if weight is not None and weight.dim() == 2:
+            state[prefix + _PREDICTOR_WEIGHT] = weight.unsqueeze(2)
 
     @property
     def numbers_per_point(self) -> int:
@@ -157,6 +170,37 @@ class ImplicitPointRendInstanceHead(PointMaskHead):
         self, point_features: Tensor, coords: Tensor, descriptions: Tensor, classes: Tensor
     ) -> Tensor:
         return self.point_head(point_features, coords, descriptions, classes)
+
+
+def _store_as_convolution(
+    module: nn.Module, state: dict[str, Any], prefix: str, local_metadata: dict
+) -> None:
+    """Give the weight (K, C) as the one (K, C, 1) of the convolution that detectron2's PointRend
+    has under the same name: its checkpointer drops a tensor of another shape before any hook sees
+    it."""
+    state[prefix + _PREDICTOR_WEIGHT] = state[prefix + _PREDICTOR_WEIGHT].unsqueeze(2)
+
+
+def _load_as_linear(
+    module: nn.Module,
+    state: dict[str, Any],
+    prefix: str,
+    local_metadata: dict,
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """The reverse of :func:`_store_as_convolution`; (K, C) stays as it is."""
+    name = prefix + _PREDICTOR_WEIGHT
+    weight = state.get(name)
+    if weight is not None and weight.dim() == 3:
+        state[name] = weight.squeeze(2)
+    elif weight is None and name.replace(".weight", ".bias") in state:
+        errors.append(
+            f"{name} is missing or was dropped for its shape (K, C), which an earlier version "
+            "wrote: load the checkpoint with d2seg.Checkpointer"
+        )
 
 
 def _common_arguments(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:

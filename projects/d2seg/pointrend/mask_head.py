@@ -17,6 +17,7 @@ from ..layers.chunking import budget
 from ..layers.point_head import PointHead, subdivide
 from ..layers.point_rows import sampling_format
 from ..layers.point_sample import mask_uncertainty, regular_grid_coords
+from ..layers.state_conversion import convert_at_loading
 from .region_heads import ImplicitPointHead, RegionHead
 from .region_points import mask_labels_at, sample_features_in_boxes
 
@@ -50,6 +51,7 @@ class PointMaskHead(nn.Module, ABC):
             num_subdivisions: how often it is doubled, with ``num_subdivision_points`` new points.
         """
         super().__init__()
+        convert_at_loading(self, "roi_heads.mask_head.")
         self.region_head = region_head
         self.point_head = point_head
         self.region_strides = region_strides

@@ -54,6 +54,8 @@ _SEMANTIC = NameTable(
 )
 
 _POINT_WEIGHT = re.compile(r"(.*\.)?point_head\.(layers\.[0-9]|predictor)\.weight")
+# stored as there, see ``pointrend.instance``
+_AS_THERE = _MASK_HEAD + "point_head.predictor.weight"
 _OLD_NAMES = [
     (re.compile(r"^roi_heads\.mask_(coarse|point)_head\."), r"roi_heads.mask_head.\1_head."),
     (re.compile(r"^(roi_heads\.mask_head\.coarse_head\.)coarse_mask_fc"), r"\1fc"),
@@ -83,7 +85,7 @@ def _convert(state: StateDict) -> StateDict:
         state = table.to_ours(state)
     # points are convolved there; here they are the rows of a linear layer's input
     return {
-        name: tensor.squeeze(2) if _POINT_WEIGHT.fullmatch(name) else tensor
+        name: tensor.squeeze(2) if _POINT_WEIGHT.fullmatch(name) and name != _AS_THERE else tensor
         for name, tensor in state.items()
     }
 
@@ -101,7 +103,7 @@ def _is_ours(names: Set[str]) -> bool:
 def _export(state: StateDict) -> StateDict:
     is_implicit = _MASK_HEAD + "point_head.predictor.weight" not in state
     state = {
-        name: tensor.unsqueeze(2) if _POINT_WEIGHT.fullmatch(name) else tensor
+        name: tensor.unsqueeze(2) if _POINT_WEIGHT.fullmatch(name) and tensor.dim() == 2 else tensor
         for name, tensor in state.items()
     }
     return _SEMANTIC.to_theirs((_IMPLICIT if is_implicit else _EXPLICIT).to_theirs(state))
