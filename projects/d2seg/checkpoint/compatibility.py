@@ -30,6 +30,21 @@ _CLASS_HEADS = [
     (r"roi_heads\..*\.cls_score\.(weight|bias)", 1, "MODEL.ROI_HEADS.NUM_CLASSES"),
 ]
 
+
+def classes_of_head(name: str, num_rows: int) -> tuple[int, str] | None:
+    """Number of classes by a tensor that has a row per class, and its config key; None for the
+    names of other tensors."""
+    for pattern, extra_rows, key in _CLASS_HEADS:
+        if re.fullmatch(pattern, name):
+            return num_rows - extra_rows, key
+    return None
+
+
+def is_optional(name: str) -> bool:
+    """Whether a checkpoint need not have the tensor of this name."""
+    return _OPTIONAL.fullmatch(name) is not None
+
+
 Mismatch = tuple[str, tuple[int, ...], tuple[int, ...]]  # name, shape in the file, in the model
 
 

@@ -1,0 +1,109 @@
+"""From a checkpoint alone to a predictor."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+
+from ..acceleration import DTYPES
+from ..checkpoint.files import find_file, read_checkpoint
+from ..config.checks import check_device
+from ..config.defaults import set_semantic_output
+from ..config.description import ENTRY, config_from_description
+from ..config.loading import load_config
+from ..config.tasks import TASKS, tasks_of
+from .identification import identify
+from .predictor import Predictor, build_predictor
+
+
+def load(
+    weights: str | Path,
+    task: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    confidence: float | None = None,
+    *,
+    config: str | Path | CfgNode | None = None,
+) -> Predictor:
+    """A model that is ready to be called with pictures, from its checkpoint.
+
+    A checkpoint that this package trained holds its config and its classes. One of the official
+    repositories or of transformers is recognised by the names and shapes of its tensors among those
+    of the published configs.
+
+    Args:
+        weights: a file, a folder of transformers, or an address that detectron2 resolves.
+        task: "panoptic", "semantic", "instance" or "referring"; None: the first of these that the
+            model offers. It also decides between configs whose models are alike.
+        device: None: CUDA where there is a GPU, else the CPU.
+        dtype: of the weights, "fp32", "bf16" or "fp16", or as torch has it; None: as the config
+            says, fp32 by default.
+        confidence: in [0, 1]; see ``Predictor.__call__``. None: whatever the model gives.
+        config: a config file, a name in detectron2's model zoo, or a config, for a checkpoint that
+            neither holds nor implies one.
+
+    Returns:
+        The predictor. Called with a path, PIL image, array (BGR unless ``channel_order`` says
+        otherwise), list or folder, it gives detectron2's dict, or a list of them, with methods
+        ``draw``, ``to_coco`` and ``to_supervision``.
+
+    Raises:
+        ValueError: an argument makes no sense; the checkpoint is missing, damaged, unsafe, of no
+            known layout, or fits several configs, which are named; the model does not do the task.
+    """
+    changes = _checked_changes(task, device, dtype, confidence)
+    source = str(weights)
+    if not source:
+        raise ValueError("weights is empty; give the path of a checkpoint")
+    content = read_checkpoint(find_file(source))
+    cfg = _find_config(content, source, task, config)
+    cfg.merge_from_list([item for change in changes.items() for item in change])
+    cfg.MODEL.WEIGHTS = source
+    set_semantic_output(cfg, "scores")  # a training by train_net.py had labels
+    cfg.MODEL.TIMM.PRETRAINED = cfg.MODEL.VIT.PRETRAINED = False  # all comes from the checkpoint
+    offered = tasks_of(cfg)
+    if task is not None and task not in offered:
+        model = f"{source}, of {cfg.MODEL.META_ARCHITECTURE},"
+        raise ValueError(f"task is {task!r}; {model} offers {', '.join(offered)}")
+    return build_predictor(cfg, task or min(offered, key=TASKS.index), confidence, content)
+
+
+def _checked_changes(
+    task: str | None,
+    device: str | torch.device | None,
+    dtype: str | torch.dtype | None,
+    confidence: float | None,
+) -> dict[str, str]:
+    """The keys that the arguments of :func:`load` set."""
+    if task is not None and task not in TASKS:
+        raise ValueError(f"task is {task!r}; it is one of {', '.join(TASKS)}")
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise ValueError(f"confidence is {confidence}; it lies between 0 and 1")
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
+    try:
+        check_device(str(chosen))
+    except ValueError as error:
+        raise ValueError(f"device is {device!r}, which torch does not have here") from error
+    changes = {"MODEL.DEVICE": str(chosen)}
+    if dtype is not None:
+        names = {value: name for name, value in DTYPES.items()}
+        name = names.get(dtype, dtype)
+        if name not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}; it is one of {', '.join(DTYPES)}")
+        changes["TEST.DTYPE"] = name
+    return changes
+
+
+def _find_config(
+    content: dict[str, Any], source: str, task: str | None, config: str | Path | CfgNode | None
+) -> CfgNode:
+    if isinstance(config, CfgNode):
+        cfg = config.clone()
+        cfg.defrost()
+        return cfg
+    if config is not None:
+        return load_config(str(config))
+    if ENTRY in content:
+        return config_from_description(content[ENTRY], source)
+    return load_config(str(identify(content, source, task)))
