@@ -142,11 +142,25 @@ def _likeness(a: str, b: str) -> float:
     return difflib.SequenceMatcher(None, a, b).ratio()
 
 
-def _merge_file(cfg: CfgNode, path: Path) -> None:
+def read_tree(path: Path, *, trusted: bool = True) -> dict[str, Any]:
+    """The nested dicts of a YAML file over those of its ``_BASE_``.
+
+    Args:
+        trusted: ``!!python`` tags are evaluated.
+
+    Raises:
+        ValueError: a file is missing, no YAML, or its own base.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no config file {path.absolute()}")
     try:
-        content = _ConfigFile.load_yaml_with_base(str(path), allow_unsafe=True)
+        return _ConfigFile.load_yaml_with_base(str(path), allow_unsafe=trusted)
     except RecursionError as error:
         raise ValueError(f"{path}: its _BASE_ files include each other in a circle") from error
+
+
+def _merge_file(cfg: CfgNode, path: Path) -> None:
+    content = read_tree(path)
     if content.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise ValueError(
             f"{path}: VERSION is {content['VERSION']}; only configs of version {cfg.VERSION} "
@@ -164,7 +178,7 @@ def merge_tree(cfg: CfgNode, tree: dict[str, Any], where: str) -> None:
     Raises:
         ValueError: an unknown key, or a value of the wrong type.
     """
-    for key, value in _leaves(tree):
+    for key, value in leaves(tree):
         _set(cfg, key, value, where)
 
 
@@ -187,15 +201,15 @@ def _merge_pairs(cfg: CfgNode, opts: list[str]) -> None:
         _set(cfg, key, value, "")
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Full keys ("SOLVER.BASE_LR") and values of nested dicts; an empty dict has none."""
-    leaves = []
+    found: list[tuple[str, Any]] = []
     for key, value in tree.items():
         if isinstance(value, dict):
-            leaves += _leaves(value, f"{prefix}{key}.")
+            found += leaves(value, f"{prefix}{key}.")
         else:
-            leaves.append((f"{prefix}{key}", value))
-    return leaves
+            found.append((f"{prefix}{key}", value))
+    return found
 
 
 def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
@@ -216,7 +230,7 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
 
 
 def _nearest(cfg: CfgNode, key: str) -> str:
-    keys = [name for name, _ in _leaves(cfg)]
+    keys = [name for name, _ in leaves(cfg)]
     same_leaf = [name for name in keys if name.split(".")[-1] == key.upper().split(".")[-1]]
     return difflib.get_close_matches(key.upper(), same_leaf or keys, n=1, cutoff=0.0)[0]
 
