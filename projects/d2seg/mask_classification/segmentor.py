@@ -1,6 +1,7 @@
 """The part of a mask-classification model that does not depend on its decoders: pictures in, losses
 or results out."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +31,8 @@ SEMANTIC_OUTPUTS = ("scores", "labels")
 class PostprocessingSettings:
     """What is made of the queries; see ``postprocessing.py`` for the thresholds."""
 
-    tasks: tuple[str, ...]
-    thing_ids: frozenset[int]
+    tasks: Sequence[str]
+    thing_ids: Collection[int]
     object_mask_threshold: float
     overlap_threshold: float
     max_instances: int
@@ -40,6 +41,8 @@ class PostprocessingSettings:
     semantic_output: str
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        object.__setattr__(self, "thing_ids", frozenset(self.thing_ids))  # lists of LazyConfigs
         if not self.tasks or set(self.tasks) - set(TASKS):
             raise ValueError(f"TEST.TASKS is {list(self.tasks)}; name one or more of {list(TASKS)}")
         if self.semantic_output not in SEMANTIC_OUTPUTS:
