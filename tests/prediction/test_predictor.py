@@ -168,6 +168,15 @@ def test_without_a_threshold_the_config_decides(maskformer):
     assert settings.object_mask_threshold == expected
 
 
+def test_a_picture_is_resized_as_in_evaluation(maskformer, image):
+    cfg = maskformer.clone()
+    predictor = build_predictor(cfg, "panoptic")
+    assert predictor.resize.get_transform(image).apply_image(image).shape == (64, 90, 3)
+    cfg.INPUT.AUGMENTATION, cfg.INPUT.FIXED_SIZE = "fixed_size", (32, 48)
+    predictor = build_predictor(cfg, "panoptic")
+    assert predictor.resize.get_transform(image).apply_image(image).shape == (32, 48, 3)
+
+
 def test_only_the_task_is_computed_and_the_config_is_left_alone(maskformer, image):
     cfg = maskformer.clone()
     cfg.TEST.TASKS = ["panoptic", "semantic", "instance"]

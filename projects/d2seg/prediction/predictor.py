@@ -22,6 +22,7 @@ from ..config.checks import check_device
 from ..config.defaults import set_semantic_output
 from ..config.loading import use_words_of_checkpoint
 from ..config.tasks import check_expressions
+from ..data.augmentation import build_augmentations
 from ..data.class_metadata import class_metadata
 from .pictures import Picture, collect_pictures
 from .results import Prediction
@@ -192,7 +193,8 @@ def _resize(cfg: CfgNode, task: str) -> T.Augmentation:
     """What the mapper of the task does to a picture at test time."""
     if task == "referring":
         return T.Resize(tuple(cfg.INPUT.REFERRING_SIZE))
-    return T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    (resize,) = build_augmentations(cfg, is_train=False)
+    return resize
 
 
 def set_confidence_threshold(cfg: CfgNode, threshold: float) -> None:
