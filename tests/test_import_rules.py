@@ -9,7 +9,7 @@ import pytest
 PACKAGE_DIR = Path(__file__).resolve().parents[1] / "projects/d2seg"
 GROUND = ("text", "layers", "backbones", "data", "checkpoint", "visualization", "acceleration")
 FAMILIES = ("mask_classification", "per_pixel")
-ABOVE = (("config",), ("evaluation", "prediction"), ("engine",))
+ABOVE = (("config",), ("evaluation", "prediction", "model_zoo"), ("engine",))
 # every folder that is not named here is a method
 METHODS = tuple(
     {path.parent.name for path in PACKAGE_DIR.glob("*/__init__.py")}

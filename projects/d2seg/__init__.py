@@ -10,6 +10,7 @@ from . import (  # noqa: F401  (imported for their registrations)
     dstransunet,
     mask2former,
     maskformer,
+    model_zoo,
     pointrend,
     restr,
     segformer,
