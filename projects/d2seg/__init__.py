@@ -4,6 +4,22 @@ Importing this package registers every backbone, meta-architecture and data set,
 else in the process. A program asks for more by ``d2seg_process.prepare_process``.
 """
 
+try:
+    import detectron2  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "detectron2":
+        raise
+    import sysconfig
+
+    # as tools/setup_env.py does it; the wheel's only compiled file is optional
+    raise ImportError(
+        "d2seg needs detectron2, of which its maintainers publish no package; this brings a copy "
+        "of their main branch: pip install --no-deps --only-binary=:all: --python-version 3.10 "
+        "--implementation cp --abi none --platform any "
+        f"--target {sysconfig.get_path('purelib')} sal-detectron2==0.7.2",
+        name="detectron2",
+    ) from None
+
 from . import (  # noqa: F401  (imported for their registrations)
     backbones,
     data,
