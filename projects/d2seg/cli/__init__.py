@@ -31,6 +31,7 @@ COMMANDS = {
     "visualize": Command("visualize", "draw the annotations of data sets"),
     "convert": Command("convert", "rename the weights of a checkpoint to another layout"),
     "zoo": Command("zoo", "list configs and what is published of them; fetch weights"),
+    "info": Command("info", "count parameters, operations and memory of a config"),
 }
 
 
