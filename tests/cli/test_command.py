@@ -1,6 +1,8 @@
 """The command d2seg: its words, and modules of a user."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +17,10 @@ from PIL import Image
 
 from d2seg.cli import COMMANDS, main
 from d2seg.config.imports import import_modules
+from d2seg.config.loading import load_config
+from d2seg.config.zoo import find_config
 from d2seg.data.label_maps import read_id_map
+from d2seg.registries import OPTIMIZERS
 from families.maskformer_config import small_config
 
 MODULE = """
@@ -228,3 +233,35 @@ class TestPredict:
             assert code == 2
             assert message in err
             assert err.count("\n") == 1
+
+
+class TestDocument:
+    @pytest.fixture
+    def text(self, repo_dir: Path) -> str:
+        return (repo_dir / "docs/command.md").read_text()
+
+    def test_every_word_and_config_exists(self, text: str) -> None:
+        assert all(f"| `d2seg {word}` |" in text for word in COMMANDS)
+        (block,) = re.findall(r"```bash\n(.*?)```", text, re.S)
+        lines = [shlex.split(line) for line in block.splitlines()]
+        assert len(lines) >= 5
+        for program, word, *arguments in lines:
+            assert program == "d2seg"
+            assert word in COMMANDS
+            names = [name for name in arguments if name.startswith(("mask2former/", "segformer/"))]
+            assert all(map(find_config, names))
+
+    def test_the_module_of_ones_own_works(
+        self, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (block,) = re.findall(r"```python\n(.*?)```", text, re.S)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(OPTIMIZERS, "_obj_map", {})
+        monkeypatch.delitem(sys.modules, "my_module", raising=False)
+        Path("my_module.py").write_text(block)
+        import_modules(["my_module"])
+        parameters = [{"params": [torch.nn.Parameter(torch.ones(1))]}]
+        optimizer = OPTIMIZERS.get("Adagrad")(load_config(None), parameters)
+        assert type(optimizer) is torch.optim.Adagrad
+        monkeypatch.delitem(sys.modules, "my_module")
