@@ -1,11 +1,25 @@
 """Installs the package `d2seg` from `projects/`: `pip install -e .` in an environment of your own.
 
+A wheel (`pip wheel --no-deps .`) also holds `configs/`, under d2seg/model_zoo as detectron2 has its
+own, and `train_net.py` and `demo.py` under d2seg: `python -m d2seg.train_net` there.
+
 The ranges are what the code accepts; `make` installs within the narrower `constraints.txt`.
 detectron2 is not listed, because its maintainers publish no package: `make` brings it into `.venv`
 (`requirements-detectron2.txt`), elsewhere install it first.
 """
 
+import re
+import shutil
+from pathlib import Path
+
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+REPO = Path(__file__).resolve().parent
+# the one place of the version, read without importing what may not be installed yet
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (REPO / "projects/d2seg/__init__.py").read_text(), re.M
+)[1]
 
 INSTALL_REQUIRES = [
     "torch>=2.6,<3",  # from 2.6 on, torch.load reads no pickled code unless told to
@@ -36,6 +50,7 @@ VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 1
 EXTRAS_REQUIRE = {
     "supervision": ["supervision>=0.31,<1"],  # results for its annotators; older ones are untried
     "video": [VIDEO],  # writing videos in the demo
+    "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
     "dev": [
         VIDEO,
         "pytest>=8,<10",
@@ -48,16 +63,34 @@ EXTRAS_REQUIRE = {
     ],
 }
 
+
+class BuildWithConfigs(build_py):
+    """Packs what lies at the top of the tree; an editable installation finds it there."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        package = Path(self.build_lib) / "d2seg"
+        configs = package / "model_zoo" / "configs"
+        shutil.rmtree(configs, ignore_errors=True)  # of an earlier build
+        shutil.copytree(REPO / "configs", configs)
+        for script in ("train_net.py", "demo.py"):
+            shutil.copy(REPO / script, package / script)
+
+
 setup(
     name="d2seg",
-    version="0.1.0",
+    version=VERSION,
     description="Segmentation methods of the transformer era as detectron2 meta-architectures",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     package_dir={"": "projects"},
     packages=find_packages("projects"),
-    py_modules=["d2seg_process"],
-    package_data={"": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml"]},
+    py_modules=["d2seg_process", "d2seg_command"],
+    package_data={"": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml", "py.typed"]},
+    cmdclass={"build_py": BuildWithConfigs},
+    entry_points={"console_scripts": ["d2seg = d2seg_command:main"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
 )

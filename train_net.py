@@ -1,103 +1,13 @@
 #!/usr/bin/env python
-"""Train, resume or evaluate any model of d2seg, or of detectron2's model zoo.
+"""Train, resume or evaluate any model: ``d2seg train`` and, with --eval-only, ``d2seg eval``."""
 
-The command line is detectron2's. ``--config-file`` takes a file or the name of a config of the
-model zoo; ``KEY VALUE`` pairs override the config.
-
-With MODEL.DEVICE cpu, ``--num-gpus`` is the number of CPU processes. Processes may also be started
-by torchrun. On SIGTERM or Ctrl-C the step is finished and a checkpoint saved; ``--resume`` goes on
-from there.
-
-Exit codes: 0 done; 1 failed, or scored without volumes that could not be read; 2 a mistake in the
-command, config or data, said in one line (set D2SEG_TRACEBACK=1 to see where); 128 + n ended by
-signal n, resumable.
-"""
-
-import argparse
-import json
-import logging
 import sys
-from pathlib import Path
-from typing import Any
 
 from d2seg_process import prepare_process
 
 prepare_process()  # before the imports that warn
 
-from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser
-from detectron2.evaluation import verify_results
-from detectron2.utils import comm
-
-from d2seg.acceleration import prepare_as_configured
-from d2seg.checkpoint import Checkpointer
-from d2seg.config.loading import use_words_of_checkpoint
-from d2seg.engine import Trainer, run, setup
-from d2seg.evaluation import num_unreadable
-
-logger = logging.getLogger("d2seg.train_net")
-
-EXAMPLES = """
-Examples:
-
-Train on 8 GPUs; go on after an interruption; evaluate:
-    $ train_net.py --num-gpus 8 --config-file cfg.yaml
-    $ train_net.py --num-gpus 8 --config-file cfg.yaml --resume
-    $ train_net.py --num-gpus 8 --config-file cfg.yaml --eval-only MODEL.WEIGHTS model_final.pth
-
-Two CPU processes; the same by torchrun:
-    $ train_net.py --num-gpus 2 --config-file cfg.yaml MODEL.DEVICE cpu
-    $ torchrun --nproc-per-node 2 train_net.py --config-file cfg.yaml MODEL.DEVICE cpu
-
-Another learning rate; fewer images at a time with the same batch:
-    $ train_net.py --config-file cfg.yaml SOLVER.BASE_LR 0.001
-    $ train_net.py --config-file cfg.yaml SOLVER.ACCUMULATE_STEPS 4
-
-A model of detectron2's zoo with its published weights:
-    $ train_net.py --eval-only --config-file COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml
-"""
-
-
-def main(args: argparse.Namespace) -> int:
-    """What each process does."""
-    cfg = setup(args)
-    if args.eval_only:
-        return finish(cfg, evaluate(cfg, args.resume))
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    results = trainer.train()
-    if results and trainer.exit_code == 0:
-        return finish(cfg, results)
-    return trainer.exit_code
-
-
-def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
-    """Score MODEL.WEIGHTS, or the last checkpoint, to resume."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    use_words_of_checkpoint(cfg)
-    model = Trainer.build_model(cfg)
-    checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)
-    return Trainer.test(cfg, prepare_as_configured(cfg, model))
-
-
-def finish(cfg: CfgNode, results: dict[str, Any]) -> int:
-    """Write the scores of the final weights to results.json, then compare them with
-    TEST.EXPECTED_RESULTS: the process ends with code 1 where they differ.
-
-    Returns:
-        An exit code, 1 if volumes could not be read and the others were scored alone.
-    """
-    if comm.is_main_process():
-        path = Path(cfg.OUTPUT_DIR) / "results.json"
-        path.write_text(json.dumps(results, indent=2, default=float) + "\n")
-        logger.info("Results: %s", path)
-        verify_results(cfg, results)
-    return int(num_unreadable(results) > 0)
-
+from d2seg.cli.train import main
 
 if __name__ == "__main__":
-    parser = default_argument_parser(epilog=EXAMPLES)
-    parser.description = __doc__
-    sys.exit(run(main, parser.parse_args()))
+    sys.exit(main())

@@ -17,6 +17,7 @@ from detectron2.data.detection_utils import read_image
 from detectron2.modeling import build_model
 from PIL import Image
 
+from d2seg.cli import draw
 from d2seg.config.loading import load_config
 from families.maskformer_config import small_config
 
@@ -139,12 +140,12 @@ def test_a_threshold_leaves_pictures_bare(run, maskformer, pictures, tmp_path):
         assert np.array_equal(np.asarray(Image.open(tmp_path / task / "b.png")), original), task
 
 
-def test_instances_have_a_threshold_of_one_half_by_default(demo, maskformer):
+def test_instances_have_a_threshold_of_one_half_by_default(maskformer):
     def threshold(*arguments: str) -> float | None:
-        args = demo.make_parser().parse_args(
+        args = draw.make_parser().parse_args(
             ["--config-file", str(maskformer), "--input", "x", "--output", "y", *arguments]
         )
-        return demo.make_runner(args)._predict.args[0].confidence_threshold
+        return draw.make_runner(args)._predict.args[0].confidence_threshold
 
     assert threshold("--task", "instance") == 0.5
     assert threshold("--task", "instance", "--confidence-threshold", "0.2") == 0.2
@@ -185,9 +186,9 @@ def test_a_video_stays_a_video(run, maskformer, tmp_path):
     assert capture.read()[1].shape == (48, 64, 3)
 
 
-def test_without_pyav_a_video_is_refused_at_once(run, demo, maskformer, tmp_path, monkeypatch):
+def test_without_pyav_a_video_is_refused_at_once(run, maskformer, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setattr(demo, "make_runner", lambda _: pytest.fail("a model was loaded first"))
+    monkeypatch.setattr(draw, "make_runner", lambda _: pytest.fail("a model was loaded first"))
     call = ["--config-file", maskformer, "--output", tmp_path / "out"]
     for source in (["--input", make_video(tmp_path / "walk.mp4")], ["--webcam"]):
         assert "`pip install av` brings it" in refused(run, *call, *source)

@@ -7,9 +7,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 PACKAGE_DIR = Path(__file__).resolve().parents[1] / "projects/d2seg"
-GROUND = ("text", "layers", "backbones", "data", "checkpoint", "visualization", "acceleration")
+GROUND = (
+    *("text", "registries", "layers", "backbones", "data", "checkpoint", "visualization"),
+    "acceleration",
+)
 FAMILIES = ("mask_classification", "per_pixel")
-ABOVE = (("config",), ("evaluation", "prediction"), ("engine",))
+ABOVE = (("config",), ("evaluation", "prediction", "model_zoo"), ("engine",), ("cli",))
 # every folder that is not named here is a method
 METHODS = tuple(
     {path.parent.name for path in PACKAGE_DIR.glob("*/__init__.py")}
@@ -18,13 +21,15 @@ METHODS = tuple(
 # From the ground up. A folder or module imports what stands on the floors below its own.
 FLOORS = (GROUND, FAMILIES, METHODS, *ABOVE)
 # Who imports what on its own floor.
-NEIGHBOURS = {"backbones": {"layers"}, "data": {"checkpoint", "text"}}
+NEIGHBOURS = {"backbones": {"layers"}, "data": {"checkpoint", "registries", "text"}}
 # Models and what surrounds them do not import each other, wherever they stand. Both know words;
 # config imports a model's config.py.
 MODELS = {"layers", "backbones", "mask_classification", "per_pixel", *METHODS}
 SHARED = {"text"}
 MAX_FLOORS = 6  # of the folders, modules and scripts as they import each other
-SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest", "d2seg_process"}
+SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest", "d2seg_process", "d2seg_command"}
+# One floor: a script or the module of `python -m` is another way to call the command.
+PROGRAMS = {"train_net", "demo", "tools", "cli", "__main__"}
 PACKAGE = PurePosixPath("projects/d2seg")
 POINT_REND_BENCHMARK = PurePosixPath("tools/benchmarking/point_rend.py")  # times against it
 
@@ -57,7 +62,7 @@ def import_fault(path: PurePosixPath, module: str, is_relative: bool) -> str:
     if f"{module}.".startswith("detectron2.projects.point_rend."):
         is_reference = path == POINT_REND_BENCHMARK
         return "" if is_reference else "point_rend is the reference of tests and benchmark"
-    if not path.is_relative_to(PACKAGE):
+    if not path.is_relative_to(PACKAGE) or path == PACKAGE / "__main__.py":
         return ""
     if module.split(".")[0] in SCRIPTS:
         return "the package imports no script"
@@ -143,12 +148,14 @@ def imports_of_the_tree(repo_dir: Path) -> dict[str, set[str]]:
         own = where.relative_to(PACKAGE).with_suffix("").parts[0] if is_inside else where.parts[0]
         if own == "__init__":
             continue
+        own = "programs" if own.removesuffix(".py") in PROGRAMS else own
         package = where.relative_to("projects").parent.parts if is_inside else ()
         names = (
             name.split(".") for name, *_ in imported_modules(ast.parse(path.read_text()), package)
         )
-        imported = {name[1] for name in names if name[0] == "d2seg" and len(name) > 1}
-        graph.setdefault(own, set()).update(imported & areas - {own})
+        imported = {name[1] for name in names if name[0] == "d2seg" and len(name) > 1} & areas
+        imported = {"programs" if area in PROGRAMS else area for area in imported}
+        graph.setdefault(own, set()).update(imported - {own})
     return graph
 
 

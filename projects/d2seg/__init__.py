@@ -7,6 +7,7 @@ The public names, see docs/python.md, are imported when they are first used:
 
 - ``load``: a predictor from a checkpoint alone;
 - ``load_config``, ``add_d2seg_config``: configs;
+- ``model_zoo``: configs and published models by name;
 - ``Trainer``, ``Checkpointer``: detectron2's, for this package's models;
 - ``register_dataset``: a data set of one's own.
 """
@@ -16,12 +17,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 try:
+    import detectron2  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "detectron2":
+        raise
+    import sysconfig
+
+    # as tools/setup_env.py does it; the wheel's only compiled file is optional
+    raise ImportError(
+        "d2seg needs detectron2, of which its maintainers publish no package; this brings a copy "
+        "of their main branch: pip install --no-deps --only-binary=:all: --python-version 3.10 "
+        "--implementation cp --abi none --platform any "
+        f"--target {sysconfig.get_path('purelib')} sal-detectron2==0.7.2",
+        name="detectron2",
+    ) from None
+
+try:
     from . import (  # noqa: F401  (imported for their registrations)
         backbones,
         data,
         dstransunet,
         mask2former,
         maskformer,
+        model_zoo,
         pointrend,
         restr,
         segformer,
@@ -55,6 +73,7 @@ __all__ = [
     "add_d2seg_config",
     "load",
     "load_config",
+    "model_zoo",
     "register_dataset",
 ]
 __version__ = "0.1.0"

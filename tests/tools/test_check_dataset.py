@@ -13,6 +13,8 @@ from dataset_files import (
     write_semantic,
 )
 
+from d2seg.data.inspection.dataset import inspect_dataset
+
 
 @pytest.fixture
 def tool(load_tool):
@@ -134,7 +136,7 @@ def test_real_coco_has_panoptic_and_instance_counts(tool, tmp_path, shared_dir, 
         content = {"name": names[task], "task": task, "root": str(coco), "splits": {"val": paths}}
         write_json(tmp_path / f"{task}.yaml", content)
         assert tool.main([str(tmp_path / f"{task}.yaml")]) == 0
-    reports = {task: tool.inspect_dataset(f"{name}_val") for task, name in names.items()}
+    reports = {task: inspect_dataset(f"{name}_val") for task, name in names.items()}
     assert sum(reports["panoptic"].counts["panoptic"].instances.values()) == 179
     assert sum(reports["instance"].counts["instance"].instances.values()) == 96
     assert np.all([r.num_images == 20 for r in reports.values()])

@@ -11,6 +11,7 @@ from dataset_files import H, W, unique_name
 from PIL import Image
 from referring_files import coco, own, ref, write_referring
 
+from d2seg.cli import visualize
 from d2seg.data.datasets import register_dataset
 
 
@@ -95,9 +96,11 @@ def test_pictures_say_what_is_meant(
 ) -> None:
     tool = load_tool("visualize_data")
     lines: list[str] = []
-    text_strip = tool.text_strip
+    text_strip = visualize.text_strip
     monkeypatch.setattr(
-        tool, "text_strip", lambda texts, width: (lines.extend(texts), text_strip(texts, width))[1]
+        visualize,
+        "text_strip",
+        lambda texts, width: (lines.extend(texts), text_strip(texts, width))[1],
     )
     name = unique_name()
     expressions = [own(0, 1, "the square", "a box"), own(0, 2, "bar"), own(0, None, "a dog")]
@@ -114,8 +117,8 @@ def test_pictures_say_what_is_meant(
     assert (drawn[H:] < 100).any()  # text
 
 
-def test_long_lines_are_broken(load_tool) -> None:
-    strip = load_tool("visualize_data").text_strip(["word " * 40, "short"], 300)
+def test_long_lines_are_broken() -> None:
+    strip = visualize.text_strip(["word " * 40, "short"], 300)
     assert strip.shape == (14 * 5 + 4, 300, 3)
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.utils.file_io import PathManager
+from detectron2.utils.file_io import Detectron2Handler, PathManager
 from safetensors.torch import load_file as load_safetensors
 
+from .download import DownloadError, download
+from .hub import HUB, fetch_from_hub
 from .naming import StateDict
 from .pickles import UnsafePickleError, load_pickle, load_torch
 
@@ -34,11 +36,19 @@ class CheckpointFileError(ValueError):
 def find_file(path: str) -> str:
     """The local file of a path or URL; for a folder of transformers, of the weights in it.
 
+    Args:
+        path: a file or folder, a URL (see :func:`download`), "hf://owner/name" of Hugging Face, or
+            what else detectron2's ``PathManager`` resolves.
+
     Raises:
         CheckpointFileError: there is none; says where it was looked for.
+        ValueError: the URL ends in something that is no hash, or a repository is not written so.
+        ImportError: "hf://" without the package huggingface_hub.
     """
     try:
-        local = PathManager.get_local_path(path)
+        local = _fetch(path)
+    except DownloadError as error:
+        raise CheckpointFileError(str(error)) from error
     except (OSError, RuntimeError) as error:  # of the network, or of detectron2's model catalog
         raise CheckpointFileError(
             f"cannot fetch the checkpoint {path}: {error}; download it by hand and give its path"
@@ -54,6 +64,16 @@ def find_file(path: str) -> str:
     if not os.path.isfile(local):
         raise CheckpointFileError(f"no checkpoint at {os.path.abspath(local)}{_near(local)}")
     return local
+
+
+def _fetch(path: str) -> str:
+    if path.startswith(HUB):
+        return fetch_from_hub(path, IN_FOLDER)
+    if path.startswith(Detectron2Handler.PREFIX):
+        path = Detectron2Handler.S3_DETECTRON2_PREFIX + path.removeprefix(Detectron2Handler.PREFIX)
+    if path.startswith(("http://", "https://")):
+        return download(path)
+    return PathManager.get_local_path(path)
 
 
 def _near(path: str) -> str:

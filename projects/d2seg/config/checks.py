@@ -9,13 +9,8 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 
-OPTIMIZERS = ("SGD", "ADAMW")
-LR_SCHEDULERS = (
-    "WarmupPolyLR",
-    "WarmupMultiStepLR",
-    "WarmupCosineLR",
-    "WarmupStepWithFixedGammaLR",
-)
+from ..registries import EVALUATORS, LR_SCHEDULERS, OPTIMIZERS
+
 CLIP_TYPES = ("full_model", "value", "norm")
 
 
@@ -62,6 +57,8 @@ def check_values(cfg: CfgNode, *, training: bool) -> None:
     """
     check_device(cfg.MODEL.DEVICE)
     _check_precision(cfg)
+    for name in cfg.TEST.EVALUATORS:
+        EVALUATORS.check(name)
     if training:
         _check_solver(cfg)
         _check_schedule(cfg)
@@ -80,7 +77,8 @@ def _check_precision(cfg: CfgNode) -> None:
 
 def _check_solver(cfg: CfgNode) -> None:
     solver = cfg.SOLVER
-    _one_of("SOLVER.OPTIMIZER", solver.OPTIMIZER.upper(), OPTIMIZERS)
+    if solver.OPTIMIZER.upper() not in OPTIMIZERS.built_in:  # these in any case
+        OPTIMIZERS.check(solver.OPTIMIZER)
     if solver.CLIP_GRADIENTS.ENABLED:
         _one_of("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", solver.CLIP_GRADIENTS.CLIP_TYPE, CLIP_TYPES)
     for key in ("IMS_PER_BATCH", "ACCUMULATE_STEPS", "MAX_BAD_STEPS"):
@@ -94,7 +92,7 @@ def _check_solver(cfg: CfgNode) -> None:
 
 def _check_schedule(cfg: CfgNode) -> None:
     solver = cfg.SOLVER
-    _one_of("SOLVER.LR_SCHEDULER_NAME", solver.LR_SCHEDULER_NAME, LR_SCHEDULERS)
+    LR_SCHEDULERS.check(solver.LR_SCHEDULER_NAME)
     for key in ("MAX_ITER", "CHECKPOINT_PERIOD"):
         _at_least_one(f"SOLVER.{key}", solver[key])
     is_poly = solver.LR_SCHEDULER_NAME == "WarmupPolyLR"

@@ -53,7 +53,7 @@ def set_semantic_output(cfg: CN, output: str) -> None:
 
 def _add_input_config(cfg: CN) -> None:
     # "detectron2" (its DatasetMapper), "semantic", "instance", "panoptic", "slice" (of medical
-    # volumes), or "referring"
+    # volumes), "referring", or of registries.MAPPERS
     cfg.INPUT.MAPPER = "detectron2"
     # "resize_crop" (short edge, then crop), "lsj" (large-scale jitter),
     # "detr" (resize, or resize-crop-resize, at even odds) or "fixed_size"
@@ -80,7 +80,7 @@ def _add_input_config(cfg: CN) -> None:
 
 
 def _add_solver_config(cfg: CN) -> None:
-    cfg.SOLVER.OPTIMIZER = "SGD"  # or "ADAMW"
+    cfg.SOLVER.OPTIMIZER = "SGD"  # or "ADAMW", or of registries.OPTIMIZERS
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # embeddings and relative position tables
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0  # learning rate of the backbone, relative to BASE_LR
     cfg.SOLVER.AMP.DTYPE = "fp16"  # or "bf16"; SOLVER.AMP.ENABLED is the switch
@@ -104,6 +104,8 @@ def _add_test_config(cfg: CN) -> None:
     # score.
     # Empty: what a stock detectron2 meta-architecture does anyway.
     cfg.TEST.TASKS = []
+    # of registries.EVALUATORS: what scores besides the evaluators of TEST.TASKS
+    cfg.TEST.EVALUATORS = []
     # the semantic evaluator also scores the pixels that are at most so many pixels from a border
     # between two classes; 0: off
     cfg.TEST.BOUNDARY_WIDTH = 0

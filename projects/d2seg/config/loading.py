@@ -17,6 +17,7 @@ from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
 from .defaults import add_d2seg_config, set_semantic_output
+from .zoo import find_config, nearest, normalise, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +25,18 @@ _FILE_FORM = "expected lines 'KEY: value', and after _BASE_ one file name or a l
 
 
 def load_config(
-    config_file: str | None, opts: Sequence[str] | None = (), *, labels: bool = False
+    config_file: str | None,
+    opts: Sequence[str] | None = (),
+    *,
+    labels: bool = False,
+    trained: bool = False,
 ) -> CfgNode:
     """Defaults of detectron2 and d2seg, overridden by a file, overridden by pairs.
 
     Args:
         config_file: a YAML file, whose ``_BASE_`` (one name or a list, relative to the file that
-            says it) is merged first, the later over the earlier; or the name of a config of
+            says it) is merged first, the later over the earlier; or the name of one of this
+            project's configs, as ``mask2former/coco_panoptic_resnet50``; or the name of a config of
             detectron2's model zoo, as ``COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml``,
             whose published checkpoint then becomes MODEL.WEIGHTS; None: the defaults alone.
             Like detectron2's reader, this one evaluates ``!!python`` tags: the file is trusted.
@@ -38,6 +44,8 @@ def load_config(
         labels: semantic results are labels (H, W) where neither file nor pairs ask for scores.
             Every model's default are scores (K, H, W), as detectron2's evaluator takes them; this
             project's scripts ask for labels, in a fraction of the memory and time.
+        trained: a name of this project's zoo brings its published checkpoint too, as detectron2's
+            do; without, MODEL.WEIGHTS are those that the recipe starts from.
 
     Returns:
         The config, not frozen.
@@ -51,10 +59,12 @@ def load_config(
     if labels:
         set_semantic_output(cfg, "labels")
     if config_file is not None:
-        path, in_zoo = _find_config(config_file)
+        path, zoo = _find_config(config_file)
         _merge_file(cfg, path)
-        if in_zoo:
+        if zoo == "detectron2":
             _use_zoo_weights(cfg, config_file)
+        elif zoo == "d2seg" and trained:
+            _use_published_weights(cfg, config_file)
     _merge_pairs(cfg, list(opts or ()))
     return cfg
 
@@ -96,8 +106,8 @@ class _ConfigFile(CfgNode):
         return content
 
 
-def _find_config(name: str) -> tuple[Path, bool]:
-    """The file that ``name`` means, and whether it is one of the model zoo."""
+def _find_config(name: str) -> tuple[Path, str]:
+    """The file that ``name`` means, and the zoo that it is of: "d2seg", "detectron2" or none."""
     path = Path(name).expanduser()
     if path.suffix == ".py":
         raise ValueError(
@@ -105,7 +115,10 @@ def _find_config(name: str) -> tuple[Path, bool]:
             "give a .yaml config"
         )
     if path.is_file():
-        return path, False
+        return path, ""
+    own = find_config(name)
+    if own is not None:
+        return own, "d2seg"
     if not path.is_absolute() and ".." not in path.parts:
         try:
             in_zoo = Path(model_zoo.get_config_file(name))
@@ -113,10 +126,15 @@ def _find_config(name: str) -> tuple[Path, bool]:
             pass
         else:
             if in_zoo.is_file():
-                return in_zoo, True
+                return in_zoo, "detectron2"
+    if normalise(name).partition("/")[0] in {entry.method for entry in read_table().values()}:
+        raise ValueError(
+            f"there is no config '{name}', neither as a file nor in the model zoo; the nearest "
+            f"names are {', '.join(nearest(name))}"
+        )
     raise ValueError(
-        f"config file '{name}' does not exist (looked for {path.absolute()} and in detectron2's "
-        f"model zoo){_near(path, zoo=True)}"
+        f"config file '{name}' does not exist (looked for {path.absolute()}, in d2seg's and in "
+        f"detectron2's model zoo){_near(path, zoo=True)}"
     )
 
 
@@ -131,6 +149,10 @@ def _near(path: Path, zoo: bool = False) -> str:
             scores[name.as_posix()] = max(
                 _likeness(name.with_suffix("").as_posix(), path.with_suffix("").as_posix()),
                 _likeness(found.stem, path.stem),
+            )
+        for own in read_table():
+            scores[own] = max(
+                _likeness(own, normalise(str(path))), _likeness(own.partition("/")[2], path.stem)
             )
     cutoff = max(0.6, max(scores.values(), default=0.0) - 0.1)
     near = [name for name, score in scores.items() if score >= cutoff]
@@ -187,6 +209,18 @@ def _use_zoo_weights(cfg: CfgNode, name: str) -> None:
         cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url(name)
     except RuntimeError:  # the zoo has configs without a published model
         logger.warning("%s has no checkpoint in the zoo; MODEL.WEIGHTS stays as it says", name)
+
+
+def _use_published_weights(cfg: CfgNode, name: str) -> None:
+    """Those of the table, or none where it has no address: a backbone's alone would not do."""
+    entry = read_table().get(normalise(name))
+    cfg.MODEL.WEIGHTS = entry.address if entry else ""
+    if not cfg.MODEL.WEIGHTS and entry and entry.source:
+        logger.warning(
+            "%s: no address of its weights is known; see %s, and set MODEL.WEIGHTS to the file",
+            entry.name,
+            entry.source,
+        )
 
 
 def _merge_pairs(cfg: CfgNode, opts: list[str]) -> None:

@@ -13,6 +13,7 @@ from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSample
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..registries import SAMPLERS
 from .loader import TrainLoader
 from .mappers import build_mapper
 from .referring.training import expanded_dicts
@@ -20,8 +21,6 @@ from .seeding import choose_seed
 
 logger = logging.getLogger(__name__)
 
-# those of detectron2 whose keys its default config has
-SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler")
 Dicts = list[dict[str, Any]] | Dataset
 
 
@@ -30,17 +29,14 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
 
     ``SOLVER.IMS_PER_BATCH`` images of one optimizer step are shared out over
     ``SOLVER.ACCUMULATE_STEPS`` items on every process. The order of the images is that of
-    detectron2's DATALOADER.SAMPLER_TRAIN; it and the augmentations depend on ``SEED`` alone, or
+    DATALOADER.SAMPLER_TRAIN; it and the augmentations depend on ``SEED`` alone, or
     where that is negative on a random seed.
 
     Raises:
         ValueError: an unknown sampler, or one that the mapper cannot have; a number of images does
             not divide.
     """
-    if cfg.DATALOADER.SAMPLER_TRAIN not in SAMPLERS:
-        raise ValueError(
-            f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}; it is one of {SAMPLERS}"
-        )
+    SAMPLERS.check(cfg.DATALOADER.SAMPLER_TRAIN)
     is_referring = cfg.INPUT.MAPPER == "referring"
     if is_referring and cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
         raise ValueError(
@@ -61,7 +57,10 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
 
 
 def _sampler(cfg: CfgNode, dataset: Dicts, seed: int) -> Sampler:
-    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name in SAMPLERS:
+        return SAMPLERS.get(name)(cfg, dataset, seed)
+    if name == "TrainingSampler":
         return TrainingSampler(len(dataset), seed=seed)
     factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
         dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT

@@ -17,6 +17,7 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
+from ..registries import MAPPERS
 from .augmentation import build_augmentations
 from .checks import check_labels
 from .images import read_image
@@ -205,7 +206,7 @@ class InstanceMapper(MaskMapper):
         return {"instances": to_instances(masks, classes)}
 
 
-MAPPERS: dict[str, type[DatasetMapper] | type[SliceMapper] | type[ReferringMapper]] = {
+_BUILT_IN: dict[str, type[DatasetMapper] | type[SliceMapper] | type[ReferringMapper]] = {
     "detectron2": DatasetMapper,
     "semantic": SemanticMapper,
     "panoptic": PanopticMapper,
@@ -223,8 +224,7 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict[str, Any]], dic
             change what expressions mean.
     """
     name, head = cfg.INPUT.MAPPER, cfg.MODEL.SEM_SEG_HEAD
-    if name not in MAPPERS:
-        raise ValueError(f"INPUT.MAPPER is {name!r}; it must be one of {', '.join(MAPPERS)}")
+    MAPPERS.check(name)
     if name in ("semantic", "panoptic", "slice") and head.IGNORE_VALUE < head.NUM_CLASSES:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {head.IGNORE_VALUE} is one of the classes "
@@ -235,7 +235,7 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict[str, Any]], dic
             f"INPUT.RANDOM_FLIP is {cfg.INPUT.RANDOM_FLIP!r}, which would change what 'left' or "
             "'above' mean in an expression; INPUT.MAPPER referring needs INPUT.RANDOM_FLIP none"
         )
-    return MAPPERS[name](cfg, is_train)
+    return (_BUILT_IN.get(name) or MAPPERS.get(name))(cfg, is_train)
 
 
 def _entry(dataset_dict: dict[str, Any], key: str, mapper: str) -> Any:

@@ -16,6 +16,8 @@ from detectron2.solver.build import reduce_param_groups
 from detectron2.solver.lr_scheduler import _get_warmup_factor_at_iter
 from torch import Tensor, nn
 
+from ..registries import LR_SCHEDULERS, OPTIMIZERS
+
 logger = logging.getLogger(__name__)
 
 # Tables of positions that are plain parameters: those of detectron2's Swin and ViT, and of timm's
@@ -42,6 +44,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     groups = _parameter_groups(cfg, model)
     if not groups:
         raise ValueError("the model has no trainable parameter: nothing to optimize")
+    if solver.OPTIMIZER in OPTIMIZERS:
+        return OPTIMIZERS.get(solver.OPTIMIZER)(cfg, groups)
     on_fused_device = all(p.device.type in ("cpu", "cuda") for p in model.parameters())
     kwargs: dict[str, Any] = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
     kwargs["fused" if on_fused_device else "foreach"] = True
@@ -86,8 +90,11 @@ def gradient_clip(cfg: CfgNode) -> GradientClip | None:
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
-    """SOLVER.LR_SCHEDULER_NAME: "WarmupPolyLR", or one of detectron2's with steps or a cosine."""
+    """SOLVER.LR_SCHEDULER_NAME: "WarmupPolyLR", one of detectron2's with steps or a cosine, or a
+    registered one."""
     solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME in LR_SCHEDULERS:
+        return LR_SCHEDULERS.get(solver.LR_SCHEDULER_NAME)(cfg, optimizer)
     if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
         cfg = cfg.clone()
         cfg.defrost()  # a step at the very end, which would have no effect, is an error there

@@ -16,6 +16,7 @@ from detectron2.evaluation import (
 )
 
 from ..data.catalog import metadata_of
+from ..registries import EVALUATORS
 from .boundary import BoundaryEvaluator
 from .instance import InstanceEvaluator
 from .panoptic_evaluation import PanopticEvaluator
@@ -48,7 +49,8 @@ def build_evaluator(
 
     Args:
         cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES``, ``TEST.BOUNDARY_WIDTH``,
-            ``TEST.PER_IMAGE_METRICS`` and ``TEST.KEYPOINT_OKS_SIGMAS`` are read.
+            ``TEST.PER_IMAGE_METRICS``, ``TEST.KEYPOINT_OKS_SIGMAS`` and ``TEST.EVALUATORS``, names
+            of registered ones that are added, are read.
         output_dir: where the evaluators save predictions; None saves nothing.
         tasks: of "panoptic", "instance", "semantic", "referring".
 
@@ -78,6 +80,7 @@ def build_evaluator(
             if task != "semantic" or not panoptic or not evaluators:
                 raise
             logger.info("mIoU is skipped: %s", error)
+    evaluators += [EVALUATORS.get(name)(cfg, *files) for name in test.EVALUATORS]
     return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
 
 

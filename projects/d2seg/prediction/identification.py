@@ -17,8 +17,8 @@ from torch import Size
 from ..checkpoint.compatibility import classes_of_head
 from ..checkpoint.conversion import to_d2seg
 from ..checkpoint.layouts import LAYOUTS, Layout
-from ..config.published import config_file
 from ..config.tasks import TASKS
+from ..config.zoo import configs_folder
 
 INDEX_FILE = Path(__file__).with_name("published_models.json")
 Shapes = Mapping[str, Size | tuple[int, ...]]
@@ -49,7 +49,7 @@ def identify(content: Mapping[str, Any], source: str, task: str | None) -> Path:
         raise ValueError(
             f"{source} fits {len(names)} configs, {', '.join(names)}: say which by {by_task}config="
         )
-    return config_file(chosen[0][0])
+    return configs_folder() / f"{chosen[0][0]}.yaml"
 
 
 def matching_configs(shapes: Shapes, *, any_classes: bool = False) -> list[list[str]]:
@@ -103,8 +103,8 @@ def _advice(layout: Layout | None, shapes: Shapes) -> str:
         number, key = next(head for head in heads if head is not None)
         return (
             f"fit the models of {fitting}, but for {number} classes: give config="
-            f'd2seg.load_config("{config_file(others[0][0])}", ["{key}", "{number}"]), or another '
-            "file with that number"
+            f'd2seg.load_config("{others[0][0]}", ["{key}", "{number}"]), or another one with that '
+            "number"
         )
     if layout is not None:
         return f"are those of {layout.name}, but fit no published config; give config="

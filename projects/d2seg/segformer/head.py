@@ -68,6 +68,18 @@ class SegFormerHead(nn.Module):
         logits = (self._train if self.training else self._infer)(features, weights, bias)
         return logits.permute(0, 3, 1, 2)
 
+    def forward_as_published(self, features: dict[str, Tensor]) -> Tensor:
+        """The same in the paper's order, for counting its operations: each level is widened,
+        resized to the finest and joined to the others before it is fused."""
+        *_, finest = self.linears
+        size = features[finest].shape[-2:]
+        levels = [
+            resize(linear(features[name].permute(0, 2, 3, 1)).permute(0, 3, 1, 2), size)
+            for name, linear in self.linears.items()
+        ]
+        hidden = self.dropout(F.relu(self.norm(self.fuse(torch.cat(levels, 1)))))
+        return self.predictor(hidden)
+
     def _train(
         self, features: dict[str, Tensor], weights: dict[str, Tensor], bias: Tensor
     ) -> Tensor:

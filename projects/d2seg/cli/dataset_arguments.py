@@ -5,18 +5,23 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 
-from d2seg.config.loading import load_config
-from d2seg.data.catalog import check_files
-from d2seg.data.datasets.declaration import register_declarations
+from ..config.imports import import_modules
+from ..config.loading import load_config
+from ..data.catalog import check_files
+from ..data.datasets.declaration import register_declarations
+from .imports import add_import_argument
 
 
-def dataset_parser(description: str | None) -> argparse.ArgumentParser:
+def dataset_parser(description: str | None, prog: str | None = None) -> argparse.ArgumentParser:
     """A parser of data sets by name, by declaration (docs/own_data.md) or by config."""
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=prog,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("targets", nargs="*", help="names of data sets, or declaration files")
     parser.add_argument("--config-file", help="a config of this project or of the model zoo")
+    add_import_argument(parser)
     parser.add_argument("--opts", nargs="*", default=[], help="KEY VALUE ... for the config")
     return parser
 
@@ -41,6 +46,7 @@ def read_targets(
     Raises:
         ValueError: a declaration or the config is wrong, or a data set is unknown or not there.
     """
+    import_modules(args.imports)
     names: list[str] = []
     for target in args.targets:
         is_file = target.endswith((".yaml", ".yml", ".json"))

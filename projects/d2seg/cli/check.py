@@ -1,0 +1,137 @@
+"""Goes through data sets, counts classes and lists everything that is wrong with them.
+
+    python tools/check_dataset.py camvid_sem_seg_train camvid_sem_seg_val
+    python tools/check_dataset.py my_data.yaml
+    python tools/check_dataset.py --config-file configs/... [--opts KEY VALUE ...]
+
+Names of registered data sets, files that declare one's own (docs/own_data.md), or a config, whose
+data sets are then checked against its class counts as well. Exit code 0: all is well; 1: something
+is wrong with the data; 2: with the command line or the config.
+"""
+
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import Metadata
+from tabulate import tabulate
+from tqdm import tqdm
+
+from ..data.catalog import check_classes, metadata_of
+from ..data.inspection.dataset import inspect_dataset
+from ..data.inspection.report import Counts, Report
+from .dataset_arguments import dataset_parser, parse, read_targets
+
+MAX_EXAMPLES = 5
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    parser = dataset_parser(__doc__, prog)
+    parser.add_argument("--workers", type=int, default=4, help="images to look at at once")
+    args = parse(parser, argv)
+    try:
+        names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    wrong = cfg is not None and not classes_agree(cfg)
+    for name in names:
+        wrong |= check_one(name, cfg, args.workers)
+    return int(wrong)
+
+
+def classes_agree(cfg: CfgNode) -> bool:
+    try:
+        check_classes(cfg)
+    except ValueError as error:
+        print(f"wrong class count: {error}")
+        return False
+    return True
+
+
+def check_one(name: str, cfg: CfgNode | None, workers: int) -> bool:
+    """Print what is found in one data set; return whether something is wrong."""
+
+    def progress(reports: Iterable[Report], total: int) -> Iterable[Report]:
+        return tqdm(reports, total=total, desc=name, unit="image")
+
+    try:
+        report = inspect_dataset(name, workers=workers, progress=progress)
+    except ValueError as error:
+        print(f"{name}: cannot be loaded: {error}")
+        return True
+    if cfg is not None and needs_bitmasks(report) and reads_polygons_only(cfg):
+        report.problem(
+            "mask format",
+            name,
+            "not all masks are polygons; set INPUT.MASK_FORMAT bitmask, or another INPUT.MAPPER",
+        )
+    print(format_report(name, report, metadata_of(name)))
+    return bool(report.problems)
+
+
+def needs_bitmasks(report: Report) -> bool:
+    return report.formats["RLE"] + report.formats["bitmap"] > 0
+
+
+def reads_polygons_only(cfg: CfgNode) -> bool:
+    return cfg.INPUT.MAPPER == "detectron2" and cfg.INPUT.MASK_FORMAT == "polygon"
+
+
+def format_report(name: str, report: Report, metadata: Metadata) -> str:
+    parts = [f"\n{name}: {report.num_images} images", *report.facts]
+    for source, counts in report.counts.items():
+        key = "thing_classes" if source == "instance" else "stuff_classes"
+        parts.append(count_table(source, counts, metadata.get(key) or []))
+    if report.formats:
+        found = ", ".join(f"{count} {kind}" for kind, count in report.formats.most_common())
+        mixed = "mixed formats" if len(report.formats) > 1 else "format"
+        parts.append(f"{mixed} of the masks: {found}")
+    parts += [f"hint: {hint}" for hint in report.hints]
+    parts.append(problem_table(report) if report.problems else "no problems found")
+    return "\n".join(parts)
+
+
+def count_table(source: str, counts: Counts, names: Sequence[str]) -> str:
+    """One line per class that appears; the others are named below."""
+    total = sum(counts.pixels.values()) or 1
+    rows = [
+        [
+            number,
+            name.split(",")[0],
+            counts.images[number],
+            *([] if source == "semantic" else [counts.instances[number]]),
+            counts.pixels[number],
+            100 * counts.pixels[number] / total,
+        ]
+        for number, name in enumerate(names)
+        if counts.images[number]
+    ]
+    middle = [] if source == "semantic" else ["instances" if source == "instance" else "segments"]
+    headers = ["id", "class", "images", *middle, "pixels", "% of pixels"]
+    table = tabulate(rows, headers=headers, floatfmt=".2f")
+    absent = [name for number, name in enumerate(names) if not counts.images[number]]
+    if absent:
+        shown = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
+        table += f"\n{len(absent)} of {len(names)} classes never appear: {shown}"
+    return table
+
+
+def problem_table(report: Report) -> str:
+    """Kinds of problems with their numbers, and the first few of each."""
+    by_kind: dict[str, list[str]] = {}
+    for problem in report.problems:
+        text = ": ".join(part for part in (problem.file, problem.detail) if part)
+        by_kind.setdefault(problem.kind, []).append(text)
+    lines = [tabulate([[k, len(v)] for k, v in by_kind.items()], headers=["problem", "times"])]
+    for kind, texts in by_kind.items():
+        lines += [f"{kind}: {text}" for text in texts[:MAX_EXAMPLES]]
+        if len(texts) > MAX_EXAMPLES:
+            lines.append(f"{kind}: and {len(texts) - MAX_EXAMPLES} more")
+    return "\n".join(lines)

@@ -1,0 +1,86 @@
+"""Rename the weights of a checkpoint from any layout that d2seg reads to another.
+
+    python tools/convert_checkpoint.py IN OUT                    to d2seg's own names
+    python tools/convert_checkpoint.py IN OUT --to official      to those of the method's authors
+    python tools/convert_checkpoint.py IN OUT --to huggingface   to those of transformers
+
+IN is a file, a folder of transformers or a URL; its layout is recognised. MODEL.WEIGHTS takes all
+of these without a conversion. OUT is written in the format of its ending: .pth or .pt (the weights
+under "model", as detectron2 and the authors have it), .bin (the bare weights) or .safetensors.
+Values are not changed; the state of an optimizer is left behind. For transformers, put OUT as
+model.safetensors beside the config.json of the same architecture.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from ..checkpoint.conversion import flavours, to_d2seg, to_flavour
+from ..checkpoint.files import find_file, read_checkpoint, write_atomically
+from ..checkpoint.naming import StateDict
+
+FORMATS = (".pth", ".pt", ".bin", ".safetensors")
+
+
+def write(state: StateDict, path: Path) -> None:
+    """Write weights in the format of the path's ending."""
+
+    def to(temporary: str) -> None:
+        if path.suffix == ".safetensors":
+            # its "format" entry is what transformers looks for
+            tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+            save_file(tensors, temporary, metadata={"format": "pt"})
+        else:
+            torch.save(state if path.suffix == ".bin" else {"model": state}, temporary)
+
+    write_atomically(str(path), to)
+
+
+def convert(source: str, target: Path, to: str) -> str:
+    """Convert a checkpoint file; returns what was done, in a line or two.
+
+    Raises:
+        ValueError: the source cannot be read, or cannot be held by the layout asked for; the
+            target's ending is unknown, or it is the source.
+    """
+    if target.suffix not in FORMATS:
+        raise ValueError(f"OUT is {target}; give it one of the endings {', '.join(FORMATS)}")
+    file = find_file(source)
+    if target.exists() and target.samefile(file):
+        raise ValueError(f"OUT is the same file as IN, {target}; choose another")
+    given = read_checkpoint(file)["model"]
+    state, layout = to_d2seg(given)
+    if to != "d2seg":
+        state = to_flavour(state, to)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write(state, target)
+    read_as = layout.name if layout else "d2seg's or detectron2's own layout"
+    values = sum(tensor.numel() for tensor in state.values())
+    return (
+        f"{source}: {len(given)} tensors, {read_as}\n"
+        f"{target}: {len(state)} tensors, {values / 1e6:.1f} million values, {to}"
+    )
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", metavar="IN", help="checkpoint to read")
+    parser.add_argument("target", metavar="OUT", type=Path, help="checkpoint to write")
+    parser.add_argument("--to", choices=["d2seg", *flavours()], default="d2seg")
+    args = parser.parse_args(argv)
+    try:
+        print(convert(args.source, args.target, args.to))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,178 @@
+r"""Draw what a model sees in pictures, in videos or through a camera.
+
+    python demo.py --config-file CONFIG --input street.jpg photos/ --output drawn/ \
+        --opts MODEL.WEIGHTS model_final.pth MODEL.DEVICE cpu
+
+CONFIG is a file, or the name of a config of detectron2's model zoo, whose weights are then fetched.
+A model of referring segmentation looks for what it is told, each in a colour of its own:
+
+    ... --expression "the dog on the left" --expression "the red car" --opts ...
+
+What it does not find is listed in the picture and on stderr.
+Exit code: 0; 1 when an input could not be read, wholly or in part; 2 for a mistake in the call.
+"""
+
+import argparse
+import logging
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import Metadata
+from detectron2.utils.env import seed_all_rng
+
+from ..config.imports import import_modules
+from ..config.loading import load_config
+from ..config.tasks import TASKS, choose_task
+from ..data.datasets.declaration import register_declarations
+from ..prediction.predictor import Predictor, build_predictor
+from ..visualization.media import Window, find_inputs, import_av, plan_outputs
+from ..visualization.runner import Runner
+from .imports import add_import_argument
+
+Predict = Callable[[np.ndarray], dict]
+
+INSTANCE_THRESHOLD = 0.5  # detectors also give many boxes that are hardly ever right
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def make_parser(prog: str | None = None) -> Parser:
+    parser = Parser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="CONFIG", help="file, or name in the model zoo")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="pictures, videos, folders of them, or glob patterns in quotes",
+    )
+    source.add_argument("--webcam", action="store_true", help="the first camera; Ctrl-C ends it")
+    add("--output", type=Path, metavar="FOLDER", help="default: windows, which q or Esc ends")
+    add("--task", choices=TASKS, help="default: the first of these that the model offers")
+    add(
+        "--expression",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        dest="expressions",
+        help="what to look for (task referring); may be given several times",
+    )
+    add(
+        "--confidence-threshold",
+        type=float,
+        metavar="T",
+        help="from 0 to 1. panoptic: segments that score below T are left out (default: as the "
+        f"config says); instance: likewise detections (default: {INSTANCE_THRESHOLD}); semantic: "
+        "pixels whose best class is less probable than T stay bare (default: none); referring: an "
+        "expression that scores below T counts as not found (default: none)",
+    )
+    add_import_argument(parser)
+    add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="changes to the config")
+    add("pairs", nargs="*", default=[], metavar="KEY VALUE", help="the same, without --opts")
+    return parser
+
+
+def collect(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
+    """Files to draw, and paths that name none.
+
+    Raises:
+        ValueError: nothing is there at all.
+    """
+    files, missing = find_inputs(args.input)
+    if any(re.fullmatch(r"[A-Z0-9_]+(\.[A-Z0-9_]+)*", item) for item in missing):
+        raise ValueError(f"--input: no file '{missing[0]}'; write --opts before KEY VALUE pairs")
+    if not files:
+        raise ValueError(f"--input: no picture or video in {', '.join(args.input)}")
+    return files, missing
+
+
+def _drawable(predictor: Predictor, expressions: list[str], image: np.ndarray) -> dict:
+    """What is drawn over ``image``, (H, W, 3) uint8 RGB."""
+    return predictor(image, channel_order="RGB", expressions=expressions).drawable()
+
+
+def make_predict(args: argparse.Namespace) -> tuple[Predict, Metadata]:
+    """From a (H, W, 3) uint8 RGB picture to the prediction of the task; and names and colours.
+
+    Raises:
+        ValueError: the config, the task, the expressions or the weights do not go together.
+    """
+    threshold = args.confidence_threshold
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
+    import_modules(args.imports)
+    cfg = load_config(args.config_file, [*args.opts, *args.pairs], labels=True, trained=True)
+    task = choose_task(cfg, args.task, args.expressions)
+    register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
+    if threshold is None and task == "instance":
+        threshold = INSTANCE_THRESHOLD
+    predictor = build_predictor(cfg, task, threshold)
+    predictor.check_expressions(args.expressions)
+    return partial(_drawable, predictor, args.expressions), predictor.metadata
+
+
+def make_runner(args: argparse.Namespace) -> Runner:
+    window = Window("d2seg") if args.output is None else None
+    return Runner(*make_predict(args), window)
+
+
+def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
+    """The runner, and what remains to be called.
+
+    Raises:
+        ValueError, OSError: a mistake in the call.
+        ImportError: a package is missing.
+    """
+    if args.webcam:
+        if args.output is not None:
+            import_av()  # before the model is loaded
+        runner = make_runner(args)
+        output = None if args.output is None else args.output / "webcam.mp4"
+        draw = partial(runner.run_camera, 0, output)
+    else:
+        files, missing = collect(args)
+        outputs = [None] * len(files)
+        if args.output is not None:
+            outputs = plan_outputs(files, args.output)
+        runner = make_runner(args)
+        for name in missing:
+            runner.report(f"{name}: no such file")
+        draw = partial(runner.run_files, files, outputs)
+    if args.output is not None:
+        args.output.mkdir(parents=True, exist_ok=True)
+    return runner, draw
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    seed_all_rng(0)  # the same colours in every run
+    try:
+        runner, draw = prepare(args)
+    except (ValueError, OSError, ImportError) as error:
+        parser.error(" ".join(str(error).split()))
+    try:
+        draw()
+    except OSError as error:  # a full disk, no camera
+        parser.error(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        return 130
+    where = f" into {args.output}" if args.output is not None else ""
+    print(f"{runner.num_drawn} drawn{where}, {runner.num_failed} could not be read", flush=True)
+    return 1 if runner.num_failed else 0

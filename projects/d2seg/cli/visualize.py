@@ -1,0 +1,185 @@
+"""Draws the ground truth of data sets into PNG files.
+
+    python tools/visualize_data.py camvid_sem_seg_train --output pictures
+    python tools/visualize_data.py my_data.yaml --output pictures
+    python tools/visualize_data.py --mapper --config-file configs/... --output pictures
+
+With --mapper, what the config's training mapper makes of it: augmented, cropped and padded.
+"""
+
+import copy
+import logging
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, Metadata
+from detectron2.data import detection_utils as utils
+from detectron2.utils.visualizer import ColorMode, Visualizer
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from ..data.catalog import kind_of, metadata_of
+from ..data.datasets import distinct_colors
+from ..data.label_maps import read_id_map, read_labels
+from ..data.mappers import build_mapper
+from ..data.medical.files import is_array_file, read_slice
+from ..data.referring.segmentations import expression_mask
+from .dataset_arguments import dataset_parser, parse, read_targets
+
+Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    parser = dataset_parser(__doc__, prog)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--num-images", type=int, default=20, help="of each data set; default: 20")
+    parser.add_argument("--mapper", action="store_true", help="draw the config's training samples")
+    args = parse(parser, argv)
+    if args.mapper and args.config_file is None:
+        parser.error("--mapper needs --config-file")
+    try:
+        names, cfg = read_targets(args, splits=("TRAIN",))
+        draw = mapper_drawing(cfg) if args.mapper else draw_ground_truth
+        failed = sum(draw_dataset(name, draw, args.output, args.num_images) for name in names)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return int(failed > 0)
+
+
+def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
+    """Draw images evenly spread over a data set; return how many could not be drawn."""
+    metadata, entries = metadata_of(name), DatasetCatalog.get(name)
+    folder = output / name
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = np.unique(np.linspace(0, len(entries) - 1, num_images).astype(int))
+    failed = 0
+    for number in tqdm(chosen, desc=name, unit="image"):
+        entry = entries[number]
+        try:
+            picture = draw(copy.deepcopy(entry), metadata)
+        except (OSError, ValueError) as error:
+            tqdm.write(f"{entry['file_name']}: {error}")
+            failed += 1
+            continue
+        stem = Path(entry["file_name"]).stem
+        Image.fromarray(picture).save(folder / f"{number:06d}_{stem}.png")
+    print(f"{name}: {len(chosen) - failed} pictures in {folder}")
+    return failed
+
+
+def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: expressions or segments if there are any, else instances, else the label
+    map."""
+    if is_array_file(entry["file_name"]):
+        return draw_slice(entry, metadata)
+    image = utils.read_image(entry["file_name"], "RGB")
+    if "expressions" in entry:
+        return picture_of_expressions(image, entry["expressions"])
+    visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
+    if "pan_seg_file_name" in entry:
+        ids = torch.from_numpy(read_id_map(entry["pan_seg_file_name"]).astype(np.int64))
+        visualizer.draw_panoptic_seg(ids, entry["segments_info"], area_threshold=0, alpha=0.5)
+    elif "annotations" in entry:
+        entry.pop("sem_seg_file_name", None)
+        visualizer.draw_dataset_dict(entry)
+    elif "sem_seg_file_name" in entry:
+        labels = read_labels(entry["sem_seg_file_name"], entry.get("label_values"))
+        visualizer.draw_sem_seg(labels.astype(np.int64), area_threshold=0, alpha=0.6)
+    return visualizer.output.get_image()
+
+
+def picture_of_expressions(
+    image: np.ndarray, expressions: list[dict[str, Any]], masks: np.ndarray | None = None
+) -> np.ndarray:
+    """(H + strip, W, 3) uint8 RGB: numbered masks, and below what is said of each, or of nothing.
+
+    ``masks`` is bool (E, H, W); None: those of the expressions.
+    """
+    if masks is None:
+        masks = [expression_mask(expression, image.shape[:2]) for expression in expressions]
+    shown: dict[bytes, np.ndarray] = {}  # several sentences may mean the same
+    lines = []
+    for expression, mask in zip(expressions, masks, strict=True):
+        key = np.packbits(mask).tobytes()
+        if mask.any():
+            shown.setdefault(key, mask)
+        number = list(shown).index(key) + 1 if key in shown else "nothing"
+        lines.append(f"{number}: {expression['sentence']}")
+    visualizer = Visualizer(image)
+    visualizer.overlay_instances(
+        masks=list(shown.values()) or None,
+        labels=[str(number) for number in range(1, len(shown) + 1)],
+        assigned_colors=[np.array(color) / 255 for color in distinct_colors(len(shown))],
+        alpha=0.4,
+    )
+    return np.concatenate([visualizer.output.get_image(), text_strip(lines, image.shape[1])])
+
+
+def text_strip(lines: Sequence[str], width: int) -> np.ndarray:
+    """(h, width, 3) uint8: black on white, with long lines broken."""
+    broken = [part for line in lines for part in textwrap.wrap(line, max(width // 6, 10))]
+    strip = Image.new("RGB", (width, 14 * len(broken) + 4), "white")
+    ImageDraw.Draw(strip).multiline_text((3, 1), "\n".join(broken), fill="black", spacing=3)
+    return np.asarray(strip)
+
+
+def draw_slice(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a medical slice, its background left clear."""
+    image, labels = read_slice(entry["file_name"], entry.get("slice_index"))
+    grey = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    visualizer = Visualizer(
+        np.stack([grey] * 3, axis=-1), metadata, instance_mode=ColorMode.SEGMENTATION
+    )
+    shown = np.where(labels == 0, len(metadata.stuff_classes), labels)  # no class: not drawn
+    visualizer.draw_sem_seg(shown, area_threshold=0, alpha=0.6)
+    return visualizer.output.get_image()
+
+
+def mapper_drawing(cfg: CfgNode) -> Draw:
+    mapper = build_mapper(cfg, is_train=True)
+
+    def draw(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
+        sample = mapper(entry)
+        if sample is None:
+            raise ValueError("the mapper leaves this image out")
+        if cfg.INPUT.MAPPER == "slice":  # values of 0..1
+            sample["image"] = 255 * sample["image"].clamp(0, 1)
+        return draw_sample(sample, metadata, cfg.INPUT.FORMAT)
+
+    return draw
+
+
+def draw_sample(sample: dict[str, Any], metadata: Metadata, image_format: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a mapper's training sample: the label map, or else the masks."""
+    image = utils.convert_image_to_rgb(sample["image"].permute(1, 2, 0), image_format)
+    if "expression_masks" in sample:
+        return picture_of_expressions(
+            image, sample["expressions"], sample["expression_masks"].numpy()
+        )
+    visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
+    if "sem_seg" in sample:
+        visualizer.draw_sem_seg(sample["sem_seg"], area_threshold=0, alpha=0.6)
+    if "instances" in sample and kind_of(metadata) != "semantic":
+        instances = sample["instances"]
+        classes = instances.gt_classes.tolist()
+        names, colors = metadata.get("thing_classes"), metadata.get("thing_colors")
+        has_masks = instances.has("gt_masks")
+        visualizer.overlay_instances(
+            masks=instances.gt_masks if has_masks and classes else None,
+            boxes=None if has_masks and kind_of(metadata) == "panoptic" else instances.gt_boxes,
+            labels=[names[c] for c in classes] if names else None,
+            assigned_colors=[np.array(colors[c]) / 255 for c in classes] if colors else None,
+        )
+    return visualizer.output.get_image()
