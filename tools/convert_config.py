@@ -1,49 +1,13 @@
 #!/usr/bin/env python
-"""Rewrite a config of the official MaskFormer or Mask2Former repository for this project.
+"""Rewrite a config of the official repositories: ``d2seg convert --config``."""
 
-    python tools/convert_config.py OFFICIAL.yaml OUT.yaml
-
-OFFICIAL.yaml stands with the files that its _BASE_ names. What cannot be carried over is listed on
-stderr. Exit code: 0; 1 when something was left out; 2 for a mistake in the call.
-"""
-
-import argparse
 import sys
-from pathlib import Path
 
 from d2seg_process import prepare_process
 
 prepare_process()  # before the imports that warn
 
-import yaml
-
-import d2seg  # noqa: F401  (registers the data sets)
-from d2seg.config.official import convert_official
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """
-    Returns:
-        The exit code.
-    """
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", metavar="OFFICIAL.yaml", type=Path, help="config to read")
-    parser.add_argument("target", metavar="OUT.yaml", type=Path, help="config to write")
-    args = parser.parse_args(arguments)
-    try:
-        if args.target.exists() and args.source.exists() and args.target.samefile(args.source):
-            raise ValueError(f"OUT.yaml is the same file as OFFICIAL.yaml, {args.target}")
-        conversion = convert_official(args.source)
-        args.target.write_text(yaml.safe_dump(conversion.tree(), sort_keys=True))
-    except (ValueError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
-    for line in conversion.left:
-        print(f"not carried over: {line}", file=sys.stderr)
-    print(f"{args.target}: {len(conversion.carried)} keys, {len(conversion.left)} left out")
-    return 1 if conversion.left else 0
-
+from d2seg.cli.convert_config import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+from d2seg.cli import convert
 from d2seg.config.loading import load_config
 
 OFFICIAL = "MODEL: {META_ARCHITECTURE: MaskFormer, MASK_FORMER: {DEC_LAYERS: 3, ENC_LAYERS: 1}}\n"
@@ -28,6 +29,7 @@ def test_it_writes_what_it_can_and_says_what_it_cannot(
     assert "not carried over: MODEL.MASK_FORMER.ENC_LAYERS 1" in capsys.readouterr().err
     assert load_config(str(target)).MODEL.MASKFORMER.NUM_DECODER_LAYERS == 3
     source.write_text(OFFICIAL.replace(", ENC_LAYERS: 1", ""))
+    assert convert.main(["--config", str(source), str(target)]) == 0
     assert tool.main([str(source), str(target)]) == 0
 
 

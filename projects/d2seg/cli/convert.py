@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from ..checkpoint.conversion import flavours, to_d2seg, to_flavour
 from ..checkpoint.files import find_file, read_checkpoint, write_atomically
 from ..checkpoint.naming import StateDict
+from . import convert_config
 
 FORMATS = (".pth", ".pt", ".bin", ".safetensors")
 
@@ -77,7 +78,14 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser.add_argument("source", metavar="IN", help="checkpoint to read")
     parser.add_argument("target", metavar="OUT", type=Path, help="checkpoint to write")
     parser.add_argument("--to", choices=["d2seg", *flavours()], default="d2seg")
+    parser.add_argument(
+        "--config",
+        action="store_true",
+        help="IN and OUT are configs instead: of the official MaskFormer or Mask2Former, and YAML",
+    )
     args = parser.parse_args(argv)
+    if args.config:
+        return convert_config.main([args.source, str(args.target)], parser.prog)
     try:
         print(convert(args.source, args.target, args.to))
     except (ValueError, OSError, ImportError) as error:

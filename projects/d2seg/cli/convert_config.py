@@ -1,0 +1,40 @@
+"""Rewrite a config of the official MaskFormer or Mask2Former repository for this project.
+
+    d2seg convert --config OFFICIAL.yaml OUT.yaml
+
+OFFICIAL.yaml stands with the files that its _BASE_ names. What cannot be carried over is listed on
+stderr. Exit code: 0; 1 when something was left out; 2 for a mistake in the call.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from ..config.official import convert_official
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", metavar="OFFICIAL.yaml", type=Path, help="config to read")
+    parser.add_argument("target", metavar="OUT.yaml", type=Path, help="config to write")
+    args = parser.parse_args(argv)
+    try:
+        if args.target.exists() and args.source.exists() and args.target.samefile(args.source):
+            raise ValueError(f"OUT.yaml is the same file as OFFICIAL.yaml, {args.target}")
+        conversion = convert_official(args.source)
+        args.target.write_text(yaml.safe_dump(conversion.tree(), sort_keys=True))
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    for line in conversion.left:
+        print(f"not carried over: {line}", file=sys.stderr)
+    print(f"{args.target}: {len(conversion.carried)} keys, {len(conversion.left)} left out")
+    return 1 if conversion.left else 0
