@@ -12,15 +12,14 @@ INSTALL = "pip install huggingface_hub"
 def fetch_from_hub(address: str, names: Sequence[str]) -> str:
     """Fetch the weights of a repository unless they are there already, which costs no request.
 
-    Downloads are resumed and lie in the cache of huggingface_hub (HF_HOME).
+    Downloads are resumed and lie in huggingface_hub's cache (HF_HOME).
 
     Args:
         address: "hf://owner/name", "hf://owner/name@revision".
         names: of files, the most wanted first.
 
     Returns:
-        The path of the first of ``names`` that the repository has; the shards that an index lists
-        lie beside it.
+        The path of the first of ``names`` that there is; the shards of an index lie beside it.
 
     Raises:
         ValueError: the address is not written so.
@@ -39,19 +38,18 @@ def fetch_from_hub(address: str, names: Sequence[str]) -> str:
         cached = hub.try_to_load_from_cache(repository, name, revision=revision)
         if isinstance(cached, str) and _is_whole(cached):
             return cached
-    endpoint = os.environ.get("HF_ENDPOINT")  # a mirror
+    options = {"revision": revision, "endpoint": os.environ.get("HF_ENDPOINT")}  # a mirror
     try:
-        files = hub.HfApi(endpoint=endpoint).list_repo_files(repository, revision=revision)
+        files = hub.HfApi(endpoint=options["endpoint"]).list_repo_files(
+            repository, revision=revision
+        )
         found = [name for name in names if name in files]
         if not found:
             raise DownloadError(f"{address} has none of {', '.join(names)}")
-        shards = [found[0].removesuffix(".index.json").partition(".")[0] + "-*"]
-        folder = hub.snapshot_download(
-            repository,
-            revision=revision,
-            allow_patterns=[found[0], *(shards if found[0].endswith(".index.json") else ())],
-            endpoint=endpoint,
-        )
+        patterns = [found[0]]
+        if found[0].endswith(".index.json"):
+            patterns.append(found[0].partition(".")[0] + "-*")  # its shards
+        folder = hub.snapshot_download(repository, allow_patterns=patterns, **options)
     except DownloadError:
         raise
     except Exception as error:  # httpx's, requests' and its own

@@ -48,9 +48,7 @@ def build_evaluator(
     line, as long as another task remains.
 
     Args:
-        cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES``, ``TEST.BOUNDARY_WIDTH``,
-            ``TEST.PER_IMAGE_METRICS``, ``TEST.KEYPOINT_OKS_SIGMAS`` and ``TEST.EVALUATORS``, names
-            of registered ones that are added, are read.
+        cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES`` and TEST are read.
         output_dir: where the evaluators save predictions; None saves nothing.
         tasks: of "panoptic", "instance", "semantic", "referring".
 

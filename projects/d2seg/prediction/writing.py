@@ -49,20 +49,13 @@ def write_prediction(
     if "panoptic_seg" in prediction:
         ids, segments = prediction["panoptic_seg"]
         write_id_map(str(folder / f"{stem}.png"), ids.numpy().clip(min=0))
-        names = {True: things, False: stuff}
-        found = [
-            {key: _plain(value) for key, value in segment.items()}
-            | _category(names[bool(segment.get("isthing", True))], segment["category_id"])
-            for segment in segments
-        ]
-        return {"file_name": f"{stem}.png", "segments_info": found}
+        return {"file_name": f"{stem}.png", "segments_info": _segments(segments, things, stuff)}
     if "sem_seg" in prediction:
         labels = prediction["sem_seg"].numpy()
         dtype = np.uint8 if max(len(stuff) - 1, labels.max(initial=0)) < 255 else np.uint16
         nothing = np.iinfo(dtype).max
-        Image.fromarray(np.where(labels < 0, nothing, labels).astype(dtype)).save(
-            folder / f"{stem}.png"
-        )
+        pixels = np.where(labels < 0, nothing, labels).astype(dtype)
+        Image.fromarray(pixels).save(folder / f"{stem}.png")
         return {"file_name": f"{stem}.png"}
     if "instances" in prediction:
         return {"instances": _instances(prediction["instances"], things)}
@@ -83,6 +76,17 @@ def write_index(folder: Path, entries: dict[str, dict[str, Any]]) -> Path:
     content = [{"image": image, **entry} for image, entry in entries.items()]
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def _segments(
+    segments: list[dict[str, Any]], things: Sequence[str], stuff: Sequence[str]
+) -> list[dict[str, Any]]:
+    names = {True: things, False: stuff}
+    return [
+        {key: _plain(value) for key, value in segment.items()}
+        | _category(names[bool(segment.get("isthing", True))], segment["category_id"])
+        for segment in segments
+    ]
 
 
 def _instances(found: Instances, names: Sequence[str]) -> list[dict[str, Any]]:
