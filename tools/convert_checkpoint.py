@@ -7,7 +7,8 @@
 
 IN is a file, a folder of transformers or a URL; its layout is recognised. MODEL.WEIGHTS takes all
 of these without a conversion. OUT is written in the format of its ending: .pth or .pt (the weights
-under "model", as detectron2 and the authors have it), .bin (the bare weights) or .safetensors.
+under "model", as detectron2 and the authors have it), .bin (the bare weights) or .safetensors
+(with its SHA-256 in OUT.sha256, which is compared when the file is read).
 Values are not changed; the state of an optimizer is left behind. For transformers, put OUT as
 model.safetensors beside the config.json of the same architecture.
 """
@@ -24,7 +25,12 @@ import torch
 from safetensors.torch import save_file
 
 from d2seg.checkpoint.conversion import flavours, to_d2seg, to_flavour
-from d2seg.checkpoint.files import find_file, read_checkpoint, write_atomically
+from d2seg.checkpoint.files import (
+    find_file,
+    read_checkpoint,
+    write_atomically,
+    write_with_checksum,
+)
 from d2seg.checkpoint.naming import StateDict
 
 FORMATS = (".pth", ".pt", ".bin", ".safetensors")
@@ -41,7 +47,7 @@ def write(state: StateDict, path: Path) -> None:
         else:
             torch.save(state if path.suffix == ".bin" else {"model": state}, temporary)
 
-    write_atomically(str(path), to)
+    (write_with_checksum if path.suffix == ".safetensors" else write_atomically)(str(path), to)
 
 
 def convert(source: str, target: Path, to: str) -> str:

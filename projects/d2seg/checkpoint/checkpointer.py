@@ -11,7 +11,13 @@ from detectron2.checkpoint import DetectionCheckpointer
 
 from .compatibility import LoadResult, check
 from .conversion import place_backbone, to_d2seg
-from .files import TEMPORARY, CheckpointFileError, find_file, read_checkpoint, write_atomically
+from .files import (
+    CheckpointFileError,
+    clear_remains,
+    find_file,
+    read_checkpoint,
+    write_atomically,
+)
 from .naming import StateDict
 from .positions import fit_positions, position_grids
 
@@ -105,8 +111,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        for stale in Path(self.save_dir).glob(f"*.pth{TEMPORARY}"):  # of a run that was killed
-            stale.unlink(missing_ok=True)
+        clear_remains(self.save_dir)
         data = {"model": self.model.state_dict()}
         data |= {
             key: checkpointable.state_dict() for key, checkpointable in self.checkpointables.items()
