@@ -7,6 +7,7 @@ in one ``ValueError`` that names file, key and remedy.
 
 import difflib
 import logging
+import os
 from ast import literal_eval
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +17,13 @@ import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
+from ..checkpoint.nesting import check_nesting
 from .defaults import add_d2seg_config, set_semantic_output
 
 logger = logging.getLogger(__name__)
 
+TRUST_VARIABLE = "D2SEG_TRUST_CONFIGS"  # set to 1: configs may run code, as detectron2's may
+_MAX_VALUES = 100_000  # of a file, aliases written out
 _FILE_FORM = "expected lines 'KEY: value', and after _BASE_ one file name or a list of them"
 
 
@@ -33,7 +37,8 @@ def load_config(
             says it) is merged first, the later over the earlier; or the name of a config of
             detectron2's model zoo, as ``COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml``,
             whose published checkpoint then becomes MODEL.WEIGHTS; None: the defaults alone.
-            Like detectron2's reader, this one evaluates ``!!python`` tags: the file is trusted.
+            ``!!python`` tags, which detectron2's reader evaluates, could run code: they are refused
+            outside of the model zoo unless TRUST_VARIABLE is set in the environment.
         opts: KEY VALUE KEY VALUE ..., the values in Python's notation.
         labels: semantic results are labels (H, W) where neither file nor pairs ask for scores.
             Every model's default are scores (K, H, W), as detectron2's evaluator takes them; this
@@ -74,13 +79,23 @@ class _ConfigFile(CfgNode):
 
     @classmethod
     def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
+        """``allow_unsafe`` is not asked: each file is trusted, or not, for itself."""
         if not Path(filename).is_file():
             raise FileNotFoundError(filename)
+        trusted = os.environ.get(TRUST_VARIABLE) == "1" or _is_in_zoo(Path(filename))
         try:
-            content = super().load_yaml_with_base(filename, allow_unsafe=allow_unsafe)
+            content = super().load_yaml_with_base(filename, allow_unsafe=trusted)
         except FileNotFoundError as error:
             raise ValueError(
                 f"{filename}: its _BASE_ '{error}' does not exist{_near(Path(str(error)))}"
+            ) from error
+        except yaml.constructor.ConstructorError as error:
+            if "tag:yaml.org,2002:python/" not in str(error):
+                raise ValueError(f"{filename}: {' '.join(str(error).split())}") from error
+            line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+            raise ValueError(
+                f"{filename}{line}: a !!python tag could run code, so it is refused; write the "
+                f"value out, or, if you wrote the file, set {TRUST_VARIABLE}=1 in the environment"
             ) from error
         except yaml.YAMLError as error:
             reason = " ".join(str(error).split())
@@ -93,6 +108,10 @@ class _ConfigFile(CfgNode):
             raise ValueError(f"{filename}: {error}") from error
         if not isinstance(content, dict):
             raise ValueError(f"{filename}: {_FILE_FORM}")
+        try:
+            check_nesting(content, _MAX_VALUES)
+        except ValueError as error:
+            raise ValueError(f"{filename}: {error}") from error
         return content
 
 
@@ -120,12 +139,21 @@ def _find_config(name: str) -> tuple[Path, bool]:
     )
 
 
+def _zoo_folder() -> Path:
+    return Path(model_zoo.get_config_file("Base-RCNN-FPN.yaml")).parent
+
+
+def _is_in_zoo(path: Path) -> bool:
+    """detectron2's own configs are as trusted as its code; some of them evaluate sizes."""
+    return path.resolve().is_relative_to(_zoo_folder().resolve())
+
+
 def _near(path: Path, zoo: bool = False) -> str:
     """'; did you mean ...?' with up to three config files of a like name, or nothing."""
     neighbours = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
     scores = {str(found): _likeness(found.stem, path.stem) for found in neighbours}
     if zoo:
-        root = Path(model_zoo.get_config_file("Base-RCNN-FPN.yaml")).parent
+        root = _zoo_folder()
         for found in root.glob("**/*.yaml"):
             name = found.relative_to(root)
             scores[name.as_posix()] = max(
@@ -144,7 +172,7 @@ def _likeness(a: str, b: str) -> float:
 
 def _merge_file(cfg: CfgNode, path: Path) -> None:
     try:
-        content = _ConfigFile.load_yaml_with_base(str(path), allow_unsafe=True)
+        content = _ConfigFile.load_yaml_with_base(str(path))
     except RecursionError as error:
         raise ValueError(f"{path}: its _BASE_ files include each other in a circle") from error
     if content.get("VERSION", cfg.VERSION) != cfg.VERSION:
@@ -228,5 +256,6 @@ def _coerce(default: Any, value: Any, key: str, where: str) -> Any:
 def _literal(text: str) -> Any:
     try:
         return literal_eval(text)
-    except (ValueError, SyntaxError, TypeError):  # a string without quotes
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        # a string without quotes, or brackets without end
         return text
