@@ -24,7 +24,7 @@ prepare_process()  # before the imports that warn
 import torch
 from safetensors.torch import save_file
 
-from d2seg.checkpoint.conversion import flavours, to_d2seg, to_flavour
+from d2seg.checkpoint.conversion import flavours, is_own, to_d2seg, to_flavour, without_prefix
 from d2seg.checkpoint.files import (
     find_file,
     read_checkpoint,
@@ -68,7 +68,9 @@ def convert(source: str, target: Path, to: str) -> str:
         state = to_flavour(state, to)
     target.parent.mkdir(parents=True, exist_ok=True)
     write(state, target)
-    read_as = layout.name if layout else "d2seg's or detectron2's own layout"
+    read_as = layout.name if layout else "no layout that is known; its names are left as they are"
+    if layout is None and is_own(without_prefix(given)[0].keys()):
+        read_as = "d2seg's or detectron2's own layout"
     values = sum(tensor.numel() for tensor in state.values())
     return (
         f"{source}: {len(given)} tensors, {read_as}\n"

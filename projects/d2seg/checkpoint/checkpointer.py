@@ -10,7 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from .compatibility import LoadResult, check
-from .conversion import place_backbone, to_d2seg
+from .conversion import place_backbone, to_d2seg, without_prefix
 from .files import (
     CheckpointFileError,
     clear_remains,
@@ -142,13 +142,15 @@ class Checkpointer(DetectionCheckpointer):
             checkpoint["matching_heuristics"] = True
         if queries:
             raise ValueError(f"{self._source}: detectron2 knows no such options as {list(queries)}")
-        original = checkpoint["model"]
+        names = self.model.state_dict().keys()
+        original, prefix = without_prefix(checkpoint["model"], names)
+        if prefix:
+            self.logger.info("All of its names begin with '%s', which is stripped", prefix)
         checkpoint["model"], layout = to_d2seg(original)
         if layout is not None:
             self.logger.info("Its %d tensors are those of %s", len(original), layout.name)
             checkpoint["matching_heuristics"] = False
         if not checkpoint.get("matching_heuristics") and (layout is None or layout.backbone_only):
-            names = self.model.state_dict().keys()
             checkpoint["model"] = place_backbone(checkpoint["model"], original, names)
         self._fit_modules(checkpoint["model"])
         fit_positions(checkpoint["model"], self.model.state_dict(), position_grids(self.model))
