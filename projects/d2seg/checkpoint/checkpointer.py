@@ -21,6 +21,23 @@ from .files import (
 from .naming import StateDict
 from .positions import fit_positions, position_grids
 
+WEIGHTS_ALONE = ("model_best.pth", "model_final_ema.pth")  # to use, not to resume from
+
+
+def checkpoints_in(folder: str | Path, last: str = "") -> list[str]:
+    """The checkpoints in ``folder``, the newest first; of those of one time, ``last`` first.
+
+    Links that lead nowhere, folders and the best and averaged weights do not count.
+    """
+    times = {}
+    for path in Path(folder).glob("model_*.pth"):
+        try:
+            if path.is_file() and path.name not in WEIGHTS_ALONE:
+                times[str(path)] = path.stat().st_mtime_ns
+        except OSError:  # gone meanwhile
+            continue
+    return sorted(times, key=lambda path: (times[path], path == last, path), reverse=True)
+
 
 class Checkpointer(DetectionCheckpointer):
     """Loads d2seg's own, detectron2's and foreign checkpoints; saves so that nothing is lost.
@@ -83,23 +100,44 @@ class Checkpointer(DetectionCheckpointer):
             return self._resume()
         return self.load(path, checkpointables=[], require_complete=require_complete)
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to resume from: the files count, not the tag that names the last."""
+        return bool(self.save_dir) and bool(checkpoints_in(self.save_dir))
+
+    def get_checkpoint_file(self) -> str:
+        """The file that the tag names; "" where it names none of this folder."""
+        tag = Path(self.save_dir, "last_checkpoint")
+        try:
+            name = tag.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        is_name = name.isprintable() and Path(name).name == name
+        return os.path.join(self.save_dir, name) if is_name else ""
+
     def _resume(self) -> dict[str, Any]:
+        """From the newest of the folder's files that is whole and holds all of a run's state."""
         last = self.get_checkpoint_file()
-        others = sorted(
-            (str(path) for path in Path(self.save_dir).glob("model_*.pth") if str(path) != last),
-            key=os.path.getmtime,
-            reverse=True,
-        )
-        for path in [last, *others]:
+        if not os.path.isfile(last):
+            self.logger.warning(
+                "Cannot resume from this checkpoint: last_checkpoint in %s %s; the newest one "
+                "there counts",
+                self.save_dir,
+                f"names {last}, which is missing" if last else "is missing or names no file",
+            )
+        candidates = checkpoints_in(self.save_dir, last)
+        for path in candidates:
             try:
-                if path != last and not self.checkpointables.keys() <= read_checkpoint(path).keys():
-                    continue  # weights alone, as the best ones
+                missing = self.checkpointables.keys() - read_checkpoint(path).keys()
+                if missing:
+                    raise CheckpointFileError(
+                        f"{path} holds weights alone, no state of a training ({', '.join(missing)})"
+                    )
                 return self.load(path, require_complete=True)
             except CheckpointFileError as error:
                 self.logger.warning("Cannot resume from this checkpoint: %s", error)
         raise ValueError(
-            f"none of the {len(others) + 1} checkpoints in {self.save_dir} can be resumed from; "
-            "train anew without --resume, into another OUTPUT_DIR"
+            f"none of the {len(candidates)} checkpoints in {self.save_dir} can be resumed from; "
+            "train anew without --resume, into another OUTPUT_DIR (MODEL.WEIGHTS takes weights)"
         )
 
     def save(self, name: str, **kwargs: Any) -> None:

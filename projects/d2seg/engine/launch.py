@@ -15,12 +15,13 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 from detectron2.config import CfgNode
-from detectron2.engine import launch
+from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from ..data.build import images_per_process
 from ..data.catalog import check_data
+from .output_folder import claim_folder
 from .prepare import read_config
 from .train_step import TrainingDivergedError
 
@@ -61,7 +62,7 @@ def run(main: Main, args: argparse.Namespace) -> int:
                 args.num_gpus,
                 num_machines=args.num_machines,
                 machine_rank=args.machine_rank,
-                dist_url=args.dist_url,
+                dist_url=_meeting_point(args),
                 args=(main, args, code_of_interrupt),
             )
     except ProcessExitedException as error:  # it has said why
@@ -112,7 +113,18 @@ def _prepare_launch(args: argparse.Namespace) -> int:
     if not args.eval_only:
         images_per_process(cfg, args.num_gpus * args.num_machines)
     check_data(cfg, args.eval_only)
+    if not args.eval_only:
+        claim_folder(cfg.OUTPUT_DIR, args.resume, cfg.SOLVER.OVERWRITE)
     return 0
+
+
+def _meeting_point(args: argparse.Namespace) -> str:
+    """--dist-url; where that is not given, a free port of this machine.
+
+    detectron2's default is the same for all runs of one user, of which only the first gets it.
+    """
+    is_given = args.dist_url != default_argument_parser().get_default("dist_url")
+    return args.dist_url if is_given or args.num_machines > 1 else "auto"
 
 
 def _worker(main: Main, args: argparse.Namespace, code_of_interrupt: ctypes.c_int) -> None:

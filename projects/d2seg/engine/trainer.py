@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import weakref
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,9 +31,13 @@ from .hooks import (
     BestCheckpointer,
     EarlyStopping,
     ExponentialMovingAverage,
+    FiniteWeights,
     StopOnSignal,
     WeightsFile,
+    check_finite,
 )
+from .output_folder import locked
+from .resuming import circumstances, history, restore_history, trim_metrics, warn_of_changes
 from .solver import build_lr_scheduler, build_optimizer, gradient_clip
 from .train_step import TrainingDivergedError, TrainStep
 
@@ -61,6 +66,8 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg
         self.exit_code = 0
         self._stop_reason = ""
+        self._history: dict[str, Any] = {}  # of the metrics, of a run that is resumed
+        self._then: dict[str, Any] = {}  # its circumstances
         self._last_step = -1  # the last iteration that the weights have gone through
 
         model = prepare_for_training(self.build_model(cfg))
@@ -112,6 +119,10 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase | None]:
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
         built = super().build_hooks()
+        at = [isinstance(hook, hooks.PeriodicCheckpointer) for hook in built]
+        if any(at):  # on the main process
+            finite = FiniteWeights(self._trainer, cfg.SOLVER.CHECKPOINT_PERIOD)
+            built.insert(at.index(True), finite)
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.LRScheduler)) + 1
         built[at:at] = [self._average, StopOnSignal(self._trainer)]
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
@@ -133,6 +144,8 @@ class Trainer(DefaultTrainer):
         if resume and not self.checkpointer.has_checkpoint():
             logger.warning("There is no checkpoint in %s: starting anew", self.cfg.OUTPUT_DIR)
         super().resume_or_load(resume)
+        if resume and self.checkpointer.has_checkpoint():
+            warn_of_changes(self._then, self._circumstances())
         self._last_step = self.start_iter - 1
         self._place_loader()
 
@@ -143,11 +156,16 @@ class Trainer(DefaultTrainer):
             The results of the last evaluation on the main process, if there was one.
 
         Raises:
-            TrainingDivergedError: SOLVER.MAX_BAD_STEPS bad steps in a row.
+            TrainingDivergedError: SOLVER.MAX_BAD_STEPS bad steps in a row, or what would be saved
+                is not finite.
+            ValueError: another run writes to OUTPUT_DIR.
         """
         logger.info("Starting training from iteration %d", self.start_iter)
         self.iter = self.start_iter
-        with EventStorage(self.start_iter) as self.storage:
+        with locked(self.cfg.OUTPUT_DIR), EventStorage(self.start_iter) as self.storage:
+            restore_history(self.storage, self._history)
+            if comm.is_main_process() and self.start_iter:
+                trim_metrics(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
             try:
                 self.before_train()
                 self._loop()
@@ -166,6 +184,7 @@ class Trainer(DefaultTrainer):
         """End after this iteration, which is taken for the last one; for hooks."""
         if not self._stop_reason:
             self._stop_reason = reason
+            check_finite(self._trainer, self.iter)
             self.checkpointer.save("model_final", iteration=self.iter)
             logger.info("Training ends after iteration %d: %s", self.iter, reason)
 
@@ -173,6 +192,7 @@ class Trainer(DefaultTrainer):
         """End after this iteration, to be resumed; for hooks."""
         self._stop_reason = received.name
         self.exit_code = 128 + received
+        check_finite(self._trainer, self.iter)
         self._save_iteration()
         logger.info(
             "%s: stopped after iteration %d, which is saved in %s. To go on, run the same command "
@@ -181,6 +201,22 @@ class Trainer(DefaultTrainer):
             self.iter,
             self.cfg.OUTPUT_DIR,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        state["circumstances"] = self._circumstances()
+        if hasattr(self, "storage"):
+            state["history"] = history(self.storage)
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises ``ValueError`` where the state is of another kind of training."""
+        super().load_state_dict(state_dict)
+        self._history = state_dict.get("history", {})
+        self._then = state_dict.get("circumstances", {})
+
+    def _circumstances(self) -> dict[str, Any]:
+        return circumstances(self.cfg, getattr(self.data_loader, "num_images", None))
 
     def _place_loader(self) -> None:
         if isinstance(self.data_loader, TrainLoader):  # a subclass may have another one
@@ -221,11 +257,11 @@ class Trainer(DefaultTrainer):
         if self._last_step < self.start_iter:
             return
         try:
-            if all(t.isfinite().all() for t in self.checkpointer.model.state_dict().values()):
-                self._save_iteration()
-                logger.info("Iteration %d is saved; --resume goes on from there", self.iter)
-            else:
-                logger.error("The weights are not finite and not saved")
+            check_finite(self._trainer, self.iter)
+            self._save_iteration()
+            logger.info("Iteration %d is saved; --resume goes on from there", self.iter)
+        except TrainingDivergedError as reason:
+            logger.error("Nothing is saved: %s", reason)
         except (OSError, RuntimeError) as reason:  # a full disk; a device that is lost
             logger.error("The weights could not be saved: %s", reason)
 
