@@ -13,6 +13,7 @@ from .compatibility import LoadResult, check
 from .conversion import place_backbone, to_d2seg, without_prefix
 from .files import (
     CheckpointFileError,
+    WriteError,
     clear_remains,
     find_file,
     read_checkpoint,
@@ -161,7 +162,7 @@ class Checkpointer(DetectionCheckpointer):
         try:
             write_atomically(path, partial(torch.save, data))
         except OSError as error:
-            raise OSError(
+            raise WriteError(
                 f"{error}. Earlier checkpoints are intact; make room and continue with --resume"
             ) from error
         self.tag_last_checkpoint(file_name)

@@ -39,6 +39,10 @@ class CheckpointFileError(ValueError):
     """A checkpoint that is missing, damaged, unsafe or without weights."""
 
 
+class WriteError(OSError):
+    """A file could not be written; the message says which, why, and what to do."""
+
+
 def find_file(path: str) -> str:
     """The local file of a path or URL; for a folder of transformers, of the weights in it.
 
@@ -228,7 +232,7 @@ def write_atomically(path: str, write: Callable[[str], None]) -> None:
         _flush_to_disk(folder)
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
         free = shutil.disk_usage(folder).free / 1e6
-        raise OSError(f"cannot write {path}: {error}; {free:.0f} MB are free there") from error
+        raise WriteError(f"cannot write {path}: {error}; {free:.0f} MB are free there") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
 

@@ -21,6 +21,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from ..data.build import images_per_process
 from ..data.catalog import check_data
+from .full_disk import is_write_error
 from .output_folder import claim_folder
 from .prepare import read_config
 from .train_step import TrainingDivergedError
@@ -43,7 +44,7 @@ def run(main: Main, args: argparse.Namespace) -> int:
     Returns:
         An exit code: that of ``main``; or, with one line on stderr, 2 for what a user did wrong
         (``ValueError`` and, for a package that is missing, ``ImportError``) and 1 for a training
-        that diverged. Any other exception passes.
+        that diverged, or a disk that takes no more. Any other exception passes.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and "LOCAL_RANK" in os.environ:
         return _guarded(_join_torchrun, main, args)
@@ -80,6 +81,11 @@ def _guarded(function: Callable[..., int], *arguments: object) -> int:
         if not diverged or comm.is_main_process():
             sys.stderr.write(f"error: {_one_line(error)}\n")
         return 1 if diverged else USER_ERROR
+    except OSError as error:
+        if os.environ.get(TRACEBACK_VARIABLE) or not is_write_error(error):
+            raise
+        sys.stderr.write(f"error: {_one_line(error)}\n")
+        return 1
 
 
 def _one_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 logger = logging.getLogger(__name__)
@@ -99,3 +100,11 @@ def _move_aside(folder: Path, checkpoints: list[Path]) -> None:
         if path.is_symlink() or path.exists():
             path.rename(aside / path.name)
     logger.warning("The earlier run's %d checkpoints are now in %s", len(checkpoints), aside)
+
+
+def in_subfolder(cfg: CfgNode, name: str) -> CfgNode:
+    """``cfg`` with its output in a folder ``name`` of its own."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, name)
+    return cfg

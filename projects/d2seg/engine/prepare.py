@@ -18,6 +18,7 @@ from ..data.build import images_per_process
 from ..data.catalog import check_data
 from ..data.datasets.declaration import register_declarations
 from ..data.referring.training import write_vocabulary
+from .full_disk import report_once
 from .output_folder import claim_folder
 from .solver import auto_scale
 
@@ -81,6 +82,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if not Path(args.config_file).is_file():  # a name of detectron2's model zoo
         shown.config_file = ""
     default_setup(cfg, shown)
+    report_once()
     return cfg
 
 

@@ -1,6 +1,6 @@
 """The training loop: detectron2's ``DefaultTrainer`` with this package's parts."""
 
-import inspect
+import contextlib
 import logging
 import os
 import signal
@@ -10,22 +10,24 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, create_ddp_model, hooks
+from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.train_loop import HookBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import LRScheduler
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..acceleration import autocast_dtype, prepare_for_training
 from ..checkpoint import Checkpointer
+from ..checkpoint.files import WriteError
 from ..config.tasks import tasks_of
 from ..data.build import build_test_loader, build_train_loader
 from ..data.loader import TrainLoader
 from ..data.seeding import choose_seed
 from ..evaluation.build import build_evaluator
+from .distribution import distributed
+from .full_disk import is_write_error
 from .hooks import (
     EMA_PREFIX,
     BestCheckpointer,
@@ -36,7 +38,7 @@ from .hooks import (
     WeightsFile,
     check_finite,
 )
-from .output_folder import locked
+from .output_folder import in_subfolder, locked
 from .resuming import circumstances, history, restore_history, trim_metrics, warn_of_changes
 from .solver import build_lr_scheduler, build_optimizer, gradient_clip
 from .train_step import TrainingDivergedError, TrainStep
@@ -73,7 +75,7 @@ class Trainer(DefaultTrainer):
         model = prepare_for_training(self.build_model(cfg))
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainStep(
-            _distributed(model),
+            distributed(model),
             self.build_train_loader(cfg),
             optimizer,
             accumulate_steps=cfg.SOLVER.ACCUMULATE_STEPS,
@@ -172,13 +174,31 @@ class Trainer(DefaultTrainer):
                 if self._average is not None and not self.exit_code:
                     with self._average.applied():
                         self._weights_file.save("model_final_ema")
-            except Exception as error:
-                self._save_after(error)
+            except BaseException as error:
+                saved = self._save_after(error) if isinstance(error, Exception) else ""
+                with contextlib.suppress(OSError):  # of the record, where the disk is full
+                    self._end()
+                if is_write_error(error):
+                    raise WriteError(f"{error}. {saved}") from error
                 raise
-            finally:
-                self._trainer.release_workers()
-                self.after_train()
+            self._end()
         return getattr(self, "_last_eval_results", None)
+
+    def _end(self) -> None:
+        self._trainer.release_workers()
+        self.after_train()
+
+    def after_train(self) -> None:
+        """As the parent's; a hook that cannot write keeps no other one from its end."""
+        self.storage.iter = self.iter
+        failures = []
+        for hook in self._hooks:
+            try:
+                hook.after_train()
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def finish(self, reason: str) -> None:
         """End after this iteration, which is taken for the last one; for hooks."""
@@ -242,45 +262,34 @@ class Trainer(DefaultTrainer):
         if self._average is not None:
             logger.info("Evaluating the averaged weights; their results begin with %s", EMA_PREFIX)
             with self._average.applied():
-                averaged = self.test(_in_subfolder(self.cfg, EMA_PREFIX), model)
+                averaged = self.test(in_subfolder(self.cfg, EMA_PREFIX), model)
             results = {**results, EMA_PREFIX.rstrip("/"): averaged}
         self._last_eval_results = results
         return results
 
-    def _save_after(self, error: Exception) -> None:
-        """Save what has been trained before ``error``, if it is worth it and can be done."""
-        if isinstance(error, (ValueError, TrainingDivergedError)):  # shown by the script
+    def _save_after(self, error: Exception) -> str:
+        """Save what was trained before ``error``, if it is worth it and can be done; says what is
+        saved."""
+        known = isinstance(error, (ValueError, TrainingDivergedError))  # shown by the script
+        if known or is_write_error(error):
             logger.error("Training ended in iteration %d", self.iter)
         else:
             logger.exception("Training ended in iteration %d:", self.iter)
         self.iter = self._last_step
         if self._last_step < self.start_iter:
-            return
+            return "Nothing was trained."
         try:
             check_finite(self._trainer, self.iter)
             self._save_iteration()
-            logger.info("Iteration %d is saved; --resume goes on from there", self.iter)
+            saved = f"Iteration {self.iter} is saved; --resume goes on from there"
+            logger.info(saved)
+            return saved
         except TrainingDivergedError as reason:
             logger.error("Nothing is saved: %s", reason)
         except (OSError, RuntimeError) as reason:  # a full disk; a device that is lost
             logger.error("The weights could not be saved: %s", reason)
+        last = Path(self.checkpointer.get_checkpoint_file()).name or "none"
+        return f"Iteration {self.iter} could not be saved; the last whole checkpoint is {last}"
 
     def _save_iteration(self) -> None:
         self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)
-
-
-def _distributed(model: nn.Module) -> nn.Module:
-    """``model``, wrapped if there are several processes; buffers stay each process's own."""
-    is_new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-    kwargs: dict[str, Any] = {"forward_sync_buffers" if is_new else "broadcast_buffers": False}
-    if next(model.parameters()).device.type == "cpu":
-        kwargs["device_ids"] = None  # its default is meant for CUDA
-    return create_ddp_model(model, **kwargs)
-
-
-def _in_subfolder(cfg: CfgNode, name: str) -> CfgNode:
-    """``cfg`` with its output in a folder ``name`` of its own."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, name)
-    return cfg
