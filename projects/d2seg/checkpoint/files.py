@@ -32,6 +32,9 @@ IN_FOLDER = (
 WEIGHTS_ENTRIES = ("model", "state_dict", "model_state")
 TEMPORARY = ".tmp"
 _WRITER = re.sub(r"\W", "_", socket.gethostname())
+_TEMPORARY_NAME = re.compile(
+    rf".+\.(?P<writer>\w+)-(?P<process>[0-9]{{1,9}})-[0-9a-f]{{8}}{re.escape(TEMPORARY)}"
+)
 _DAY = 24 * 3600  # seconds
 
 
@@ -240,13 +243,18 @@ def write_atomically(path: str, write: Callable[[str], None]) -> None:
 def clear_remains(folder: str | Path) -> None:
     """Remove the half-written files of processes that were killed, and never those of others that
     write to the same folder just now."""
-    for path in Path(folder).glob(f"*.pth*{TEMPORARY}"):
-        writer, *process = path.name.removesuffix(TEMPORARY).rpartition(".")[2].split("-")
+    for path in Path(folder).glob(f"*{TEMPORARY}"):
         try:
-            is_here = writer == _WRITER and not _is_alive(int(process[0]))
-            if writer == "pth" or is_here or time.time() - path.stat().st_mtime > _DAY:
-                path.unlink(missing_ok=True)
-        except (ValueError, IndexError, OSError):  # another name; gone meanwhile
+            if path.name.endswith(f".pth{TEMPORARY}"):  # of older versions
+                path.unlink()
+                continue
+            match = _TEMPORARY_NAME.fullmatch(path.name)
+            if match is None:
+                continue
+            is_dead = match["writer"] == _WRITER and not _is_alive(int(match["process"]))
+            if is_dead or time.time() - path.stat().st_mtime > _DAY:
+                path.unlink()
+        except OSError:  # gone meanwhile, or not ours to remove
             continue
 
 
