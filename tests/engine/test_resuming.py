@@ -11,7 +11,7 @@ import torch
 from test_trainer import ALL_RANDOM, At, run, send
 from toy_training import ToyTrainer, toy_cfg
 
-from d2seg.engine.resuming import trim_metrics
+from d2seg.engine.resuming import is_finite, trim_metrics
 from d2seg.engine.train_step import TrainingDivergedError
 
 LONG = ("SOLVER.MAX_ITER", 24, "SOLVER.CHECKPOINT_PERIOD", 7)
@@ -133,3 +133,13 @@ def test_a_model_that_diverged_is_not_saved(tmp_path, what):
         trainer.train()
     assert [path.name for path in tmp_path.glob("*.pth")] == ["model_0000001.pth"]
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
+
+
+def test_finite_by_the_sum():
+    large = torch.full((9,), 3e38)  # whose sum is not
+    assert is_finite(large)
+    assert is_finite(torch.full((70_000,), 1.0, dtype=torch.float16))
+    assert is_finite(torch.tensor([7]))
+    for bad in (math.nan, math.inf, -math.inf):
+        assert not is_finite(torch.tensor([1.0, bad]))
+    assert not is_finite(torch.tensor([math.inf, -math.inf]))

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint import Checkpointer
+from .resuming import is_finite
 from .train_step import TrainingDivergedError, TrainStep
 
 logger = logging.getLogger(__name__)
@@ -143,17 +144,13 @@ def check_finite(step: TrainStep, iteration: int) -> None:
     """Before a checkpoint to resume from is written.
 
     Raises:
-        TrainingDivergedError: a weight, a running statistic or a moment of the optimizer is not
-            finite: nothing can be learned from there.
+        TrainingDivergedError: a weight or a running statistic is not finite, as the step makes the
+            weights of moments that are not: nothing can be learned from there.
     """
     model = step.model.module if isinstance(step.model, DistributedDataParallel) else step.model
     named = dict(model.named_parameters())
     named |= {name: b for name, b in model.named_buffers() if ".running_" in f".{name}"}
-    for name, parameter in model.named_parameters():
-        for kind, moment in step.optimizer.state.get(parameter, {}).items():
-            if isinstance(moment, torch.Tensor):
-                named[f"the optimizer's {kind} of {name}"] = moment
-    bad = [name for name, tensor in named.items() if not tensor.isfinite().all()]
+    bad = [name for name, tensor in named.items() if not is_finite(tensor)]
     if bad:
         raise TrainingDivergedError(
             f"training diverged by iteration {iteration}: {bad[0]} and {len(bad) - 1} more tensors "

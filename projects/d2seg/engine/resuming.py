@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,16 @@ def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
             if value.dim() > 0 and value.shape != parameter.shape:
                 shapes = f"{tuple(value.shape)}, the parameter {tuple(parameter.shape)}"
                 raise ValueError(f"{what} has the shape {shapes}; {remedy}")
-            if not value.isfinite().all():
+            if not is_finite(value):
                 raise ValueError(f"{what} is not finite; {remedy}")
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether all numbers are; by their sum, for ``isfinite`` takes as long as writing a file."""
+    if not tensor.is_floating_point():
+        return True
+    precise = torch.promote_types(tensor.dtype, torch.float32)
+    return math.isfinite(tensor.detach().sum(dtype=precise)) or bool(tensor.isfinite().all())
 
 
 def _kind(group: Mapping[str, Any]) -> str:
