@@ -29,6 +29,7 @@ INSTALL_REQUIRES = [
     "timm>=1.0.16,<2",  # backbones by name; timm.layers.Attention with a mask
     "opencv-python-headless>=4.8,<5",  # reads videos, draws text; no X libraries; 5 is untried
     "safetensors>=0.4,<1",  # checkpoints of Hugging Face; before 1.0 the interface may change
+    "isal>=1.5,<2",  # checksums of checkpoints at a tenth of their load time; without it zlib's
     "tqdm>=4.60,<5",  # progress bars
     # Needs of detectron2, which is installed without dependencies (and mostly needs of d2seg too)
     "setuptools>=70.1,<81",  # its model zoo imports pkg_resources, gone from 81 on

@@ -4,8 +4,16 @@ import pytest
 import timm
 import torch
 from detectron2.modeling import build_backbone
+from torch import nn
 
-from d2seg.checkpoint.conversion import flavours, place_backbone, to_d2seg, to_flavour
+from d2seg.checkpoint.conversion import (
+    flavours,
+    is_own,
+    place_backbone,
+    to_d2seg,
+    to_flavour,
+    without_prefix,
+)
 from d2seg.config.loading import load_config
 
 TORCHVISION = {
@@ -28,8 +36,36 @@ def test_the_prefix_of_parallel_training_is_taken_off() -> None:
 
 
 def test_other_names_come_back_as_they_are() -> None:
-    state = {"module.backbone.weight": torch.ones(1)}
+    state = {"backbone.weight": torch.ones(1)}
     assert to_d2seg(state) == (state, None)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.model."])
+def test_prefixes_of_wrappers_are_taken_off(prefix: str) -> None:
+    state = nn.Sequential(nn.BatchNorm1d(3)).state_dict(prefix=prefix)
+    bare, found = without_prefix(state)
+    assert found == prefix
+    assert list(bare) == list(nn.Sequential(nn.BatchNorm1d(3)).state_dict())
+    assert bare._metadata["0"] == {"version": 2}
+    assert all(name.startswith(prefix) for name in state)  # left as it was
+
+
+def test_a_prefix_that_is_the_models_own_stays() -> None:
+    state = {"model.weight": torch.ones(1)}
+    assert without_prefix(state, {"model.weight"}) == (state, "")
+    assert without_prefix({**state, "head.weight": torch.ones(1)})[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["backbone.stem.conv1.weight", "sem_seg_head.x", "pixel_mean"], True),
+        (["encoder.weight", "decoder.weight"], False),
+        (["backbone.layers.0.weight", "neck.weight"], False),
+    ],
+)
+def test_a_layout_that_nobody_knows_is_not_called_our_own(names: list[str], expected: bool) -> None:
+    assert is_own(set(names)) is expected
 
 
 def test_unknown_models_cannot_be_written() -> None:

@@ -140,6 +140,12 @@ class TestDamage:
         torch.save({"model": model}, tmp_path / "anew.pth")
         assert read_checkpoint(str(tmp_path / "anew.pth"))["model"].keys() == WEIGHTS.keys()
 
+    @pytest.mark.parametrize("names", [{0: torch.ones(1)}, {None: torch.ones(1)}])
+    def test_names_that_are_no_text(self, tmp_path: Path, names: dict) -> None:
+        torch.save({"model": names}, tmp_path / "m.pth")
+        with pytest.raises(CheckpointFileError, match=r"a tensor is named (0|None), which is no"):
+            read_checkpoint(str(tmp_path / "m.pth"))
+
 
 class TestFinding:
     def test_file(self, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,24 @@ class TestSaving:
         (tmp_path / "model_7.pth.tmp").write_bytes(b"half a checkpoint")
         trained(tmp_path, 1)
         assert not (tmp_path / "model_7.pth.tmp").exists()
+
+    def test_files_that_others_are_writing_are_left_alone(self, tmp_path: Path) -> None:
+        dead = os.fork()
+        if dead == 0:
+            os._exit(0)
+        os.waitpid(dead, 0)
+        host = re.sub(r"\W", "_", socket.gethostname())
+        stay = [
+            f"model_7.pth.{host}-{os.getpid()}-0123abcd.tmp",  # of a process that lives
+            f"model_7.pth.elsewhere-{dead}-0123abcd.tmp",  # of another machine
+            "notes.tmp",
+        ]
+        go = [f"{name}.{host}-{dead}-0123abcd.tmp" for name in ("model_7.pth", "last_checkpoint")]
+        for name in (*stay, *go, "model_5.pth.elsewhere-7-0123abcd.tmp"):
+            (tmp_path / name).touch()
+        os.utime(tmp_path / "model_5.pth.elsewhere-7-0123abcd.tmp", (1, 1))
+        trained(tmp_path, 1)
+        assert {path.name for path in tmp_path.glob("*.tmp")} == set(stay)
 
     def test_only_the_main_process_writes(self, tmp_path: Path) -> None:
         Checkpointer(nn.Linear(1, 1), str(tmp_path), save_to_disk=False).save("model")

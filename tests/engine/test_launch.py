@@ -13,6 +13,12 @@ from d2seg.engine.launch import run
 from d2seg.engine.train_step import TrainingDivergedError
 
 
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """OUTPUT_DIR is relative."""
+    monkeypatch.chdir(tmp_path)
+
+
 def parse(*argv: str) -> argparse.Namespace:
     return default_argument_parser().parse_args(argv)
 
@@ -131,3 +137,16 @@ def test_code_of_a_process_that_failed(monkeypatch, exit_code, expected):
     monkeypatch.setattr(launch, "check_data", lambda *args: None)
     train = ("DATASETS.TRAIN", "('toy',)", "MODEL.DEVICE", "cpu")
     assert run(lambda args: 0, parse("--num-gpus", "2", *train)) == expected
+
+
+def test_each_run_has_a_port_of_its_own(monkeypatch):
+    """detectron2's default is one port for all runs of a user."""
+    seen = []
+    monkeypatch.setattr(launch, "check_data", lambda *args: None)
+    monkeypatch.setattr(launch, "launch", lambda *args, **kwargs: seen.append(kwargs["dist_url"]))
+    train = ("DATASETS.TRAIN", "('toy',)", "MODEL.DEVICE", "cpu")
+    given = ("--dist-url", "tcp://127.0.0.1:7")
+    machines = ("--num-machines", "2", *given)
+    for options in [(), given, machines]:
+        assert run(lambda args: 0, parse("--num-gpus", "2", *options, *train)) == 0
+    assert seen == ["auto", given[1], given[1]]

@@ -93,7 +93,7 @@ def test_a_run_that_is_resumed_from_a_checkpoint_keeps_its_vocabulary(
     file = Path(referring.OUTPUT_DIR) / "vocabulary.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
     if has_checkpoint:
-        (file.parent / "last_checkpoint").write_text("model_0000001.pth")
+        (file.parent / "model_0000001.pth").touch()
     Vocabulary((*SPECIAL_WORDS, "dog")).save(file)
     set_vocabulary(referring, resume)
     assert len(Vocabulary.from_file(file)) == num_words

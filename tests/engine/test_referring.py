@@ -1,6 +1,5 @@
 """Training and --eval-only for the task "referring": evaluation, best checkpoint, results."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from detectron2.config import CfgNode
 from PIL import Image
 
+from d2seg.cli.train import evaluate, finish
 from d2seg.data.catalog import check_data
 from d2seg.engine.trainer import Trainer
 from evaluation.evaluation_cases import register, unregister
@@ -44,13 +44,10 @@ def cfg(tmp_path: Path) -> CfgNode:
     unregister(NAME)
 
 
-def test_eval_only_writes_the_results(cfg, repo_dir):
-    spec = importlib.util.spec_from_file_location("d2seg_train_net", repo_dir / "train_net.py")
-    train_net = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train_net)
+def test_eval_only_writes_the_results(cfg):
     Path(cfg.OUTPUT_DIR).mkdir()
     check_data(cfg, eval_only=True)
-    assert train_net.finish(cfg, train_net.evaluate(cfg, resume=False)) == 0
+    assert finish(cfg, evaluate(cfg, resume=False)) == 0
     results = json.loads((Path(cfg.OUTPUT_DIR) / "results.json").read_text())["referring"]
     assert all(value == 100 for value in results.values()), results
     assert {"oIoU", "mIoU", "N-acc", "listens"} <= set(results)

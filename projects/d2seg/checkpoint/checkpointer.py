@@ -11,10 +11,34 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from .compatibility import LoadResult, check
-from .conversion import place_backbone, to_d2seg
-from .files import TEMPORARY, CheckpointFileError, find_file, read_checkpoint, write_atomically
+from .conversion import place_backbone, to_d2seg, without_prefix
+from .files import (
+    CheckpointFileError,
+    WriteError,
+    clear_remains,
+    find_file,
+    read_checkpoint,
+    write_atomically,
+)
 from .naming import StateDict
 from .positions import fit_positions, position_grids
+
+WEIGHTS_ALONE = ("model_best.pth", "model_final_ema.pth")  # to use, not to resume from
+
+
+def checkpoints_in(folder: str | Path, last: str = "") -> list[str]:
+    """The checkpoints in ``folder``, the newest first; of those of one time, ``last`` first.
+
+    Links that lead nowhere, folders and the best and averaged weights do not count.
+    """
+    times = {}
+    for path in Path(folder).glob("model_*.pth"):
+        try:
+            if path.is_file() and path.name not in WEIGHTS_ALONE:
+                times[str(path)] = path.stat().st_mtime_ns
+        except OSError:  # gone meanwhile
+            continue
+    return sorted(times, key=lambda path: (times[path], path == last, path), reverse=True)
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -100,23 +124,44 @@ class Checkpointer(DetectionCheckpointer):
             return self._resume()
         return self.load(path, checkpointables=[], require_complete=require_complete)
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to resume from: the files count, not the tag that names the last."""
+        return bool(self.save_dir) and bool(checkpoints_in(self.save_dir))
+
+    def get_checkpoint_file(self) -> str:
+        """The file that the tag names; "" where it names none of this folder."""
+        tag = Path(self.save_dir, "last_checkpoint")
+        try:
+            name = tag.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        is_name = name.isprintable() and Path(name).name == name
+        return os.path.join(self.save_dir, name) if is_name else ""
+
     def _resume(self) -> dict[str, Any]:
+        """From the newest of the folder's files that is whole and holds all of a run's state."""
         last = self.get_checkpoint_file()
-        others = sorted(
-            (str(path) for path in Path(self.save_dir).glob("model_*.pth") if str(path) != last),
-            key=os.path.getmtime,
-            reverse=True,
-        )
-        for path in [last, *others]:
+        if not os.path.isfile(last):
+            self.logger.warning(
+                "Cannot resume from this checkpoint: last_checkpoint in %s %s; the newest one "
+                "there counts",
+                self.save_dir,
+                f"names {last}, which is missing" if last else "is missing or names no file",
+            )
+        candidates = checkpoints_in(self.save_dir, last)
+        for path in candidates:
             try:
-                if path != last and not self.checkpointables.keys() <= read_checkpoint(path).keys():
-                    continue  # weights alone, as the best ones
+                missing = self.checkpointables.keys() - read_checkpoint(path).keys()
+                if missing:
+                    raise CheckpointFileError(
+                        f"{path} holds weights alone, no state of a training ({', '.join(missing)})"
+                    )
                 return self.load(path, require_complete=True)
             except CheckpointFileError as error:
                 self.logger.warning("Cannot resume from this checkpoint: %s", error)
         raise ValueError(
-            f"none of the {len(others) + 1} checkpoints in {self.save_dir} can be resumed from; "
-            "train anew without --resume, into another OUTPUT_DIR"
+            f"none of the {len(candidates)} checkpoints in {self.save_dir} can be resumed from; "
+            "train anew without --resume, into another OUTPUT_DIR (MODEL.WEIGHTS takes weights)"
         )
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -128,8 +173,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        for stale in Path(self.save_dir).glob(f"*.pth{TEMPORARY}"):  # of a run that was killed
-            stale.unlink(missing_ok=True)
+        clear_remains(self.save_dir)
         data = {"model": self.model.state_dict()}
         data |= {
             key: checkpointable.state_dict() for key, checkpointable in self.checkpointables.items()
@@ -141,7 +185,7 @@ class Checkpointer(DetectionCheckpointer):
         try:
             write_atomically(path, partial(torch.save, data))
         except OSError as error:
-            raise OSError(
+            raise WriteError(
                 f"{error}. Earlier checkpoints are intact; make room and continue with --resume"
             ) from error
         self.tag_last_checkpoint(file_name)
@@ -160,13 +204,15 @@ class Checkpointer(DetectionCheckpointer):
             checkpoint["matching_heuristics"] = True
         if queries:
             raise ValueError(f"{self._source}: detectron2 knows no such options as {list(queries)}")
-        original = checkpoint["model"]
+        names = self.model.state_dict().keys()
+        original, prefix = without_prefix(checkpoint["model"], names)
+        if prefix:
+            self.logger.info("All of its names begin with '%s', which is stripped", prefix)
         checkpoint["model"], layout = to_d2seg(original)
         if layout is not None:
             self.logger.info("Its %d tensors are those of %s", len(original), layout.name)
             checkpoint["matching_heuristics"] = False
         if not checkpoint.get("matching_heuristics") and (layout is None or layout.backbone_only):
-            names = self.model.state_dict().keys()
             checkpoint["model"] = place_backbone(checkpoint["model"], original, names)
         self._fit_modules(checkpoint["model"])
         fit_positions(checkpoint["model"], self.model.state_dict(), position_grids(self.model))

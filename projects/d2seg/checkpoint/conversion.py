@@ -1,13 +1,25 @@
 """Conversion of foreign parameter names to d2seg's and back."""
 
+import copy
 import re
 from collections.abc import Set
+
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from .layouts import LAYOUTS, Layout, find_layout
 from .naming import StateDict
 
 # of a backbone's weights: alone in a model, inside an FPN or SETR's aggregation, inside the simple
 # feature pyramid, the model itself
+_WRAPPERS = ("module.", "_orig_mod.", "model.")  # of processes, torch.compile, Lightning
+# what models of d2seg and of detectron2 consist of; the last line is that of a ResNet alone
+_OWN_PARTS = {
+    *("backbone", "pixel_decoder", "transformer_decoder", "decode_head", "auxiliary_heads"),
+    *("predictor", "vision_norm", "text_encoder", "fusion", "decoder"),
+    *("sem_seg_head", "proposal_generator", "roi_heads", "head"),
+    *("stem", "res2", "res3", "res4", "res5", "linear"),
+}
+_OWN_BUFFERS = {"pixel_mean", "pixel_std", "criterion"}
 _PLACES = ("backbone.", "backbone.bottom_up.", "backbone.net.", "")
 
 
@@ -15,17 +27,45 @@ def to_d2seg(state: StateDict) -> tuple[StateDict, Layout | None]:
     """Rename the weights of a recognised layout.
 
     Returns:
-        The weights under d2seg's names and their layout; ``state`` itself and ``None`` where the
-        names are of no foreign layout.
+        The weights under d2seg's names and their layout; where the names are of no foreign layout,
+        ``state`` less any prefix of wrappers, and ``None``.
 
     Raises:
         ValueError: the layout is recognised, but tensors that belong together are missing.
     """
-    bare = state
-    if all(name.startswith("module.") for name in state):  # of DistributedDataParallel
-        bare = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    bare, _ = without_prefix(state)
     layout = find_layout(bare.keys())
-    return (state, None) if layout is None else (layout.convert(bare), layout)
+    return (bare, None) if layout is None else (layout.convert(bare), layout)
+
+
+def without_prefix(state: StateDict, model_names: Set[str] = frozenset()) -> tuple[StateDict, str]:
+    """Strip what wrappers put before all names: ``module.``, ``_orig_mod.``, ``model.``, nested.
+
+    Args:
+        state: left as it is.
+        model_names: of the model that the weights are for; where they have one of its names already
+            they are left alone.
+
+    Returns:
+        The weights, and the prefix that was stripped, or "".
+    """
+    prefix = ""
+    while state and not state.keys() & model_names:
+        found = next((p for p in _WRAPPERS if all(name.startswith(p) for name in state)), None)
+        if found is None:
+            break
+        state = copy.copy(state)
+        if hasattr(state, "_metadata"):  # the versions of modules, renamed along
+            state._metadata = copy.copy(state._metadata)
+        consume_prefix_in_state_dict_if_present(state, found)
+        prefix += found
+    return state, prefix
+
+
+def is_own(names: Set[str]) -> bool:
+    """Whether names of no foreign layout are those of d2seg or detectron2."""
+    parts = {name.partition(".")[0] for name in names}
+    return bool(parts & _OWN_PARTS) and parts <= _OWN_PARTS | _OWN_BUFFERS
 
 
 def to_whole_model(state: StateDict) -> StateDict | None:

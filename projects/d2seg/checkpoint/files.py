@@ -3,7 +3,11 @@
 import difflib
 import json
 import os
+import re
+import secrets
 import shutil
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +17,11 @@ import torch
 from detectron2.utils.file_io import Detectron2Handler, PathManager
 from safetensors.torch import load_file as load_safetensors
 
+from .checksums import check_side_file, sha256_of, side_file, side_text
 from .download import DownloadError, download
 from .hub import HUB, fetch_from_hub
 from .naming import StateDict
+from .npz import read_npz
 from .pickles import UnsafePickleError, load_pickle, load_torch
 
 # what transformers writes into a model's folder, the better format first
@@ -27,10 +33,19 @@ IN_FOLDER = (
 )
 WEIGHTS_ENTRIES = ("model", "state_dict", "model_state")
 TEMPORARY = ".tmp"
+_WRITER = re.sub(r"\W", "_", socket.gethostname())
+_TEMPORARY_NAME = re.compile(
+    rf".+\.(?P<writer>\w+)-(?P<process>[0-9]{{1,9}})-[0-9a-f]{{8}}{re.escape(TEMPORARY)}"
+)
+_DAY = 24 * 3600  # seconds
 
 
 class CheckpointFileError(ValueError):
     """A checkpoint that is missing, damaged, unsafe or without weights."""
+
+
+class WriteError(OSError):
+    """A file could not be written; the message says which, why, and what to do."""
 
 
 def find_file(path: str) -> str:
@@ -89,6 +104,10 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """Read a local checkpoint of any known format: .safetensors, transformers' index of shards,
     detectron2's and Caffe2's .pkl, JAX's .npz, and what ``torch.save`` wrote under any other name.
 
+    Nothing in it is run, and no more is allocated than a few times its size. Checksums are
+    compared where there are some: those of the records of zip files (of ``torch.save``, .npz), and
+    the SHA-256 in ``<path>.sha256``.
+
     Returns:
         ``model``: {name: tensor on the CPU}; besides, what else the file holds, and for Caffe2's
         and pycls' files the entries with which detectron2 marks them for its matching heuristics.
@@ -97,6 +116,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         CheckpointFileError: the file is damaged, would run code when read, or has no weights.
     """
     try:
+        check_side_file(path)
         return _normalise(_read(path), path)
     except UnsafePickleError as error:
         raise CheckpointFileError(
@@ -134,8 +154,7 @@ def _read(path: str) -> Any:
     if path.endswith(".index.json"):
         return _read_shards(Path(path))
     if path.endswith(".npz"):
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        return read_npz(path)
     with open(path, "rb") as file:
         is_zip = file.read(2) == b"PK"  # torch.save, also where a .pkl was asked for
         if path.endswith(".pkl") and not is_zip:
@@ -146,6 +165,9 @@ def _read(path: str) -> Any:
 
 def _read_shards(index: Path) -> StateDict:
     shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    for shard in shards:
+        if Path(shard).name != shard or shard.endswith(".json"):
+            raise ValueError(f"it lists '{shard[:80]}', which is no file of weights beside it")
     missing = [shard for shard in shards if not (index.parent / shard).is_file()]
     if missing:
         raise CheckpointFileError(
@@ -174,12 +196,24 @@ def _normalise(loaded: Any, path: str) -> dict[str, Any]:
         checkpoint |= {"__author__": "pycls", "matching_heuristics": True}
     elif entry is None and path.endswith(".pkl"):
         checkpoint |= {"__author__": "Caffe2", "matching_heuristics": True}
+    if not isinstance(state, dict):
+        raise CheckpointFileError(f"{path}: its weights are a {type(state).__name__}, not named")
+    for name in state:
+        if not isinstance(name, str):
+            raise CheckpointFileError(
+                f"{path}: a tensor is named {name!r}, which is no text; save it anew with the "
+                "names of a state_dict"
+            )
+    copies: dict[int, torch.Tensor] = {}  # arrays may stand under several names
     # in place, because torch's state dicts carry the versions of their modules as an attribute
     for name in list(state):
-        if str(name).endswith("_momentum"):  # of Caffe2's optimizer
+        if name.endswith("_momentum"):  # of Caffe2's optimizer
             del state[name]
         elif isinstance(state[name], np.ndarray | np.generic):
-            state[name] = torch.from_numpy(np.array(state[name]))
+            array = state[name]
+            if id(array) not in copies:
+                copies[id(array)] = torch.from_numpy(np.array(array))
+            state[name] = copies[id(array)]
         elif not isinstance(state[name], torch.Tensor):
             del state[name]
     if not state:
@@ -187,14 +221,33 @@ def _normalise(loaded: Any, path: str) -> dict[str, Any]:
     return checkpoint | {"model": state}
 
 
+def write_with_checksum(path: str, write: Callable[[str], None]) -> None:
+    """As :func:`write_atomically`, and the file's SHA-256 in ``<path>.sha256``, which
+    ``sha256sum -c`` reads too, for formats that hold no checksum of their own."""
+    digest = ""
+
+    def write_and_hash(temporary: str) -> None:
+        nonlocal digest
+        write(temporary)
+        digest = sha256_of(temporary)
+
+    side_file(path).unlink(missing_ok=True)  # never the new file beside the old one's
+    write_atomically(path, write_and_hash)
+    write_atomically(
+        str(side_file(path)), lambda temporary: Path(temporary).write_text(side_text(digest, path))
+    )
+
+
 def write_atomically(path: str, write: Callable[[str], None]) -> None:
     """Have ``write`` write a file beside ``path``, and put it there once it is whole on the disk.
+
+    The file has a name of its own until then, so that several processes may write to one folder.
 
     Raises:
         OSError: it could not be written; a file that was at ``path`` is untouched.
     """
     folder = os.path.dirname(os.path.abspath(path))
-    temporary = path + TEMPORARY
+    temporary = f"{path}.{_WRITER}-{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
     try:
         write(temporary)
         _flush_to_disk(temporary)
@@ -202,9 +255,37 @@ def write_atomically(path: str, write: Callable[[str], None]) -> None:
         _flush_to_disk(folder)
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
         free = shutil.disk_usage(folder).free / 1e6
-        raise OSError(f"cannot write {path}: {error}; {free:.0f} MB are free there") from error
+        raise WriteError(f"cannot write {path}: {error}; {free:.0f} MB are free there") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def clear_remains(folder: str | Path) -> None:
+    """Remove the half-written files of processes that were killed, and never those of others that
+    write to the same folder just now."""
+    for path in Path(folder).glob(f"*{TEMPORARY}"):
+        try:
+            if path.name.endswith(f".pth{TEMPORARY}"):  # of older versions
+                path.unlink()
+                continue
+            match = _TEMPORARY_NAME.fullmatch(path.name)
+            if match is None:
+                continue
+            is_dead = match["writer"] == _WRITER and not _is_alive(int(match["process"]))
+            if is_dead or time.time() - path.stat().st_mtime > _DAY:
+                path.unlink()
+        except OSError:  # gone meanwhile, or not ours to remove
+            continue
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _flush_to_disk(path: str) -> None:

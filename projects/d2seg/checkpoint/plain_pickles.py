@@ -13,7 +13,10 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from .pickles import UnsafePickleError
+
+class UnsafePickleError(pickle.UnpicklingError):
+    """A pickle names something that is not permitted; the message is that name."""
+
 
 _MARK = object()
 _STOP = ord(".")
@@ -47,7 +50,7 @@ def load_plain_pickle(data: bytes) -> Any:
         pickle.UnpicklingError: it is damaged.
     """
     try:
-        return _Machine(data).run()
+        return Machine(data).run()
     except (IndexError, struct.error) as error:
         raise pickle.UnpicklingError("it is cut off, or a value is missing") from error
     except KeyError as error:
@@ -56,17 +59,23 @@ def load_plain_pickle(data: bytes) -> Any:
         raise pickle.UnpicklingError(" ".join(str(error).split())) from error
 
 
-class _Machine:
-    """Carries out the opcodes of one pickle: a stack of values, and numbered ones to come back."""
+class Machine:
+    """Carries out the opcodes of one pickle: a stack of values, and numbered ones to come back.
 
-    def __init__(self, data: bytes) -> None:
+    A derived class may have ``actions`` for more opcodes, and larger integers.
+    """
+
+    integer_bytes = 8
+    actions: dict[int, Callable[[Any], None]]
+
+    def __init__(self, data: bytes, position: int = 0) -> None:
         self._data = data
-        self._position = 0
+        self._position = position
         self._stack: list[Any] = []
         self._numbered: dict[int, Any] = {}
 
     def run(self) -> Any:
-        data, actions = self._data, _ACTIONS
+        data, actions = self._data, self.actions
         while True:
             opcode = data[self._position]
             self._position += 1
@@ -100,11 +109,23 @@ class _Machine:
         self._position += layout.size
         return number
 
-    def line(self) -> str:
+    def line_of_bytes(self) -> bytes:
         end = self._data.find(b"\n", self._position)
         if end < 0:
             raise ValueError("it is cut off")
-        return _text(self.take(end + 1 - self._position)[:-1])
+        return self.take(end + 1 - self._position)[:-1]
+
+    def line(self) -> str:
+        return _text(self.line_of_bytes())
+
+    def whole_line(self) -> int | bool:
+        line = self.line().strip()
+        return line == "01" if line in ("00", "01") else self.checked(int(line.rstrip("L")))
+
+    def checked(self, number: int) -> int:
+        if number.bit_length() >= 8 * self.integer_bytes and number != -_LARGEST:
+            raise ValueError(f"an integer has more than {8 * self.integer_bytes} bits")
+        return number
 
     def push(self, value: Any) -> None:
         self._stack.append(value)
@@ -128,6 +149,8 @@ class _Machine:
         return values
 
     def remember(self, number: int) -> None:
+        if not 0 <= number < _LARGEST:  # larger ones could be made to share one hash
+            raise ValueError("the number of a value has more than 64 bits")
         self._numbered[number] = self._stack[-1]
 
     def remember_byte(self) -> None:
@@ -151,9 +174,13 @@ class _Machine:
     def add_to_dict(self, values: list[Any]) -> None:
         target = self._target(dict)
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if type(key) not in _KEYS:  # the hash of nested tuples may take forever
-                raise ValueError(f"a {type(key).__name__} is the key of a dict")
+            self.check_key(key)
             target[key] = value
+
+    def check_key(self, key: Any) -> None:
+        """Whether it may be hashed: the hash of nested tuples may take forever."""
+        if type(key) not in _KEYS:
+            raise ValueError(f"a {type(key).__name__} is the key of a dict")
 
     def push_dict(self, values: list[Any]) -> None:
         self.push({})
@@ -190,33 +217,22 @@ def _quoted(line: str) -> str:
     return _text(ast.literal_eval(f"b{line}"))
 
 
-def _whole(line: str) -> int | bool:
-    line = line.strip()
-    return line == "01" if line in ("00", "01") else _checked(int(line.rstrip("L")))
-
-
-def _checked(number: int) -> int:
-    if not -_LARGEST <= number < _LARGEST:
-        raise ValueError("an integer has more than 64 bits")
-    return number
-
-
-def _push(read: Callable[[_Machine], Any]) -> Callable[[_Machine], None]:
+def _push(read: Callable[[Machine], Any]) -> Callable[[Machine], None]:
     return lambda machine: machine.push(read(machine))
 
 
-def _sized(layout: struct.Struct) -> Callable[[_Machine], None]:
+def _sized(layout: struct.Struct) -> Callable[[Machine], None]:
     """Text with its length in front."""
     return lambda machine: machine.push(_text(machine.take(machine.number(layout))))
 
 
-def _long(layout: struct.Struct) -> Callable[[_Machine], None]:
+def _long(layout: struct.Struct) -> Callable[[Machine], None]:
     return _push(
-        lambda m: _checked(int.from_bytes(m.take(m.number(layout)), "little", signed=True))
+        lambda m: m.checked(int.from_bytes(m.take(m.number(layout)), "little", signed=True))
     )
 
 
-_BY_OPCODE: dict[bytes, Callable[[_Machine], None]] = {
+_BY_OPCODE: dict[bytes, Callable[[Machine], None]] = {
     b"\x80": lambda m: m.number(_BYTE) and None,  # protocol
     b"\x95": lambda m: m.number(_LONG_SIZE) and None,  # length of a frame
     b"(": lambda m: m.push(_MARK),
@@ -227,7 +243,7 @@ _BY_OPCODE: dict[bytes, Callable[[_Machine], None]] = {
     b"\x88": lambda m: m.push(True),
     b"\x89": lambda m: m.push(False),
     # numbers
-    **dict.fromkeys((b"I", b"L"), _push(lambda m: _whole(m.line()))),
+    **dict.fromkeys((b"I", b"L"), _push(lambda m: m.whole_line())),
     b"F": _push(lambda m: float(m.line())),
     b"K": _push(lambda m: m.number(_BYTE)),
     b"M": _push(lambda m: m.number(_SHORT)),
@@ -254,17 +270,17 @@ _BY_OPCODE: dict[bytes, Callable[[_Machine], None]] = {
     b"\x85": lambda m: m.push_tuple(1),
     b"\x86": lambda m: m.push_tuple(2),
     b"\x87": lambda m: m.push_tuple(3),
-    b"a": _Machine.append,
+    b"a": Machine.append,
     b"e": lambda m: m.add_to_list(m.since_mark()),
-    b"s": _Machine.set_item,
+    b"s": Machine.set_item,
     b"u": lambda m: m.add_to_dict(m.since_mark()),
     # what comes again
     b"p": lambda m: m.remember(int(m.line())),
-    b"q": _Machine.remember_byte,
+    b"q": Machine.remember_byte,
     b"r": lambda m: m.remember(m.number(_SIZE)),
-    b"\x94": _Machine.memoize,
+    b"\x94": Machine.memoize,
     b"g": lambda m: m.recall(int(m.line())),
-    b"h": _Machine.recall_byte,
+    b"h": Machine.recall_byte,
     b"j": lambda m: m.recall(m.number(_SIZE)),
 }
-_ACTIONS = {opcode[0]: action for opcode, action in _BY_OPCODE.items()}
+Machine.actions = {opcode[0]: action for opcode, action in _BY_OPCODE.items()}

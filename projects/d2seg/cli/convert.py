@@ -6,7 +6,8 @@
 
 IN is a file, a folder of transformers or a URL; its layout is recognised. MODEL.WEIGHTS takes all
 of these without a conversion. OUT is written in the format of its ending: .pth or .pt (the weights
-under "model", as detectron2 and the authors have it), .bin (the bare weights) or .safetensors.
+under "model", as detectron2 and the authors have it), .bin (the bare weights) or .safetensors
+(with its SHA-256 in OUT.sha256, which is compared when the file is read).
 Values are not changed; the state of an optimizer is left behind. For transformers, put OUT as
 model.safetensors beside the config.json of the same architecture.
 """
@@ -19,8 +20,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ..checkpoint.conversion import flavours, to_d2seg, to_flavour
-from ..checkpoint.files import find_file, read_checkpoint, write_atomically
+from ..checkpoint.conversion import flavours, is_own, to_d2seg, to_flavour, without_prefix
+from ..checkpoint.files import find_file, read_checkpoint, write_atomically, write_with_checksum
 from ..checkpoint.naming import StateDict
 from . import convert_config
 
@@ -38,7 +39,7 @@ def write(state: StateDict, path: Path) -> None:
         else:
             torch.save(state if path.suffix == ".bin" else {"model": state}, temporary)
 
-    write_atomically(str(path), to)
+    (write_with_checksum if path.suffix == ".safetensors" else write_atomically)(str(path), to)
 
 
 def convert(source: str, target: Path, to: str) -> str:
@@ -59,7 +60,9 @@ def convert(source: str, target: Path, to: str) -> str:
         state = to_flavour(state, to)
     target.parent.mkdir(parents=True, exist_ok=True)
     write(state, target)
-    read_as = layout.name if layout else "d2seg's or detectron2's own layout"
+    read_as = layout.name if layout else "no layout that is known; its names are left as they are"
+    if layout is None and is_own(without_prefix(given)[0].keys()):
+        read_as = "d2seg's or detectron2's own layout"
     values = sum(tensor.numel() for tensor in state.values())
     return (
         f"{source}: {len(given)} tensors, {read_as}\n"

@@ -97,6 +97,8 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.SOLVER.EMA.DECAY = 0.9998
     # a step with a non-finite loss or gradient is skipped and counted; so many in a row end the run
     cfg.SOLVER.MAX_BAD_STEPS = 20
+    # without --resume: move an earlier run's checkpoints in OUTPUT_DIR aside; else they end the run
+    cfg.SOLVER.OVERWRITE = False
 
 
 def _add_test_config(cfg: CN) -> None:

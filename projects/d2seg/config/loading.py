@@ -12,16 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
 from .defaults import add_d2seg_config, set_semantic_output
-from .zoo import find_config, nearest, normalise, read_table
+from .files import find_file, read_tree
+from .zoo import normalise, read_table
 
 logger = logging.getLogger(__name__)
-
-_FILE_FORM = "expected lines 'KEY: value', and after _BASE_ one file name or a list of them"
 
 
 def load_config(
@@ -39,7 +37,8 @@ def load_config(
             project's configs, as ``mask2former/coco_panoptic_resnet50``; or the name of a config of
             detectron2's model zoo, as ``COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml``,
             whose published checkpoint then becomes MODEL.WEIGHTS; None: the defaults alone.
-            Like detectron2's reader, this one evaluates ``!!python`` tags: the file is trusted.
+            ``!!python`` tags, which detectron2's reader evaluates, could run code: they are refused
+            outside of the model zoo unless TRUST_VARIABLE is set in the environment.
         opts: KEY VALUE KEY VALUE ..., the values in Python's notation.
         labels: semantic results are labels (H, W) where neither file nor pairs ask for scores.
             Every model's default are scores (K, H, W), as detectron2's evaluator takes them; this
@@ -59,7 +58,7 @@ def load_config(
     if labels:
         set_semantic_output(cfg, "labels")
     if config_file is not None:
-        path, zoo = _find_config(config_file)
+        path, zoo = find_file(config_file)
         _merge_file(cfg, path)
         if zoo == "detectron2":
             _use_zoo_weights(cfg, config_file)
@@ -77,108 +76,6 @@ def use_words_of_checkpoint(cfg: CfgNode) -> None:
     if text.VOCABULARY and not Path(text.VOCABULARY).is_file():
         logger.info("There is no %s; the words are those of the checkpoint", text.VOCABULARY)
         text.VOCABULARY = ""
-
-
-class _ConfigFile(CfgNode):
-    """Reads YAML with ``_BASE_`` as its parent does, and says which file is at fault."""
-
-    @classmethod
-    def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
-        if not Path(filename).is_file():
-            raise FileNotFoundError(filename)
-        try:
-            content = super().load_yaml_with_base(filename, allow_unsafe=allow_unsafe)
-        except FileNotFoundError as error:
-            raise ValueError(
-                f"{filename}: its _BASE_ '{error}' does not exist{_near(Path(str(error)))}"
-            ) from error
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{filename}: not valid YAML: {reason}") from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{filename}: not a text file") from error
-        except (TypeError, AttributeError) as error:  # an empty document; a _BASE_ of numbers
-            raise ValueError(f"{filename}: {_FILE_FORM}") from error
-        except AssertionError as error:  # a group of keys in one file, a value in the other
-            raise ValueError(f"{filename}: {error}") from error
-        if not isinstance(content, dict):
-            raise ValueError(f"{filename}: {_FILE_FORM}")
-        return content
-
-
-def _find_config(name: str) -> tuple[Path, str]:
-    """The file that ``name`` means, and the zoo that it is of: "d2seg", "detectron2" or none."""
-    path = Path(name).expanduser()
-    if path.suffix == ".py":
-        raise ValueError(
-            f"config file '{name}': detectron2's lazy (.py) configs are not supported; "
-            "give a .yaml config"
-        )
-    if path.is_file():
-        return path, ""
-    own = find_config(name)
-    if own is not None:
-        return own, "d2seg"
-    if not path.is_absolute() and ".." not in path.parts:
-        try:
-            in_zoo = Path(model_zoo.get_config_file(name))
-        except RuntimeError:  # not there
-            pass
-        else:
-            if in_zoo.is_file():
-                return in_zoo, "detectron2"
-    if normalise(name).partition("/")[0] in {entry.method for entry in read_table().values()}:
-        raise ValueError(
-            f"there is no config '{name}', neither as a file nor in the model zoo; the nearest "
-            f"names are {', '.join(nearest(name))}"
-        )
-    raise ValueError(
-        f"config file '{name}' does not exist (looked for {path.absolute()}, in d2seg's and in "
-        f"detectron2's model zoo){_near(path, zoo=True)}"
-    )
-
-
-def _near(path: Path, zoo: bool = False) -> str:
-    """'; did you mean ...?' with up to three config files of a like name, or nothing."""
-    neighbours = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
-    scores = {str(found): _likeness(found.stem, path.stem) for found in neighbours}
-    if zoo:
-        root = Path(model_zoo.get_config_file("Base-RCNN-FPN.yaml")).parent
-        for found in root.glob("**/*.yaml"):
-            name = found.relative_to(root)
-            scores[name.as_posix()] = max(
-                _likeness(name.with_suffix("").as_posix(), path.with_suffix("").as_posix()),
-                _likeness(found.stem, path.stem),
-            )
-        for own in read_table():
-            scores[own] = max(
-                _likeness(own, normalise(str(path))), _likeness(own.partition("/")[2], path.stem)
-            )
-    cutoff = max(0.6, max(scores.values(), default=0.0) - 0.1)
-    near = [name for name, score in scores.items() if score >= cutoff]
-    near.sort(key=lambda name: (-scores[name], name))
-    return f"; did you mean {' or '.join(near[:3])}?" if near else ""
-
-
-def _likeness(a: str, b: str) -> float:
-    return difflib.SequenceMatcher(None, a, b).ratio()
-
-
-def read_tree(path: Path, *, trusted: bool = True) -> dict[str, Any]:
-    """The nested dicts of a YAML file over those of its ``_BASE_``.
-
-    Args:
-        trusted: ``!!python`` tags are evaluated.
-
-    Raises:
-        ValueError: a file is missing, no YAML, or its own base.
-    """
-    if not path.is_file():
-        raise ValueError(f"there is no config file {path.absolute()}")
-    try:
-        return _ConfigFile.load_yaml_with_base(str(path), allow_unsafe=trusted)
-    except RecursionError as error:
-        raise ValueError(f"{path}: its _BASE_ files include each other in a circle") from error
 
 
 def _merge_file(cfg: CfgNode, path: Path) -> None:
@@ -288,5 +185,6 @@ def _coerce(default: Any, value: Any, key: str, where: str) -> Any:
 def _literal(text: str) -> Any:
     try:
         return literal_eval(text)
-    except (ValueError, SyntaxError, TypeError):  # a string without quotes
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        # a string without quotes, or brackets without end
         return text

@@ -12,7 +12,8 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
-from .loading import leaves, load_config, merge_tree, read_tree
+from .files import read_tree
+from .loading import leaves, load_config, merge_tree
 
 _SHARED = "MODEL.MASK_CLASSIFICATION"
 _OFFICIAL = "MODEL.MASK_FORMER"
@@ -121,7 +122,7 @@ def convert_official(file: str | Path) -> Conversion:
         ValueError: the file or a base is missing or no YAML; it is of neither repository.
     """
     path = Path(file).expanduser()
-    official = dict(leaves(read_tree(path, trusted=False)))
+    official = dict(leaves(read_tree(path)))
     head = official.get("MODEL.SEM_SEG_HEAD.NAME", "")
     if not any(key.startswith(f"{_OFFICIAL}.") for key in official) and "PerPixel" not in str(head):
         raise ValueError(

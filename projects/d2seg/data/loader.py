@@ -59,6 +59,11 @@ class TrainLoader:
         self._num_workers = num_workers
         self.start_at(0, seed)
 
+    @property
+    def num_images(self) -> int:
+        """Images of one pass over the data."""
+        return len(self._dicts)
+
     def start_at(self, batch: int, seed: int) -> None:
         """Let the next iteration begin with the ``batch``-th batch (from 0) of ``seed``'s run."""
         self._start, self._seed = batch, seed

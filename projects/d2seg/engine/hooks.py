@@ -13,9 +13,11 @@ import torch
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint import Checkpointer
-from .train_step import TrainStep
+from .resuming import is_finite
+from .train_step import TrainingDivergedError, TrainStep
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +141,38 @@ class BestCheckpointer(hooks.BestCheckpointer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_metric = state_dict["best_metric"]
         self.best_iter = state_dict["best_iter"]
+
+
+def check_finite(step: TrainStep, iteration: int) -> None:
+    """Before a checkpoint to resume from is written.
+
+    Raises:
+        TrainingDivergedError: a weight or a running statistic is not finite, as the step makes the
+            weights of moments that are not: nothing can be learned from there.
+    """
+    model = step.model.module if isinstance(step.model, DistributedDataParallel) else step.model
+    named = dict(model.named_parameters())
+    named |= {name: b for name, b in model.named_buffers() if ".running_" in f".{name}"}
+    bad = [name for name, tensor in named.items() if not is_finite(tensor)]
+    if bad:
+        raise TrainingDivergedError(
+            f"training diverged by iteration {iteration}: {bad[0]} and {len(bad) - 1} more tensors "
+            "are not finite, so no checkpoint is written and the last good one stays; lower "
+            "SOLVER.BASE_LR and --resume, or start anew"
+        )
+
+
+class FiniteWeights(HookBase):
+    """Ends a run that has diverged where a checkpoint would be written, before it is."""
+
+    def __init__(self, step: TrainStep, period: int) -> None:
+        self._step = step
+        self._period = period
+
+    def after_step(self) -> None:
+        is_last = self.trainer.iter >= self.trainer.max_iter - 1
+        if is_last or (self.trainer.iter + 1) % self._period == 0:
+            check_finite(self._step, self.trainer.iter)
 
 
 class EarlyStopping(HookBase):

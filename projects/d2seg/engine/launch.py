@@ -15,12 +15,14 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 from detectron2.config import CfgNode
-from detectron2.engine import launch
+from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from ..data.build import images_per_process
 from ..data.catalog import check_data
+from .full_disk import is_write_error
+from .output_folder import claim_folder
 from .prepare import read_config
 from .train_step import TrainingDivergedError
 
@@ -42,7 +44,7 @@ def run(main: Main, args: argparse.Namespace) -> int:
     Returns:
         An exit code: that of ``main``; or, with one line on stderr, 2 for what a user did wrong
         (``ValueError`` and, for a package that is missing, ``ImportError``) and 1 for a training
-        that diverged. Any other exception passes.
+        that diverged, or a disk that takes no more. Any other exception passes.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and "LOCAL_RANK" in os.environ:
         return _guarded(_join_torchrun, main, args)
@@ -61,7 +63,7 @@ def run(main: Main, args: argparse.Namespace) -> int:
                 args.num_gpus,
                 num_machines=args.num_machines,
                 machine_rank=args.machine_rank,
-                dist_url=args.dist_url,
+                dist_url=_meeting_point(args),
                 args=(main, args, code_of_interrupt),
             )
     except ProcessExitedException as error:  # it has said why
@@ -79,6 +81,11 @@ def _guarded(function: Callable[..., int], *arguments: object) -> int:
         if not diverged or comm.is_main_process():
             sys.stderr.write(f"error: {_one_line(error)}\n")
         return 1 if diverged else USER_ERROR
+    except OSError as error:
+        if os.environ.get(TRACEBACK_VARIABLE) or not is_write_error(error):
+            raise
+        sys.stderr.write(f"error: {_one_line(error)}\n")
+        return 1
 
 
 def _one_line(error: Exception) -> str:
@@ -112,7 +119,18 @@ def _prepare_launch(args: argparse.Namespace) -> int:
     if not args.eval_only:
         images_per_process(cfg, args.num_gpus * args.num_machines)
     check_data(cfg, args.eval_only)
+    if not args.eval_only:
+        claim_folder(cfg.OUTPUT_DIR, args.resume, cfg.SOLVER.OVERWRITE)
     return 0
+
+
+def _meeting_point(args: argparse.Namespace) -> str:
+    """--dist-url; where that is not given, a free port of this machine.
+
+    detectron2's default is the same for all runs of one user, of which only the first gets it.
+    """
+    is_given = args.dist_url != default_argument_parser().get_default("dist_url")
+    return args.dist_url if is_given or args.num_machines > 1 else "auto"
 
 
 def _worker(main: Main, args: argparse.Namespace, code_of_interrupt: ctypes.c_int) -> None:

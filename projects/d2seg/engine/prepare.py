@@ -11,6 +11,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from ..checkpoint.checkpointer import checkpoints_in
 from ..config.checks import check_values
 from ..config.imports import import_modules
 from ..config.loading import load_config
@@ -18,6 +19,8 @@ from ..data.build import images_per_process
 from ..data.catalog import check_data
 from ..data.datasets.declaration import register_declarations
 from ..data.referring.training import write_vocabulary
+from .full_disk import report_once
+from .output_folder import claim_folder
 from .solver import auto_scale
 
 logger = logging.getLogger(__name__)
@@ -51,7 +54,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     process, after the process group is made.
 
     Raises:
-        ValueError: as :func:`read_config`; or a data set is missing or does not fit the config.
+        ValueError: as :func:`read_config`; a data set is missing or does not fit the config; or
+            OUTPUT_DIR is in use, cannot be written to, or holds another run's checkpoints.
     """
     # Squares of small gradients are denormal numbers in Adam's averages, which a CPU computes with
     # in microcode: up to a third of a small model's step. Threads made from here on inherit it.
@@ -65,6 +69,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
         check_data(cfg, args.eval_only)
     if not args.eval_only:
         images_per_process(cfg, comm.get_world_size())
+        claim_folder(cfg.OUTPUT_DIR, args.resume, cfg.SOLVER.OVERWRITE)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="d2seg")
     if "semantic" in cfg.TEST.TASKS:
         logger.info(
@@ -82,13 +87,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if not Path(args.config_file).is_file():  # a name of detectron2's model zoo
         shown.config_file = ""
     default_setup(cfg, shown)
-    has_checkpoint = (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file()
-    if has_checkpoint and not args.eval_only and not args.resume:
-        logger.warning(
-            "%s has checkpoints of an earlier run, which this one may overwrite; --resume would go "
-            "on with that run",
-            cfg.OUTPUT_DIR,
-        )
+    report_once()
     return cfg
 
 
@@ -105,7 +104,7 @@ def set_vocabulary(cfg: CfgNode, resume: bool) -> None:
     if cfg.MODEL.RESTR.TEXT.VOCABULARY:
         return
     file = Path(cfg.OUTPUT_DIR) / VOCABULARY_FILE
-    is_resumed = resume and (file.parent / "last_checkpoint").is_file()
+    is_resumed = resume and bool(checkpoints_in(file.parent))
     if comm.get_local_rank() == 0 and not (is_resumed and file.is_file()):
         write_vocabulary(cfg.DATASETS.TRAIN, file)
     comm.synchronize()

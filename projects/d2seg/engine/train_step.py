@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data.seeding import seed_step
+from .resuming import check_optimizer_state
 
 logger = logging.getLogger(__name__)
 
@@ -215,7 +216,12 @@ class TrainStep(SimpleTrainer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore; a checkpoint of detectron2's own trainer serves too."""
+        """Restore; a checkpoint of detectron2's own trainer serves too.
+
+        Raises:
+            ValueError: it is of another optimizer, or of other parameters.
+        """
+        check_optimizer_state(self.optimizer, state_dict.get("optimizer"))
         super().load_state_dict(state_dict)
         self.seed = state_dict.get("seed", self.seed)
         self.num_bad_steps = state_dict.get("num_bad_steps", 0)

@@ -1,39 +1,46 @@
 """The training loop: detectron2's ``DefaultTrainer`` with this package's parts."""
 
-import inspect
+import contextlib
 import logging
 import os
 import signal
 import weakref
+from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, create_ddp_model, hooks
+from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.train_loop import HookBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import LRScheduler
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..acceleration import autocast_dtype, prepare_for_training
 from ..checkpoint import Checkpointer
+from ..checkpoint.files import WriteError
 from ..config.description import ENTRY, describe
 from ..config.tasks import tasks_of
 from ..data.build import build_test_loader, build_train_loader
 from ..data.loader import TrainLoader
 from ..data.seeding import choose_seed
 from ..evaluation.build import build_evaluator
+from .distribution import distributed
+from .full_disk import is_write_error
 from .hooks import (
     EMA_PREFIX,
     BestCheckpointer,
     EarlyStopping,
     ExponentialMovingAverage,
+    FiniteWeights,
     StopOnSignal,
     WeightsFile,
+    check_finite,
 )
+from .output_folder import in_subfolder, locked
+from .resuming import circumstances, history, restore_history, trim_metrics, warn_of_changes
 from .solver import build_lr_scheduler, build_optimizer, gradient_clip
 from .train_step import TrainingDivergedError, TrainStep
 
@@ -62,12 +69,14 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg
         self.exit_code = 0
         self._stop_reason = ""
+        self._history: dict[str, Any] = {}  # of the metrics, of a run that is resumed
+        self._then: dict[str, Any] = {}  # its circumstances
         self._last_step = -1  # the last iteration that the weights have gone through
 
         model = prepare_for_training(self.build_model(cfg))
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainStep(
-            _distributed(model),
+            distributed(model),
             self.build_train_loader(cfg),
             optimizer,
             accumulate_steps=cfg.SOLVER.ACCUMULATE_STEPS,
@@ -116,6 +125,10 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase | None]:
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
         built = super().build_hooks()
+        at = [isinstance(hook, hooks.PeriodicCheckpointer) for hook in built]
+        if any(at):  # on the main process
+            finite = FiniteWeights(self._trainer, cfg.SOLVER.CHECKPOINT_PERIOD)
+            built.insert(at.index(True), finite)
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.LRScheduler)) + 1
         built[at:at] = [self._average, StopOnSignal(self._trainer)]
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
@@ -137,6 +150,8 @@ class Trainer(DefaultTrainer):
         if resume and not self.checkpointer.has_checkpoint():
             logger.warning("There is no checkpoint in %s: starting anew", self.cfg.OUTPUT_DIR)
         super().resume_or_load(resume)
+        if resume and self.checkpointer.has_checkpoint():
+            warn_of_changes(self._then, self._circumstances())
         self._last_step = self.start_iter - 1
         self._place_loader()
 
@@ -147,29 +162,53 @@ class Trainer(DefaultTrainer):
             The results of the last evaluation on the main process, if there was one.
 
         Raises:
-            TrainingDivergedError: SOLVER.MAX_BAD_STEPS bad steps in a row.
+            TrainingDivergedError: SOLVER.MAX_BAD_STEPS bad steps in a row, or what would be saved
+                is not finite.
+            ValueError: another run writes to OUTPUT_DIR.
         """
         logger.info("Starting training from iteration %d", self.start_iter)
         self.iter = self.start_iter
-        with EventStorage(self.start_iter) as self.storage:
+        with locked(self.cfg.OUTPUT_DIR), EventStorage(self.start_iter) as self.storage:
+            restore_history(self.storage, self._history)
+            if comm.is_main_process() and self.start_iter:
+                trim_metrics(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
             try:
                 self.before_train()
                 self._loop()
                 if self._average is not None and not self.exit_code:
                     with self._average.applied():
                         self._weights_file.save("model_final_ema")
-            except Exception as error:
-                self._save_after(error)
+            except BaseException as error:
+                saved = self._save_after(error) if isinstance(error, Exception) else ""
+                with contextlib.suppress(OSError):  # of the record, where the disk is full
+                    self._end()
+                if is_write_error(error):
+                    raise WriteError(f"{error}. {saved}") from error
                 raise
-            finally:
-                self._trainer.release_workers()
-                self.after_train()
+            self._end()
         return getattr(self, "_last_eval_results", None)
+
+    def _end(self) -> None:
+        self._trainer.release_workers()
+        self.after_train()
+
+    def after_train(self) -> None:
+        """As the parent's; a hook that cannot write keeps no other one from its end."""
+        self.storage.iter = self.iter
+        failures = []
+        for hook in self._hooks:
+            try:
+                hook.after_train()
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def finish(self, reason: str) -> None:
         """End after this iteration, which is taken for the last one; for hooks."""
         if not self._stop_reason:
             self._stop_reason = reason
+            check_finite(self._trainer, self.iter)
             self.checkpointer.save("model_final", iteration=self.iter)
             logger.info("Training ends after iteration %d: %s", self.iter, reason)
 
@@ -177,6 +216,7 @@ class Trainer(DefaultTrainer):
         """End after this iteration, to be resumed; for hooks."""
         self._stop_reason = received.name
         self.exit_code = 128 + received
+        check_finite(self._trainer, self.iter)
         self._save_iteration()
         logger.info(
             "%s: stopped after iteration %d, which is saved in %s. To go on, run the same command "
@@ -185,6 +225,22 @@ class Trainer(DefaultTrainer):
             self.iter,
             self.cfg.OUTPUT_DIR,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        state["circumstances"] = self._circumstances()
+        if hasattr(self, "storage"):
+            state["history"] = history(self.storage)
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises ``ValueError`` where the state is of another kind of training."""
+        super().load_state_dict(state_dict)
+        self._history = state_dict.get("history", {})
+        self._then = state_dict.get("circumstances", {})
+
+    def _circumstances(self) -> dict[str, Any]:
+        return circumstances(self.cfg, getattr(self.data_loader, "num_images", None))
 
     def _place_loader(self) -> None:
         if isinstance(self.data_loader, TrainLoader):  # a subclass may have another one
@@ -210,45 +266,34 @@ class Trainer(DefaultTrainer):
         if self._average is not None:
             logger.info("Evaluating the averaged weights; their results begin with %s", EMA_PREFIX)
             with self._average.applied():
-                averaged = self.test(_in_subfolder(self.cfg, EMA_PREFIX), model)
+                averaged = self.test(in_subfolder(self.cfg, EMA_PREFIX), model)
             results = {**results, EMA_PREFIX.rstrip("/"): averaged}
         self._last_eval_results = results
         return results
 
-    def _save_after(self, error: Exception) -> None:
-        """Save what has been trained before ``error``, if it is worth it and can be done."""
-        if isinstance(error, (ValueError, TrainingDivergedError)):  # shown by the script
+    def _save_after(self, error: Exception) -> str:
+        """Save what was trained before ``error``, if it is worth it and can be done; says what is
+        saved."""
+        known = isinstance(error, (ValueError, TrainingDivergedError))  # shown by the script
+        if known or is_write_error(error):
             logger.error("Training ended in iteration %d", self.iter)
         else:
             logger.exception("Training ended in iteration %d:", self.iter)
         self.iter = self._last_step
         if self._last_step < self.start_iter:
-            return
+            return "Nothing was trained."
         try:
-            if all(t.isfinite().all() for t in self.checkpointer.model.state_dict().values()):
-                self._save_iteration()
-                logger.info("Iteration %d is saved; --resume goes on from there", self.iter)
-            else:
-                logger.error("The weights are not finite and not saved")
+            check_finite(self._trainer, self.iter)
+            self._save_iteration()
+            saved = f"Iteration {self.iter} is saved; --resume goes on from there"
+            logger.info(saved)
+            return saved
+        except TrainingDivergedError as reason:
+            logger.error("Nothing is saved: %s", reason)
         except (OSError, RuntimeError) as reason:  # a full disk; a device that is lost
             logger.error("The weights could not be saved: %s", reason)
+        last = Path(self.checkpointer.get_checkpoint_file()).name or "none"
+        return f"Iteration {self.iter} could not be saved; the last whole checkpoint is {last}"
 
     def _save_iteration(self) -> None:
         self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)
-
-
-def _distributed(model: nn.Module) -> nn.Module:
-    """``model``, wrapped if there are several processes; buffers stay each process's own."""
-    is_new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-    kwargs: dict[str, Any] = {"forward_sync_buffers" if is_new else "broadcast_buffers": False}
-    if next(model.parameters()).device.type == "cpu":
-        kwargs["device_ids"] = None  # its default is meant for CUDA
-    return create_ddp_model(model, **kwargs)
-
-
-def _in_subfolder(cfg: CfgNode, name: str) -> CfgNode:
-    """``cfg`` with its output in a folder ``name`` of its own."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, name)
-    return cfg

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from detectron2.data import MetadataCatalog
 
+from ...checkpoint.nesting import check_nesting
 from ..label_values import OTHER, LabelValues, names_in, parse_label_values
 from .builtin import split_name
 from .categories import Category, distinct_colors
@@ -36,6 +37,7 @@ _KEYS = (
     "splits",
 )
 _SEMANTIC_KEYS = ("classes", "colors", "values", "nearest_value")
+_MAX_VALUES = 1_000_000  # of a file, aliases written out
 _registered: dict[Path, "Declaration"] = {}
 
 
@@ -173,7 +175,8 @@ def _read(file: Path) -> dict[str, Any]:
         raise ValueError(f"there is no declaration {file} of a data set")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        check_nesting(content, _MAX_VALUES)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file}: a declaration is a list of 'key: value'")

@@ -1,0 +1,139 @@
+"""Config files: found by path or by a name of the model zoos, and read as data."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2 import model_zoo
+from detectron2.config import CfgNode
+
+from ..checkpoint.nesting import check_nesting
+from .zoo import find_config, nearest, normalise, read_table
+
+TRUST_VARIABLE = "D2SEG_TRUST_CONFIGS"  # set to 1: configs may run code, as detectron2's may
+_MAX_VALUES = 100_000  # of a file, aliases written out
+_FILE_FORM = "expected lines 'KEY: value', and after _BASE_ one file name or a list of them"
+
+
+def find_file(name: str) -> tuple[Path, str]:
+    """The file that ``name`` means, and the zoo that it is of: "d2seg", "detectron2" or none."""
+    path = Path(name).expanduser()
+    if path.suffix == ".py":
+        raise ValueError(
+            f"config file '{name}': detectron2's lazy (.py) configs are not supported; "
+            "give a .yaml config"
+        )
+    if path.is_file():
+        return path, ""
+    own = find_config(name)
+    if own is not None:
+        return own, "d2seg"
+    if not path.is_absolute() and ".." not in path.parts:
+        try:
+            in_zoo = Path(model_zoo.get_config_file(name))
+        except RuntimeError:  # not there
+            pass
+        else:
+            if in_zoo.is_file():
+                return in_zoo, "detectron2"
+    if normalise(name).partition("/")[0] in {entry.method for entry in read_table().values()}:
+        raise ValueError(
+            f"there is no config '{name}', neither as a file nor in the model zoo; the nearest "
+            f"names are {', '.join(nearest(name))}"
+        )
+    raise ValueError(
+        f"config file '{name}' does not exist (looked for {path.absolute()}, in d2seg's and in "
+        f"detectron2's model zoo){_near(path, zoo=True)}"
+    )
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The nested dicts of a YAML file over those of its ``_BASE_``.
+
+    Raises:
+        ValueError: a file is missing, no YAML, its own base, or has a ``!!python`` tag.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no config file {path.absolute()}")
+    try:
+        return _ConfigFile.load_yaml_with_base(str(path))
+    except RecursionError as error:
+        raise ValueError(f"{path}: its _BASE_ files include each other in a circle") from error
+
+
+class _ConfigFile(CfgNode):
+    """Reads YAML with ``_BASE_`` as its parent does, and says which file is at fault."""
+
+    @classmethod
+    def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
+        """``allow_unsafe`` is not asked: each file is trusted, or not, for itself."""
+        if not Path(filename).is_file():
+            raise FileNotFoundError(filename)
+        trusted = os.environ.get(TRUST_VARIABLE) == "1" or _is_in_zoo(Path(filename))
+        try:
+            content = super().load_yaml_with_base(filename, allow_unsafe=trusted)
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{filename}: its _BASE_ '{error}' does not exist{_near(Path(str(error)))}"
+            ) from error
+        except yaml.constructor.ConstructorError as error:
+            if "tag:yaml.org,2002:python/" not in str(error):
+                raise ValueError(f"{filename}: {' '.join(str(error).split())}") from error
+            line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+            raise ValueError(
+                f"{filename}{line}: a !!python tag could run code, so it is refused; write the "
+                f"value out, or, if you wrote the file, set {TRUST_VARIABLE}=1 in the environment"
+            ) from error
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{filename}: not valid YAML: {reason}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{filename}: not a text file") from error
+        except (TypeError, AttributeError) as error:  # an empty document; a _BASE_ of numbers
+            raise ValueError(f"{filename}: {_FILE_FORM}") from error
+        except AssertionError as error:  # a group of keys in one file, a value in the other
+            raise ValueError(f"{filename}: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{filename}: {_FILE_FORM}")
+        try:
+            check_nesting(content, _MAX_VALUES)
+        except ValueError as error:
+            raise ValueError(f"{filename}: {error}") from error
+        return content
+
+
+def _zoo_folder() -> Path:
+    return Path(model_zoo.get_config_file("Base-RCNN-FPN.yaml")).parent
+
+
+def _is_in_zoo(path: Path) -> bool:
+    """detectron2's own configs are as trusted as its code; some of them evaluate sizes."""
+    return path.resolve().is_relative_to(_zoo_folder().resolve())
+
+
+def _near(path: Path, zoo: bool = False) -> str:
+    """'; did you mean ...?' with up to three config files of a like name, or nothing."""
+    neighbours = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
+    scores = {str(found): _likeness(found.stem, path.stem) for found in neighbours}
+    if zoo:
+        root = _zoo_folder()
+        for found in root.glob("**/*.yaml"):
+            name = found.relative_to(root)
+            scores[name.as_posix()] = max(
+                _likeness(name.with_suffix("").as_posix(), path.with_suffix("").as_posix()),
+                _likeness(found.stem, path.stem),
+            )
+        for own in read_table():
+            scores[own] = max(
+                _likeness(own, normalise(str(path))), _likeness(own.partition("/")[2], path.stem)
+            )
+    cutoff = max(0.6, max(scores.values(), default=0.0) - 0.1)
+    near = [name for name, score in scores.items() if score >= cutoff]
+    near.sort(key=lambda name: (-scores[name], name))
+    return f"; did you mean {' or '.join(near[:3])}?" if near else ""
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()

@@ -1,0 +1,110 @@
+"""OUTPUT_DIR of a training: one run at a time, and no earlier run is lost."""
+
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+
+logger = logging.getLogger(__name__)
+
+LOCK_FILE = ".lock"  # stays; what is locked is the file, by a process that lives
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # of some network file systems
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """``folder``, made where it is missing, is this run's alone inside. The end of the process, of
+    any kind, gives it back. Only the main process of a run asks for it.
+
+    Raises:
+        ValueError: another run has it, or it cannot be written to.
+    """
+    if not comm.is_main_process():
+        yield
+        return
+    with _opened(Path(folder)) as file:
+        try:
+            # one of the process, and not inherited by data loaders' workers that may outlive it
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise ValueError(
+                    f"OUTPUT_DIR {folder} is in use by another run (process {_owner(file)}); end "
+                    "that one, or give this one another OUTPUT_DIR"
+                ) from error
+            logger.warning("%s cannot be locked: %s; let no second run write there", folder, error)
+        os.pwrite(file, f"{os.getpid()}\n".encode().ljust(20), 0)
+        yield
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise ValueError(
+            f"OUTPUT_DIR {folder} cannot be written to ({error.strerror}); choose another, or "
+            "change its permissions"
+        ) from error
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _owner(file: int) -> str:
+    return os.pread(file, 20, 0).decode("ascii", "replace").strip() or "unknown"
+
+
+def claim_folder(folder: str | Path, resume: bool, overwrite: bool) -> None:
+    """See to it that a training may write to ``folder``. Call it in every process.
+
+    Args:
+        resume: the run goes on with the checkpoints that are there.
+        overwrite: without ``resume``, the earlier run's checkpoints, metrics and their tag are
+            moved to a folder ``earlier-N`` in it.
+
+    Raises:
+        ValueError: another run has it, it cannot be written to, or it holds checkpoints of an
+            earlier run and neither ``resume`` nor ``overwrite`` is set.
+    """
+    folder = Path(folder)
+    with locked(folder):
+        earlier = [] if resume else sorted(folder.glob("model_*.pth"))
+        if earlier and not overwrite:
+            raise ValueError(
+                f"OUTPUT_DIR {folder} holds {len(earlier)} checkpoints of an earlier run "
+                f"({earlier[-1].name}): add --resume to go on with it, choose another OUTPUT_DIR, "
+                "or set SOLVER.OVERWRITE True to move them aside and train anew"
+            )
+        comm.synchronize()  # all have looked before anything is moved
+        if earlier and comm.is_main_process():
+            _move_aside(folder, earlier)
+
+
+def _move_aside(folder: Path, checkpoints: list[Path]) -> None:
+    number = 1
+    while (folder / f"earlier-{number}").exists():
+        number += 1
+    aside = folder / f"earlier-{number}"
+    aside.mkdir()
+    others = [folder / name for name in ("last_checkpoint", "metrics.json", "results.json")]
+    for path in [*checkpoints, *others]:
+        if path.is_symlink() or path.exists():
+            path.rename(aside / path.name)
+    logger.warning("The earlier run's %d checkpoints are now in %s", len(checkpoints), aside)
+
+
+def in_subfolder(cfg: CfgNode, name: str) -> CfgNode:
+    """``cfg`` with its output in a folder ``name`` of its own."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, name)
+    return cfg

@@ -1,0 +1,67 @@
+"""One run at a time writes to OUTPUT_DIR, and none overwrites an earlier one unasked."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from toy_training import ToyTrainer, toy_cfg
+
+from d2seg.engine.output_folder import LOCK_FILE, claim_folder, locked
+
+
+@pytest.fixture
+def other_run(tmp_path: Path):
+    """The id of a process that has the folder."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        with locked(tmp_path):
+            os.write(writer, b"held")
+            time.sleep(60)
+        os._exit(0)
+    assert os.read(reader, 4) == b"held"
+    yield process
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_second_run_is_refused_until_the_first_is_dead(tmp_path, other_run):
+    (tmp_path / "model_0000003.pth.host-1-ab.tmp").write_bytes(b"being written")
+    with pytest.raises(ValueError, match=rf"in use by another run \(process {other_run}\)"):
+        claim_folder(tmp_path, resume=True, overwrite=False)
+    with pytest.raises(ValueError, match="in use by another run"):
+        ToyTrainer(toy_cfg(tmp_path)).train()
+    assert not list(tmp_path.glob("*.pth"))
+    os.kill(other_run, signal.SIGKILL)
+    os.waitpid(other_run, 0)
+    claim_folder(tmp_path, resume=True, overwrite=False)
+
+
+def test_the_same_run_may_ask_twice(tmp_path):
+    with locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        assert (tmp_path / LOCK_FILE).is_file()
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path):
+    for name in ("model_0000001.pth", "model_best.pth", "metrics.json", "vocabulary.txt"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "model_final.pth").symlink_to("gone")
+    claim_folder(tmp_path, resume=True, overwrite=False)
+    with pytest.raises(ValueError, match=r"holds 3 checkpoints .*--resume .*SOLVER\.OVERWRITE"):
+        claim_folder(tmp_path, resume=False, overwrite=False)
+    claim_folder(tmp_path, resume=False, overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK_FILE, "vocabulary.txt", "earlier-1"}
+    assert (tmp_path / "earlier-1" / "model_0000001.pth").read_text() == "model_0000001.pth"
+    (tmp_path / "model_0000001.pth").touch()
+    claim_folder(tmp_path, resume=False, overwrite=True)
+    assert (tmp_path / "earlier-2" / "model_0000001.pth").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"OUTPUT_DIR .*/file/out cannot be written to \(Not a"):
+        claim_folder(tmp_path / "file" / "out", resume=False, overwrite=False)

@@ -1,0 +1,145 @@
+"""A run goes on from a checkpoint that fits it, or says by name why not; its record has no gaps."""
+
+import json
+import logging
+import math
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from test_trainer import ALL_RANDOM, At, run, send
+from toy_training import ToyTrainer, toy_cfg
+
+from d2seg.engine.resuming import is_finite, trim_metrics
+from d2seg.engine.train_step import TrainingDivergedError
+
+LONG = ("SOLVER.MAX_ITER", 24, "SOLVER.CHECKPOINT_PERIOD", 7)
+
+
+def rows(folder: Path) -> dict[int, dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    iterations = [line["iteration"] for line in lines]
+    assert len(set(iterations)) == len(iterations)
+    times = ("time", "data_time", "rank_data_time", "eta_seconds")
+    return {line["iteration"]: {k: v for k, v in line.items() if k not in times} for line in lines}
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL does: nothing is saved."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("name", ["", "gone.pth", "../model_0000003.pth", b"\xff\xfe\x00\x80"])
+def test_the_tag_may_be_lost(tmp_path, name):
+    """Before, the run began at 0 and wrote over the checkpoints."""
+    run(tmp_path, at=At(3, send(signal.SIGTERM)))
+    tag = tmp_path / "last_checkpoint"
+    tag.unlink()
+    if name:
+        tag.write_bytes(name if isinstance(name, bytes) else name.encode())
+    (tmp_path / "model_0000009.pth").symlink_to("nowhere")
+    assert list(run(tmp_path, resume=True).losses) == [5, 6, 7]
+
+
+def test_weights_alone_are_refused_by_name(tmp_path):
+    first = run(tmp_path, at=At(3, send(signal.SIGTERM)))
+    for path in tmp_path.glob("model_*.pth"):
+        torch.save({"model": first.model.state_dict(), "iteration": 4}, path)
+    with pytest.raises(ValueError, match="none of the 1 checkpoints"):
+        run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (("SOLVER.OPTIMIZER", "SGD"), "optimizer ADAMW, the config's SOLVER.OPTIMIZER is SGD"),
+        (("SOLVER.WEIGHT_DECAY_BIAS", 0.5), "the optimizer's groups have"),
+    ],
+)
+def test_another_optimizer_is_refused_by_name(tmp_path, opts, message):
+    run(tmp_path, at=At(3, send(signal.SIGTERM)))
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, *opts, resume=True)
+
+
+@pytest.mark.parametrize("kind", ["shape", "nan"])
+def test_moments_that_do_not_fit_are_refused_by_name(tmp_path, kind):
+    run(tmp_path, at=At(3, send(signal.SIGTERM)))
+    [path] = tmp_path.glob("model_*.pth")
+    checkpoint = torch.load(path, weights_only=True)
+    moments = checkpoint["trainer"]["_trainer"]["optimizer"]["state"][0]
+    moments["exp_avg"] = torch.ones(3) if kind == "shape" else moments["exp_avg"] * math.nan
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match=r"'exp_avg' of parameter 0 .*(the shape|not finite)"):
+        run(tmp_path, resume=True)
+
+
+def test_other_circumstances_are_said(tmp_path, caplog):
+    run(tmp_path, at=At(3, send(signal.SIGTERM)))
+    opts = ("SEED", 9, "SOLVER.IMS_PER_BATCH", 2, "DATASETS.TRAIN", ("toy", "toy"))
+    with caplog.at_level(logging.WARNING, "d2seg"):
+        run(tmp_path, *opts, resume=True)
+    for text in ("SEED was 3 and is 9", "IMS_PER_BATCH was 4 and is 2", "DATASETS.TRAIN was"):
+        assert text in caplog.text
+    caplog.clear()
+    run(tmp_path, *opts, "SOLVER.MAX_ITER", 9, resume=True)
+    assert "DATASETS.TRAIN was" not in caplog.text
+
+
+def test_metrics_are_those_of_the_uninterrupted_run(tmp_path):
+    run(tmp_path / "whole", *ALL_RANDOM, *LONG)
+    with pytest.raises(Killed):  # after the row of iteration 19, with a checkpoint of 13
+        run(tmp_path / "killed", *ALL_RANDOM, *LONG, at=At(19, kill))
+    assert not (tmp_path / "killed" / "model_0000020.pth").exists()
+    (tmp_path / "killed" / "metrics.json").open("a").write('{"iteration": 2')
+    run(tmp_path / "killed", *ALL_RANDOM, *LONG, resume=True)
+    whole, killed = rows(tmp_path / "whole"), rows(tmp_path / "killed")
+    assert 19 in whole
+    assert {i: killed[i] for i in whole} == whole
+
+
+def test_lines_of_metrics_that_stay(tmp_path):
+    file = tmp_path / "metrics.json"
+    lines = ['{"iteration": 3, "a": 1}', '{"iteration": 5}', '{"iteration": 3, "a": 2}', '{"iter']
+    file.write_text("\n".join(lines))
+    trim_metrics(file, 5)
+    assert file.read_text() == '{"iteration": 3, "a": 2}\n'
+    trim_metrics(tmp_path / "none.json", 5)
+
+
+@pytest.mark.parametrize("what", ["weight", "statistic", "moment"])
+def test_a_model_that_diverged_is_not_saved(tmp_path, what):
+    trainer = ToyTrainer(
+        toy_cfg(tmp_path, "SOLVER.CHECKPOINT_PERIOD", 2, "MODEL.MASKFORMER.PRE_NORM", True)
+    )
+    trainer.resume_or_load(resume=False)
+
+    def spoil() -> None:
+        model = trainer.model
+        if what == "weight":
+            model.head.bias.data[0] = math.inf
+        elif what == "statistic":
+            model.norm.running_var[0] = math.nan
+        else:
+            trainer.optimizer.state[model.head.bias]["exp_avg_sq"][0] = math.nan
+
+    trainer.register_hooks([At(2, spoil)])
+    trainer._hooks.insert(0, trainer._hooks.pop())
+    with pytest.raises(TrainingDivergedError, match=r"no checkpoint is written .* stays"):
+        trainer.train()
+    assert [path.name for path in tmp_path.glob("*.pth")] == ["model_0000001.pth"]
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
+
+
+def test_finite_by_the_sum():
+    large = torch.full((9,), 3e38)  # whose sum is not
+    assert is_finite(large)
+    assert is_finite(torch.full((70_000,), 1.0, dtype=torch.float16))
+    assert is_finite(torch.tensor([7]))
+    for bad in (math.nan, math.inf, -math.inf):
+        assert not is_finite(torch.tensor([1.0, bad]))
+    assert not is_finite(torch.tensor([math.inf, -math.inf]))
