@@ -7,7 +7,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 PACKAGE_DIR = Path(__file__).resolve().parents[1] / "projects/d2seg"
-GROUND = ("text", "layers", "backbones", "data", "checkpoint", "visualization", "acceleration")
+GROUND = (
+    *("text", "layers", "backbones", "data", "checkpoint", "visualization", "acceleration"),
+    "pictures",
+)
 FAMILIES = ("mask_classification", "per_pixel")
 ABOVE = (("config",), ("evaluation", "prediction"), ("engine",))
 # every folder that is not named here is a method
@@ -18,7 +21,11 @@ METHODS = tuple(
 # From the ground up. A folder or module imports what stands on the floors below its own.
 FLOORS = (GROUND, FAMILIES, METHODS, *ABOVE)
 # Who imports what on its own floor.
-NEIGHBOURS = {"backbones": {"layers"}, "data": {"checkpoint", "text"}}
+NEIGHBOURS = {
+    "backbones": {"layers"},
+    "data": {"checkpoint", "text", "pictures"},
+    "visualization": {"pictures"},
+}
 # Models and what surrounds them do not import each other, wherever they stand. Both know words;
 # config imports a model's config.py.
 MODELS = {"layers", "backbones", "mask_classification", "per_pixel", *METHODS}

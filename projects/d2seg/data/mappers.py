@@ -17,9 +17,9 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
+from ..pictures import read_image
 from .augmentation import build_augmentations
 from .checks import check_labels
-from .images import read_image
 from .label_maps import read_id_map, read_labels
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
 from .medical.mapper import SliceMapper
@@ -249,9 +249,11 @@ def _entry(dataset_dict: dict[str, Any], key: str, mapper: str) -> Any:
 
 def _check_size(labels: np.ndarray, image: np.ndarray, file_name: str) -> None:
     if labels.shape != image.shape[:2]:
+        is_turned = labels.shape == image.shape[1::-1]
         raise ValueError(
             f"{file_name} has shape {labels.shape}, but its image is {image.shape[:2]} "
             "(height, width); a label image has the same size and one channel"
+            + ("; labels are of the picture as its EXIF orientation turns it" if is_turned else "")
         )
 
 

@@ -14,8 +14,9 @@ from types import ModuleType, TracebackType
 
 import cv2
 import numpy as np
-from detectron2.data.detection_utils import read_image
 from PIL import Image
+
+from ..pictures import UnreadableFileError, read_image
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".wmv"})
@@ -23,6 +24,8 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 _EXACT_COUNT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi"})
 _ESTIMATE_SLACK = 0.05
 _MAX_MISSES_IN_A_ROW = 100  # of a video that has no more to give
+# Of a picture to be drawn: predictions, their masks and the drawing take up to 100 bytes for each.
+MAX_DRAWN_PIXELS = 8192 * 8192
 _DEFAULT_FPS = 25.0  # where a camera or a file does not say
 _BT601, _LIMITED_RANGE = 5, 1  # FFmpeg's numbers of a colour space and a range
 
@@ -99,10 +102,9 @@ def read_picture(path: Path) -> np.ndarray:
         UnreadableError: the file cannot be decoded.
     """
     try:
-        return np.ascontiguousarray(read_image(str(path), format="RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow raises any of these for a broken file
-        raise UnreadableError(f"{path}: cannot be read: {_one_line(error)}") from error
+        return np.ascontiguousarray(read_image(str(path), "RGB", MAX_DRAWN_PIXELS))
+    except UnreadableFileError as error:
+        raise UnreadableError(f"{path}: cannot be read: {error.reason}") from error
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
