@@ -35,7 +35,7 @@ from d2seg.data.datasets import distinct_colors
 from d2seg.data.label_maps import read_id_map, read_labels
 from d2seg.data.mappers import build_mapper
 from d2seg.data.medical.files import is_array_file, read_slice
-from d2seg.data.referring.segmentations import expression_mask
+from d2seg.data.segmentations import expression_mask
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...pictures import MAX_PIXELS
 from ...text import words_of
 from ..inspection.report import Problem
 from .references import Id, Reference, is_id, read_references
-from .segmentations import MAX_PIXELS, Segmentation, sound_segmentation, union
+from ..segmentations import Segmentation, sound_segmentation, union
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
-"""Masks of annotation files, checked before compiled code sees them, in one form.
+"""Masks of annotations, checked before compiled code sees them, in one form.
 
-COCO's polygons and run lengths, and ReferIt's lists of run lengths. A coordinate or a run that lies
-far outside of its image would take any amount of memory in pycocotools.
+COCO's polygons and run lengths, ReferIt's lists of run lengths, and the arrays of data sets that are
+registered in Python. A coordinate or a run that lies far outside of its image would take any amount
+of memory in pycocotools; runs that do not make the image leave pixels that nobody has set.
 
 Shapes: H, W of the image.
 """
@@ -11,38 +12,94 @@ from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
+import torch
+
+from ..pictures import MAX_PIXELS
 
 Segmentation = list[list[float]] | dict[str, Any]
 
-MAX_PIXELS = 178_956_970  # of an image: what Pillow reads
+FAR = 64  # times its image's size that a polygon of an object may reach beyond it
+MAX_OUTLINE = 10_000_000  # pixels along a polygon: pycocotools takes 100 bytes and 0.2 us for each
 _MAX_CHARACTERS = 7  # of a run length: 5 bits each, 32 in all
 
 
-def sound_segmentation(segmentation: Any, size: tuple[int, int]) -> Segmentation:
+class MaskSizeError(ValueError):
+    """A mask of another size than its image."""
+
+
+def sound_segmentation(
+    segmentation: Any, size: tuple[int, int], *, slack: int = 1, reach: float = 1
+) -> Segmentation:
     """The mask of one annotation as polygons or as RLE of ``size`` with ``counts`` as text.
 
-    Polygons of fewer than 3 points are left out. An RLE that is a pixel smaller or larger than the
-    image, in height or width, is continued by background or cut.
+    Polygons of fewer than 3 points are left out. An RLE that is up to ``slack`` pixels smaller or
+    larger than the image, in height or width, is continued by background or cut.
 
     Args:
         segmentation: polygons [[x0, y0, x1, y1, ...], ...], an RLE with its runs as numbers or as
-            text, or a list of RLEs, whose union counts
+            text, a list of RLEs, whose union counts, or an array of ``size``; polygons and runs may
+            be arrays or tensors
         size: (H, W)
+        reach: times the image's width or height that polygons may leave it on each side
 
     Raises:
         ValueError: it is none of these, or does not fit the image.
     """
+    segmentation = plain(segmentation)
+    if isinstance(segmentation, np.ndarray):
+        return _as_text(mask_util.encode(np.asfortranarray(sound_array(segmentation, size))))
     if isinstance(segmentation, dict):
-        return _sound_rle(segmentation, size)
-    if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError("the mask is neither a list of polygons nor an RLE")
-    if all(isinstance(part, dict) for part in segmentation):
-        return union([_sound_rle(part, size) for part in segmentation], size)
-    polygons = [_sound_polygon(part, size) for part in segmentation]
-    polygons = [polygon for polygon in polygons if len(polygon) >= 6]
-    if not polygons:
-        raise ValueError("the mask's polygons have fewer than 3 points")
-    return polygons
+        return _sound_rle(segmentation, size, slack)
+    if isinstance(segmentation, list) and segmentation:
+        if all(isinstance(part, dict) for part in segmentation):
+            return union([_sound_rle(part, size, slack) for part in segmentation], size)
+        polygons = sound_polygons(segmentation, size, reach)
+        if polygons:
+            return polygons
+        raise ValueError(
+            "the mask's polygons have fewer than 3 points; a polygon is [x0, y0, x1, y1, ...]"
+        )
+    raise ValueError("the mask is neither a list of polygons nor an RLE")
+
+
+def sound_polygons(segmentation: list, size: tuple[int, int], reach: float) -> list[list[float]]:
+    """The polygons of at least 3 points, which may be none; as :func:`sound_segmentation`."""
+    if segmentation and _are_numbers(segmentation):
+        raise ValueError("the mask is one flat list of numbers; write polygons as [[x, y, ...]]")
+    polygons = [_sound_polygon(part, size, reach) for part in segmentation]
+    return [polygon for polygon in polygons if len(polygon) >= 6]
+
+
+def plain(segmentation: Any) -> Any:
+    """``segmentation`` with arrays and tensors inside as lists; a mask's own one as an array."""
+    if isinstance(segmentation, torch.Tensor):
+        return segmentation.cpu().numpy()
+    if isinstance(segmentation, list | tuple):
+        parts = [
+            part.reshape(-1).tolist() if isinstance(part, np.ndarray | torch.Tensor) else part
+            for part in segmentation
+        ]
+        return [list(part) if isinstance(part, tuple) else part for part in parts]
+    if isinstance(segmentation, dict):
+        counts, own = segmentation.get("counts"), segmentation.get("size")
+        if isinstance(counts, np.ndarray | torch.Tensor):
+            segmentation = {**segmentation, "counts": counts.tolist()}
+        if isinstance(own, np.ndarray | torch.Tensor):
+            segmentation = {**segmentation, "size": own.tolist()}
+    return segmentation
+
+
+def sound_array(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W), 1 where ``mask`` is not 0.
+
+    Raises:
+        ValueError: it is no array of numbers of that size.
+    """
+    if mask.dtype.kind not in "buif":
+        raise ValueError("the mask is an array, but not of numbers")
+    if mask.shape != size:
+        raise MaskSizeError(f"its size is {mask.shape}, that of the image {size}")
+    return (mask != 0).astype(np.uint8)
 
 
 def union(segmentations: Sequence[Segmentation], size: tuple[int, int]) -> Segmentation:
@@ -79,27 +136,46 @@ def overhang(segmentation: Segmentation, size: tuple[int, int]) -> float:
     return float(max(0.0, -points.min(), (points - size[::-1]).max()))
 
 
-def _sound_polygon(polygon: Any, size: tuple[int, int]) -> list[float]:
-    if not isinstance(polygon, list) or not set(map(type, polygon)) <= {int, float}:
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and set(map(type, values)) <= {int, float}
+
+
+def _sound_polygon(polygon: Any, size: tuple[int, int], reach: float) -> list[float]:
+    if not _are_numbers(polygon):
         raise ValueError("a polygon of the mask is no list of numbers")
     if len(polygon) % 2:
         raise ValueError(f"a polygon of the mask has {len(polygon)} numbers, which is odd")
     height, width = size
-    for limit, values in ((width, polygon[::2]), (height, polygon[1::2])):
-        # so that NaN fails too
-        if not all(-limit <= value <= 2 * limit for value in values):
+    if not polygon:
+        return polygon
+    xs, ys = polygon[::2], polygon[1::2]
+    # NaN is neither below nor above, so that min and max of a list may miss it, and a sum does not
+    spans = [(max(values) - min(values), sum(values)) for values in (xs, ys)]
+    for limit, values, (_, total) in zip((width, height), (xs, ys), spans, strict=True):
+        is_near = -reach * limit <= min(values) and max(values) <= (1 + reach) * limit
+        if not is_near or total != total:
             raise ValueError(
                 f"a polygon of the mask lies far outside of its {width}x{height} image"
             )
+    if max(spans[0][0], spans[1][0]) * len(xs) > MAX_OUTLINE and _outline(polygon) > MAX_OUTLINE:
+        raise ValueError(
+            f"the outline of a polygon of the mask is longer than {MAX_OUTLINE} pixels"
+        )
     return polygon
 
 
-def _sound_rle(rle: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+def _outline(polygon: list[float]) -> float:
+    """Steps from pixel to pixel along a closed polygon."""
+    points = np.reshape(polygon, (-1, 2))
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
+
+
+def _sound_rle(rle: dict[str, Any], size: tuple[int, int], slack: int) -> dict[str, Any]:
     own, counts = rle.get("size"), rle.get("counts")
     if not (isinstance(own, list | tuple) and [type(n) for n in own] == [int, int]):
         raise ValueError("the mask's RLE has no size [height, width]")
-    if max(abs(n - wanted) for n, wanted in zip(own, size, strict=True)) > 1:
-        raise ValueError(
+    if max(abs(n - wanted) for n, wanted in zip(own, size, strict=True)) > slack:
+        raise MaskSizeError(
             f"the mask's RLE is {own[0]}x{own[1]}, its image {size[0]}x{size[1]} (height x width)"
         )
     runs = _runs(counts)
