@@ -125,10 +125,8 @@ def _as_bytes(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     lowest, highest = (values.min(), values.max()) if values.size else (0, 0)
     limit = 255 if image.mode == "F" else 65535
-    if not (0 <= lowest and highest <= limit):  # so that NaN fails, too
-        raise ValueError(
-            f"its grey values are {lowest} to {highest}; convert it to 8 bits"
-        )
+    if not (lowest >= 0 and highest <= limit):  # so that NaN fails, too
+        raise ValueError(f"its grey values are {lowest} to {highest}; convert it to 8 bits")
     if image.mode == "F":
         values = np.rint(values * np.float32(255) if highest <= 1 else values)
     elif highest > 255:

@@ -20,6 +20,7 @@ from detectron2.data import transforms as T
 from ..pictures import read_image
 from .augmentation import build_augmentations
 from .checks import check_labels
+from .faults import flag
 from .label_maps import read_id_map, read_labels
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
 from .medical.mapper import SliceMapper
@@ -160,7 +161,7 @@ class PanopticMapper(MaskMapper):
         ids = read_id_map(file_name).astype(np.int32)
         _check_size(ids, image, file_name)
         segments = _entry(dataset_dict, "segments_info", "panoptic")
-        crowd = np.array([s.get("iscrowd", 0) for s in segments], dtype=bool)
+        crowd = np.array([flag(s.get("iscrowd")) for s in segments], dtype=bool)
         dtype = np.uint8 if len(segments) < 255 else np.uint16
         table = np.full(np.iinfo(dtype).max + 1, self.ignore_value, np.uint16)
         table[1 : len(segments) + 1] = np.where(
@@ -189,7 +190,7 @@ class InstanceMapper(MaskMapper):
         self, dataset_dict: dict[str, Any], inputs: T.AugInput, transforms: T.TransformList
     ) -> dict[str, Any]:
         annotations = enumerate(_entry(dataset_dict, "annotations", "instance"))
-        targets = [(i, a) for i, a in annotations if not a.get("iscrowd", 0)]
+        targets = [(i, a) for i, a in annotations if not flag(a.get("iscrowd"))]
         classes = self._classes_of([a for _, a in targets], dataset_dict["file_name"])
         image_size = dataset_dict["height"], dataset_dict["width"]
         masks = np.zeros((len(targets), *inputs.image.shape[:2]), dtype=bool)

@@ -1,12 +1,13 @@
 """Masks of annotations, checked before compiled code sees them, in one form.
 
-COCO's polygons and run lengths, ReferIt's lists of run lengths, and the arrays of data sets that are
-registered in Python. A coordinate or a run that lies far outside of its image would take any amount
-of memory in pycocotools; runs that do not make the image leave pixels that nobody has set.
+COCO's polygons and run lengths, ReferIt's lists of run lengths, and the arrays of data sets that
+are registered in Python. A coordinate or a run that lies far outside of its image would take any
+amount of memory in pycocotools; runs that do not make the image leave pixels that nobody has set.
 
 Shapes: H, W of the image.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..pictures import MAX_PIXELS
 
 Segmentation = list[list[float]] | dict[str, Any]
 
+_NUMBERS = frozenset({int, float})
 FAR = 64  # times its image's size that a polygon of an object may reach beyond it
 MAX_OUTLINE = 10_000_000  # pixels along a polygon: pycocotools takes 100 bytes and 0.2 us for each
 _MAX_CHARACTERS = 7  # of a run length: 5 bits each, 32 in all
@@ -137,7 +139,7 @@ def overhang(segmentation: Segmentation, size: tuple[int, int]) -> float:
 
 
 def _are_numbers(values: Any) -> bool:
-    return isinstance(values, list) and set(map(type, values)) <= {int, float}
+    return type(values) is list and _NUMBERS.issuperset(map(type, values))
 
 
 def _sound_polygon(polygon: Any, size: tuple[int, int], reach: float) -> list[float]:
@@ -149,15 +151,18 @@ def _sound_polygon(polygon: Any, size: tuple[int, int], reach: float) -> list[fl
     if not polygon:
         return polygon
     xs, ys = polygon[::2], polygon[1::2]
-    # NaN is neither below nor above, so that min and max of a list may miss it, and a sum does not
-    spans = [(max(values) - min(values), sum(values)) for values in (xs, ys)]
-    for limit, values, (_, total) in zip((width, height), (xs, ys), spans, strict=True):
-        is_near = -reach * limit <= min(values) and max(values) <= (1 + reach) * limit
-        if not is_near or total != total:
-            raise ValueError(
-                f"a polygon of the mask lies far outside of its {width}x{height} image"
-            )
-    if max(spans[0][0], spans[1][0]) * len(xs) > MAX_OUTLINE and _outline(polygon) > MAX_OUTLINE:
+    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    is_near = (
+        -reach * width <= left
+        and right <= (1 + reach) * width
+        and -reach * height <= top
+        and bottom <= (1 + reach) * height
+    )
+    # min and max may miss a NaN, which is neither below nor above; a sum does not
+    if not is_near or math.isnan(sum(polygon)):
+        raise ValueError(f"a polygon of the mask lies far outside of its {width}x{height} image")
+    longest = max(right - left, bottom - top) * len(xs)
+    if longest > MAX_OUTLINE and _outline(polygon) > MAX_OUTLINE:
         raise ValueError(
             f"the outline of a polygon of the mask is longer than {MAX_OUTLINE} pixels"
         )

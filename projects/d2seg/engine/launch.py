@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from ..data.build import images_per_process
 from ..data.catalog import check_data
-from .prepare import read_config
+from .prepare import check_evaluation, read_config
 from .train_step import TrainingDivergedError
 
 logger = logging.getLogger(__name__)
@@ -112,6 +112,8 @@ def _prepare_launch(args: argparse.Namespace) -> int:
     if not args.eval_only:
         images_per_process(cfg, args.num_gpus * args.num_machines)
     check_data(cfg, args.eval_only)
+    if not args.eval_only:
+        check_evaluation(cfg)
     return 0
 
 
