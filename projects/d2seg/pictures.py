@@ -26,6 +26,7 @@ _DAMAGE = (
     *(EOFError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
 )
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
+_ORIENTATION = 0x0112  # of EXIF
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -61,6 +62,20 @@ def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) 
         # detectron2's, since Pillow's own writes the EXIF data anew and fails on odd ones
         turned = utils._apply_exif_orientation(_as_bytes(image))
         return utils.convert_PIL_to_numpy(turned, image_format)
+
+
+def shown_size(file_name: str) -> tuple[int, int, bool]:
+    """(height, width) of a picture as :func:`read_image` gives it, and whether EXIF turns it.
+
+    Raises:
+        UnreadableFileError: as :func:`read_image`.
+    """
+    with opened(file_name) as image:
+        _as_bytes(image)
+        width, height = image.size
+        if image.getexif().get(_ORIENTATION) in range(5, 9):  # a quarter turn
+            width, height = height, width
+        return height, width, turned_by_exif(image)
 
 
 @contextmanager
@@ -112,7 +127,7 @@ def png_size(content: bytes) -> tuple[int, int] | None:
 def turned_by_exif(image: Image.Image) -> bool:
     """Whether a decoded picture has an EXIF orientation that turns or mirrors it."""
     try:
-        return image.getexif().get(0x0112, 1) in range(2, 9)
+        return image.getexif().get(_ORIENTATION) in range(2, 9)
     except _DAMAGE:  # EXIF data that cannot be read turn nothing, here as in detectron2
         return False
 

@@ -150,7 +150,6 @@ def check_classes(cfg: CfgNode) -> None:
             key = "MODEL.SEM_SEG_HEAD.IGNORE_VALUE"
             _compare(cfg, key, metadata.ignore_label, name, "as ignore label")
 
-
     check_class_names(names)
 
 

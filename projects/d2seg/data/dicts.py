@@ -10,26 +10,16 @@ import os
 from collections.abc import Collection, Iterable
 from typing import Any
 
-import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog
-from detectron2.structures import BoxMode
 from torch.utils.data import Dataset
 
 from .catalog import metadata_of
 from .datasets.coco_files import read_coco
-from .faults import Faults, box, flag, image_size, whole_number
-from .segmentations import (
-    FAR,
-    MaskSizeError,
-    plain,
-    sound_array,
-    sound_polygons,
-    sound_segmentation,
-    to_rle,
-)
+from .entries import is_unchanged, sound_annotation, sound_segments
+from .faults import Faults, image_size
+from .segmentations import MaskSizeError
 
 _FOREIGN = (AssertionError, LookupError, TypeError, AttributeError, OSError, OverflowError)
-_NUM_SEGMENT_IDS = 1 << 24  # three bytes of colour
 _FILES = ("file_name", "sem_seg_file_name", "pan_seg_file_name")
 # lists of a dict, and the key that asks for them
 _LISTS = {"annotations": "annotations", "segments_info": "pan_seg_file_name"}
@@ -151,122 +141,11 @@ def _sound_annotations(
             sound.append(sound_annotation(annotation, size))
         except MaskSizeError as error:
             kind = "annotation and image differ in size"
-            faults.add(kind, f"{where}: annotation {number}: {error}")
+            faults.add(kind, f"annotation {number}: {error}", where)
         except ValueError as error:
             kind = "unusable mask" if "mask" in str(error) else "unusable annotation"
-            faults.add(kind, f"{where}: annotation {number}: {error}")
-    is_same = len(sound) == len(annotations) and all(map(_is, sound, annotations))
-    return annotations if is_same else sound
-
-
-def sound_annotation(annotation: Any, size: tuple[int, int] | None) -> Entry:
-    """One annotation of an image, ``size`` (height, width) or unknown; itself if nothing changes.
-
-    Raises:
-        ValueError: it cannot be used.
-    """
-    if not isinstance(annotation, dict):
-        raise ValueError(f"it is {type(annotation).__name__}, no dict")
-    changed: Entry = {}
-    if type(annotation.get("category_id")) is not int:
-        changed["category_id"] = whole_number(annotation.get("category_id"), "category_id")
-    crowd = annotation.get("iscrowd", 0)
-    if type(crowd) is not int or crowd not in (0, 1):
-        changed["iscrowd"] = flag(crowd)
-    values = annotation.get("bbox")
-    if values is not None:
-        numbers = box(values)
-        if type(values) is not list:
-            changed["bbox"] = numbers
-    mask = annotation.get("segmentation")
-    if mask is not None:
-        found = _checked_mask(mask, size)
-        if found is not mask:
-            changed["segmentation"] = found
-        if values is None and size is not None and len(found):
-            changed["bbox"], changed["bbox_mode"] = box_of(found, size), BoxMode.XYWH_ABS
-    return {**annotation, **changed} if changed else annotation
-
-
-def box_of(mask: Any, size: tuple[int, int]) -> list[float]:
-    """[x, y, width, height] around a sound mask."""
-    if isinstance(mask, list) and all(len(part) < 6 for part in mask):
-        return [0.0, 0.0, 0.0, 0.0]
-    rle = to_rle(sound_segmentation(mask, size, slack=0, reach=FAR), size)
-    return mask_util.toBbox(rle).tolist()
-
-
-def _checked_mask(mask: Any, size: tuple[int, int] | None) -> Any:
-    """The mask as lists, RLE or array, itself where it has that form. Of unknown size, it is looked
-    at when it is drawn."""
-    found = plain(mask)
-    if isinstance(found, list) and not found:
-        return mask
-    if not isinstance(found, list | dict) and not hasattr(found, "shape"):
-        raise ValueError("the mask is neither a list of polygons nor an RLE")
-    if size is not None:
-        if hasattr(found, "shape"):
-            sound_array(found, size)
-        elif isinstance(found, list) and not any(isinstance(part, dict) for part in found):
-            sound_polygons(found, size, FAR)
-        else:
-            found = sound_segmentation(found, size, slack=0, reach=FAR)
-    return mask if _is_same(found, mask) else found
-
-
-def _is_same(found: Any, mask: Any) -> bool:
-    if not isinstance(found, type(mask)):
-        return False
-    if isinstance(found, list):
-        return all(map(_is, found, mask))
-    return found is mask or (isinstance(found, dict) and found == mask)
-
-
-def _is(first: Any, second: Any) -> bool:
-    return first is second
-
-
-def sound_segments(segments: list[Entry], where: str, faults: Faults) -> list[Entry]:
-    """Those of ``segments`` that can be used, each id once; as of :func:`sound_dicts`."""
-    sound: list[Entry] = []
-    seen: set[int] = set()
-    for number, segment in enumerate(segments):
-        try:
-            found = sound_segment(segment)
-        except ValueError as error:
-            faults.add("unusable segment", f"{where}: segment {number}: {error}")
-            continue
-        if found["id"] in seen:
-            faults.add("segment listed twice", f"{where}: id {found['id']}")
-            continue
-        seen.add(found["id"])
-        sound.append(found)
-    is_same = len(sound) == len(segments) and all(map(_is, sound, segments))
-    return segments if is_same else sound
-
-
-def sound_segment(segment: Any) -> Entry:
-    """One of ``segments_info``; itself if nothing changes.
-
-    Raises:
-        ValueError: it cannot be used.
-    """
-    if not isinstance(segment, dict):
-        raise ValueError(f"it is {type(segment).__name__}, no dict")
-    changed: Entry = {}
-    for key in ("id", "category_id"):
-        if type(segment.get(key)) is not int:
-            changed[key] = whole_number(segment.get(key), key)
-    number = changed.get("id", segment.get("id"))
-    if not 0 < number < _NUM_SEGMENT_IDS:
-        raise ValueError(
-            f"'id' is {number}; a segment's id is between 1 and {_NUM_SEGMENT_IDS - 1}, 0 is void"
-        )
-    for key in ("iscrowd", "isthing"):
-        value = segment.get(key, 0)
-        if type(value) not in (int, bool) or value not in (0, 1):
-            changed[key] = flag(value, key)
-    return {**segment, **changed} if changed else segment
+            faults.add(kind, f"annotation {number}: {error}", where)
+    return annotations if is_unchanged(sound, annotations) else sound
 
 
 def _numbered(dicts: list[Entry], name: str) -> list[Entry]:

@@ -30,15 +30,15 @@ class Faults:
     is_collecting: bool = False
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, kind: str, detail: str) -> None:
-        """Note a fault.
+    def add(self, kind: str, detail: str, picture: str = "") -> None:
+        """Note a fault, of one picture where that is given.
 
         Raises:
-            ValueError: of the file and ``detail``, where faults are not collected.
+            ValueError: of the file, the picture and ``detail``, where faults are not collected.
         """
         if not self.is_collecting:
-            raise ValueError(f"{self.file}: {detail}")
-        self.problems.append(Problem(kind, self.file, detail))
+            raise ValueError(": ".join(filter(None, (self.file, picture, detail))))
+        self.problems.append(Problem(kind, picture or self.file, detail))
 
 
 def is_id(value: Any) -> bool:

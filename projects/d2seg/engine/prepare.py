@@ -16,8 +16,8 @@ from ..config.loading import load_config
 from ..config.tasks import tasks_of
 from ..data.build import images_per_process
 from ..data.catalog import check_data
-from ..data.dicts import check_files_of, load_dicts
 from ..data.datasets.declaration import register_declarations
+from ..data.dicts import check_files_of, load_dicts
 from ..data.referring.training import write_vocabulary
 from ..evaluation.build import build_evaluator
 from .solver import auto_scale
@@ -98,8 +98,8 @@ def check_evaluation(cfg: CfgNode) -> None:
     The evaluators of DATASETS.TEST are built, and the dicts read, as the evaluation will do it.
 
     Raises:
-        ValueError, ImportError: as :func:`build_evaluator` and :func:`load_dicts`; or a picture or a
-            label map is missing.
+        ValueError, ImportError: as :func:`build_evaluator` and :func:`load_dicts`; or a picture
+            or a label map is missing.
     """
     for name in cfg.DATASETS.TEST:
         check_files_of(load_dicts(name, for_test=True), name)

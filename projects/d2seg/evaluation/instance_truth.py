@@ -20,13 +20,13 @@ from pycocotools.coco import COCO
 
 from ..data.datasets.coco_files import Id, read_coco
 from ..data.datasets.json_loaders import is_short
-from ..data.dicts import load_dicts, sound_annotation
+from ..data.dicts import load_dicts
+from ..data.entries import boxes_differ, sound_annotation
 from ..data.faults import area, image_size
 from ..data.segmentations import FAR, sound_segmentation, to_rle
 
 logger = logging.getLogger(__name__)
 
-_MIN_BOX_IOU, _BOX_SLACK = 0.5, 2.0  # from where on a box and its mask are of different things
 Entry = dict[str, Any]
 
 
@@ -165,23 +165,10 @@ def _sound_annotation(annotation: Entry, size: tuple[int, int]) -> Entry | None:
         found.pop("segmentation", None)
     if not annotation.get("bbox"):
         found["bbox"] = around
-    elif around is not None and _is_elsewhere(found["bbox"], around):
+    elif around is not None and boxes_differ(found["bbox"], around):
         found["bbox"], found["is_moved"] = around, True
     if annotation.get("area") is not None:
         found["area"] = area(annotation["area"])
     else:
         found["area"] = pixels if around is not None else found["bbox"][2] * found["bbox"][3]
     return found
-
-
-def _is_elsewhere(given: list[float], around: list[float]) -> bool:
-    """Whether two boxes [x, y, width, height] can not be of the same mask."""
-    if len(given) != 4:
-        return False
-    corners = [[x, y, x + w, y + h] for x, y, w, h in (given, around)]
-    if max(abs(a - b) for a, b in zip(*corners, strict=True)) <= _BOX_SLACK:
-        return False
-    (a0, b0, a1, b1), (c0, d0, c1, d1) = corners
-    shared = max(min(a1, c1) - max(a0, c0), 0) * max(min(b1, d1) - max(b0, d0), 0)
-    union = given[2] * given[3] + around[2] * around[3] - shared
-    return shared < _MIN_BOX_IOU * union

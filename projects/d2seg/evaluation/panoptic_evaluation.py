@@ -17,7 +17,7 @@ from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 
 from ..data.datasets.coco_files import CocoContent, read_coco
-from ..data.dicts import sound_segments
+from ..data.entries import sound_segments
 from ..data.faults import Faults
 from ..data.label_maps import read_id_map, write_id_map
 from .panoptic_quality import PanopticQuality
