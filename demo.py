@@ -26,11 +26,12 @@ from d2seg_process import prepare_process
 prepare_process()  # before the imports that warn
 
 from detectron2.config import CfgNode
-from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
 from d2seg.config.loading import load_config
 from d2seg.config.tasks import TASKS, choose_task
+from d2seg.data.catalog import check_class_names, check_drawn_classes
 from d2seg.data.datasets.declaration import register_declarations
 from d2seg.prediction.predictor import build_predictor
 from d2seg.visualization.media import Window, find_inputs, import_av, plan_outputs
@@ -111,6 +112,8 @@ def make_runner(args: argparse.Namespace) -> Runner:
     task = choose_task(cfg, args.task, args.expressions)
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
     metadata = drawing_metadata(cfg)
+    check_drawn_classes(cfg, metadata)
+    check_class_names([n for n in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN) if n in DatasetCatalog])
     if threshold is None and task == "instance":
         threshold = INSTANCE_THRESHOLD
     predictor = build_predictor(cfg, task, threshold)

@@ -183,6 +183,25 @@ def check_class_names(names: Sequence[str]) -> None:
                     )
 
 
+def check_drawn_classes(cfg: CfgNode, metadata: Metadata) -> None:
+    """See that the names that predictions are drawn with are as many as the model has classes.
+
+    Nothing is read: a data set whose classes are only in its files is left out.
+
+    Raises:
+        ValueError: they are not.
+    """
+    kind = kind_of(metadata)
+    if kind is None or kind == "referring":
+        return
+    for key, task in _CLASS_KEYS.get(cfg.MODEL.META_ARCHITECTURE, {_SEM_SEG_KEY: kind}).items():
+        try:
+            expected = num_classes_of(metadata, task)
+        except ValueError:
+            continue
+        _compare(cfg, key, expected, metadata.name, "classes")
+
+
 def check_files(names: Sequence[str]) -> None:
     """See that the folders and annotation files of the data sets are there.
 

@@ -1,4 +1,4 @@
-"""Single annotations and segments of dataset dicts and of COCO's files: kinds, ranges, masks, boxes.
+"""Single annotations and segments of dataset dicts and COCO's files: kinds, ranges, masks, boxes.
 
 What is harmless is put right, what cannot be used raises; an entry that is sound is passed on as it
 is.

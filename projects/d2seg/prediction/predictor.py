@@ -19,6 +19,7 @@ from ..config.checks import check_device
 from ..config.defaults import set_semantic_output
 from ..config.loading import use_words_of_checkpoint
 from ..config.tasks import check_expressions
+from ..data.augmentation import ResizeShortestEdge
 
 _OUTPUT_KEYS = {
     "panoptic": "panoptic_seg",
@@ -136,7 +137,7 @@ def _resize(cfg: CfgNode, task: str) -> T.Augmentation:
     """What the mapper of the task does to a picture at test time."""
     if task == "referring":
         return T.Resize(tuple(cfg.INPUT.REFERRING_SIZE))
-    return T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    return ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
 
 
 def set_confidence_threshold(cfg: CfgNode, threshold: float) -> None:
