@@ -119,17 +119,16 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
         kept = [d for d in dataset if _has_object(d.get("segments_info", []))]
     else:
         kept = [d for d in dataset if not is_instance or _has_object(d["annotations"])]
-    what = "segment" if cfg.INPUT.MAPPER == "panoptic" else "annotation"
+    what = "a segment" if cfg.INPUT.MAPPER == "panoptic" else "an annotation"
     if len(kept) < len(dataset):
-        logger.info(
-            "Removed %d images without %ss; %d left", len(dataset) - len(kept), what, len(kept)
-        )
+        removed = len(dataset) - len(kept)
+        logger.info("Removed %d images without %s that counts; %d left", removed, what, len(kept))
     if kept and is_instance and cfg.MODEL.KEYPOINT_ON:
         least = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
         kept = detectron2_build.filter_images_with_few_keypoints(kept, least)
     if not kept:
         raise ValueError(
-            f"no image of DATASETS.TRAIN {cfg.DATASETS.TRAIN} has a {what} that is not crowd; "
+            f"no image of DATASETS.TRAIN {cfg.DATASETS.TRAIN} has {what} that is not crowd; "
             "check its annotations or set DATALOADER.FILTER_EMPTY_ANNOTATIONS to False"
         )
     class_names = metadata_of(cfg.DATASETS.TRAIN[0]).get("thing_classes")
