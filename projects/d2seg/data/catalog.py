@@ -260,7 +260,9 @@ def _known_kind(name: str, metadata: Metadata) -> str | None:
         return kind
     key = "thing_classes" if kind == "instance" else "stuff_classes"
     if kind is None or metadata.get(key) is None:
-        DatasetCatalog.get(name)  # detectron2's COCO loader completes the metadata
+        from .dicts import loaded_entries  # which asks this module for metadata
+
+        loaded_entries(name)  # detectron2's COCO loader completes the metadata
         kind = kind_of(metadata)
     return kind
 
