@@ -262,7 +262,9 @@ def _json_categories(
 def _read_categories(annotations: Path, task: str) -> list[tuple[int, str, bool]]:
     """(id, name, whether a thing) of the categories of a JSON file, in the order of their ids."""
     content = read_json(annotations, "categories")
-    entries = content.get("categories") if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        raise ValueError(f"{annotations}: not a JSON file in COCO's format: it is no object")
+    entries = content.get("categories")
     needed = {"id", "name", "isthing"} if task == "panoptic" else {"id", "name"}
     is_list = isinstance(entries, list) and entries and all(isinstance(e, dict) for e in entries)
     if not is_list or any(needed - entry.keys() for entry in entries):
