@@ -27,6 +27,8 @@ _DAMAGE = (
 )
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _ORIENTATION = 0x0112  # of EXIF
+# where Pillow looks for EXIF data of a PNG
+_EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -126,6 +128,8 @@ def png_size(content: bytes) -> tuple[int, int] | None:
 
 def turned_by_exif(image: Image.Image) -> bool:
     """Whether a decoded picture has an EXIF orientation that turns or mirrors it."""
+    if image.format == "PNG" and _EXIF_KEYS.isdisjoint(image.info):
+        return False  # a label map, as a rule: asking costs a tenth of reading it
     try:
         return image.getexif().get(_ORIENTATION) in range(2, 9)
     except _DAMAGE:  # EXIF data that cannot be read turn nothing, here as in detectron2
