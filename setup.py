@@ -29,7 +29,6 @@ INSTALL_REQUIRES = [
     "timm>=1.0.16,<2",  # backbones by name; timm.layers.Attention with a mask
     "opencv-python-headless>=4.8,<5",  # reads videos, draws text; no X libraries; 5 is untried
     "safetensors>=0.4,<1",  # checkpoints of Hugging Face; before 1.0 the interface may change
-    "isal>=1.5,<2",  # checksums of checkpoints at a tenth of their load time; without it zlib's
     "tqdm>=4.60,<5",  # progress bars
     # Needs of detectron2, which is installed without dependencies (and mostly needs of d2seg too)
     "setuptools>=70.1,<81",  # its model zoo imports pkg_resources, gone from 81 on
@@ -51,6 +50,7 @@ VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 1
 EXTRAS_REQUIRE = {
     "supervision": ["supervision>=0.31,<1"],  # results for its annotators; older ones are untried
     "video": [VIDEO],  # writing videos in the demo
+    "isal": ["isal>=1.5,<2"],  # checksums of checkpoints in a fraction of zlib's time
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
     "dev": [
         VIDEO,

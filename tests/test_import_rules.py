@@ -8,8 +8,8 @@ import pytest
 
 PACKAGE_DIR = Path(__file__).resolve().parents[1] / "projects/d2seg"
 GROUND = (
-    *("text", "registries", "layers", "backbones", "data", "checkpoint", "visualization"),
-    "acceleration",
+    *("text", "pictures", "registries", "layers", "backbones", "data", "checkpoint"),
+    *("visualization", "acceleration"),
 )
 FAMILIES = ("mask_classification", "per_pixel")
 ABOVE = (("config",), ("evaluation", "prediction", "model_zoo"), ("engine",), ("cli",))
@@ -21,7 +21,11 @@ METHODS = tuple(
 # From the ground up. A folder or module imports what stands on the floors below its own.
 FLOORS = (GROUND, FAMILIES, METHODS, *ABOVE)
 # Who imports what on its own floor.
-NEIGHBOURS = {"backbones": {"layers"}, "data": {"checkpoint", "registries", "text"}}
+NEIGHBOURS = {
+    "backbones": {"layers"},
+    "data": {"checkpoint", "pictures", "registries", "text"},
+    "visualization": {"pictures"},
+}
 # Models and what surrounds them do not import each other, wherever they stand. Both know words;
 # config imports a model's config.py.
 MODELS = {"layers", "backbones", "mask_classification", "per_pixel", *METHODS}

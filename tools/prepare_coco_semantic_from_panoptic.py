@@ -19,7 +19,7 @@ from PIL import Image
 
 from d2seg.data.datasets.builtin import categories_of
 from d2seg.data.datasets.categories import panoptic_metadata
-from d2seg.data.datasets.loaders import load_panoptic
+from d2seg.data.datasets.json_loaders import load_panoptic
 from d2seg.data.preparation import (
     argument_parser,
     require_any,

@@ -24,12 +24,8 @@ from detectron2.data.datasets.builtin_meta import ADE20K_SEM_SEG_CATEGORIES
 import d2seg.data.datasets.builtin as builtin
 from d2seg.data.datasets import categories as tables
 from d2seg.data.datasets.categories import Category, distinct_colors, load_categories
-from d2seg.data.datasets.loaders import (
-    load_instances,
-    load_panoptic,
-    load_semantic,
-    pair_files,
-)
+from d2seg.data.datasets.json_loaders import load_instances, load_panoptic
+from d2seg.data.datasets.loaders import load_semantic, pair_files
 from d2seg.data.datasets.registration import register_dataset
 
 TABLES = {

@@ -188,12 +188,11 @@ def test_class_count_of_a_semantic_data_set_is_compared(cfg, tmp_path):
         build_evaluator(cfg, NAME, None, ["semantic"])
 
 
-def test_annotations_in_the_dicts_need_a_folder(cfg):
+def test_annotations_in_the_dicts_need_no_folder(cfg):
     annotation = {"bbox": [0, 0, 2, 2], "bbox_mode": 1, "category_id": 0}
     record = {"file_name": "1.jpg", "image_id": 1, "height": 4, "width": 4}
     register(NAME, [{**record, "annotations": [annotation]}], thing_classes=["a"])
-    with pytest.raises(ValueError, match=f"{NAME}: .*output_dir"):
-        build_evaluator(cfg, NAME, None, ["instance"])
+    assert isinstance(build_evaluator(cfg, NAME, None, ["instance"]), InstanceEvaluator)
 
 
 def test_annotations_in_the_dicts_are_enough(cfg, tmp_path):

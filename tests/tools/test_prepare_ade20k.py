@@ -12,7 +12,7 @@ from dataset_files import write_image, write_png
 from PIL import Image
 
 from d2seg.data.datasets.categories import instance_metadata, load_categories, panoptic_metadata
-from d2seg.data.datasets.loaders import load_instances, load_panoptic
+from d2seg.data.datasets.json_loaders import load_instances, load_panoptic
 
 WALL, SKY, BED, CAR = 0, 2, 7, 20
 H, W = 6, 8

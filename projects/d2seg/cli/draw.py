@@ -20,12 +20,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from detectron2.data import Metadata
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
 from ..config.imports import import_modules
 from ..config.loading import load_config
 from ..config.tasks import TASKS, choose_task
+from ..data.catalog import check_class_names, check_drawn_classes
 from ..data.datasets.declaration import register_declarations
 from ..prediction.predictor import Predictor, build_predictor
 from ..visualization.media import Window, find_inputs, import_av, plan_outputs
@@ -115,11 +117,20 @@ def make_predict(args: argparse.Namespace) -> tuple[Predict, Metadata]:
     cfg = load_config(args.config_file, [*args.opts, *args.pairs], labels=True, trained=True)
     task = choose_task(cfg, args.task, args.expressions)
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
+    _check_classes(cfg)
     if threshold is None and task == "instance":
         threshold = INSTANCE_THRESHOLD
     predictor = build_predictor(cfg, task, threshold)
     predictor.check_expressions(args.expressions)
     return partial(_drawable, predictor, args.expressions), predictor.metadata
+
+
+def _check_classes(cfg: CfgNode) -> None:
+    """See, before the model is built, that names and colours are those of its classes."""
+    names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN]
+    if names:
+        check_drawn_classes(cfg, MetadataCatalog.get(names[0]))
+    check_class_names([name for name in names if name in DatasetCatalog])
 
 
 def make_runner(args: argparse.Namespace) -> Runner:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, Metadata
+from detectron2.data import Metadata
 from detectron2.data import detection_utils as utils
 from detectron2.utils.visualizer import ColorMode, Visualizer
 from PIL import Image, ImageDraw
@@ -26,10 +26,12 @@ from tqdm import tqdm
 
 from ..data.catalog import kind_of, metadata_of
 from ..data.datasets import distinct_colors
+from ..data.dicts import load_dicts
 from ..data.label_maps import read_id_map, read_labels
 from ..data.mappers import build_mapper
 from ..data.medical.files import is_array_file, read_slice
-from ..data.referring.segmentations import expression_mask
+from ..data.segmentations import expression_mask
+from ..pictures import read_image
 from .dataset_arguments import dataset_parser, parse, read_targets
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
     """Draw images evenly spread over a data set; return how many could not be drawn."""
-    metadata, entries = metadata_of(name), DatasetCatalog.get(name)
+    metadata, entries = metadata_of(name), load_dicts(name)
     folder = output / name
     folder.mkdir(parents=True, exist_ok=True)
     chosen = np.unique(np.linspace(0, len(entries) - 1, num_images).astype(int))
@@ -84,7 +86,7 @@ def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
     map."""
     if is_array_file(entry["file_name"]):
         return draw_slice(entry, metadata)
-    image = utils.read_image(entry["file_name"], "RGB")
+    image = read_image(entry["file_name"], "RGB")
     if "expressions" in entry:
         return picture_of_expressions(image, entry["expressions"])
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)

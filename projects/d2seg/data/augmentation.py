@@ -107,6 +107,18 @@ def _to_uint8(levels: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
 
 
+class ResizeShortestEdge(T.ResizeShortestEdge):
+    """detectron2's, with at least one pixel on each side: it makes a picture of 1x4000 pixels no
+    pixel high where its longest edge is limited."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        transform = super().get_transform(image)
+        if not isinstance(transform, T.ResizeTransform):
+            return transform
+        transform.new_h, transform.new_w = max(transform.new_h, 1), max(transform.new_w, 1)
+        return transform
+
+
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Return what ``INPUT`` asks for, in order; right and bottom padding, if any, comes last.
 
@@ -117,6 +129,9 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         ValueError: for an unknown ``INPUT.AUGMENTATION``, or a ``FIXED_SIZE`` that is none.
     """
     resize, *flip = utils.build_augmentation(cfg, is_train)
+    resize = ResizeShortestEdge(
+        resize.short_edge_length, resize.max_size, resize.sample_style, resize.interp
+    )
     name, pad_size = cfg.INPUT.AUGMENTATION, cfg.INPUT.PAD_SIZE
     if name == "fixed_size":
         resize = _fixed_resize(cfg)
@@ -179,5 +194,5 @@ def _detr_crop(cfg: CfgNode) -> list[T.Augmentation]:
     crop = cfg.INPUT.CROP
     if not crop.ENABLED:
         return []
-    resize = T.ResizeShortestEdge([400, 500, 600], sample_style="choice")
+    resize = ResizeShortestEdge([400, 500, 600], sample_style="choice")
     return [T.RandomApply(T.AugmentationList([resize, T.RandomCrop(crop.TYPE, crop.SIZE)]))]

@@ -5,15 +5,16 @@ from functools import partial
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import (
-    build_detection_test_loader,
-    get_detection_dataset_dicts,
-)
+from detectron2.data import DatasetFromList, build_detection_test_loader
+from detectron2.data import build as detectron2_build
 from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
 from ..registries import SAMPLERS
+from .catalog import metadata_of
+from .dicts import Dicts, load_dicts
+from .faults import flag
 from .loader import TrainLoader
 from .mappers import build_mapper
 from .referring.training import expanded_dicts
@@ -21,7 +22,7 @@ from .seeding import choose_seed
 
 logger = logging.getLogger(__name__)
 
-Dicts = list[dict[str, Any]] | Dataset
+_KEYS = {"semantic": (), "panoptic": ("segments_info",), "slice": ()}  # that mappers read of dicts
 
 
 def build_train_loader(cfg: CfgNode) -> TrainLoader:
@@ -69,8 +70,18 @@ def _sampler(cfg: CfgNode, dataset: Dicts, seed: int) -> Sampler:
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """Return a loader that goes once through ``dataset_name``, one image at a time."""
-    return build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
+    """Return a loader that goes once through ``dataset_name``, one image at a time.
+
+    Raises:
+        ValueError: as :func:`load_dicts`.
+    """
+    dicts = load_dicts(dataset_name, for_test=True, keys=())
+    if cfg.MODEL.LOAD_PROPOSALS:
+        at = list(cfg.DATASETS.TEST).index(dataset_name)
+        file = cfg.DATASETS.PROPOSAL_FILES_TEST[at]
+        dicts = detectron2_build.load_proposals_into_dataset(dicts, file)
+    mapper = build_mapper(cfg, is_train=False)
+    return build_detection_test_loader(dicts, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
 
 
 def images_per_process(cfg: CfgNode, num_processes: int) -> int:
@@ -96,21 +107,52 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
     """
     if cfg.INPUT.MAPPER == "referring":  # no image without expressions
         return expanded_dicts(cfg.DATASETS.TRAIN, cfg.INPUT.EXPRESSIONS_PER_IMAGE)
-    filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    keypoints, proposals = cfg.MODEL.KEYPOINT_ON, cfg.MODEL.LOAD_PROPOSALS
-    dataset = get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN,
-        filter_empty=filter_empty and cfg.INPUT.MAPPER not in ("semantic", "panoptic"),
-        min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if keypoints else 0,
-        proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if proposals else None,
-    )
-    if not (filter_empty and cfg.INPUT.MAPPER == "panoptic" and isinstance(dataset, list)):
+    dataset = _loaded(cfg)
+    if not isinstance(dataset, list):
         return dataset
-    kept = [d for d in dataset if any(not s.get("iscrowd", 0) for s in d.get("segments_info", []))]
-    logger.info("Removed %d images without segments; %d left.", len(dataset) - len(kept), len(kept))
+    is_instance = cfg.INPUT.MAPPER not in ("semantic", "panoptic") and "annotations" in dataset[0]
+    if not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        kept = dataset
+    elif cfg.INPUT.MAPPER == "panoptic":
+        kept = [d for d in dataset if _has_object(d.get("segments_info", []))]
+    else:
+        kept = [d for d in dataset if not is_instance or _has_object(d["annotations"])]
+    what = "a segment" if cfg.INPUT.MAPPER == "panoptic" else "an annotation"
+    if len(kept) < len(dataset):
+        removed = len(dataset) - len(kept)
+        logger.info("Removed %d images without %s that counts; %d left", removed, what, len(kept))
+    if kept and is_instance and cfg.MODEL.KEYPOINT_ON:
+        least = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
+        kept = detectron2_build.filter_images_with_few_keypoints(kept, least)
     if not kept:
         raise ValueError(
-            f"no image of DATASETS.TRAIN {cfg.DATASETS.TRAIN} has a segment that is not crowd; "
+            f"no image of DATASETS.TRAIN {cfg.DATASETS.TRAIN} has {what} that is not crowd; "
             "check its annotations or set DATALOADER.FILTER_EMPTY_ANNOTATIONS to False"
         )
+    class_names = metadata_of(cfg.DATASETS.TRAIN[0]).get("thing_classes")
+    if is_instance and class_names:
+        detectron2_build.print_instances_class_histogram(kept, class_names)
     return kept
+
+
+def _loaded(cfg: CfgNode) -> Dicts:
+    """The checked dicts of all of DATASETS.TRAIN, with detectron2's proposals if a model asks."""
+    keys = _KEYS.get(cfg.INPUT.MAPPER, ("annotations",))
+    sets = [load_dicts(name, keys=keys) for name in cfg.DATASETS.TRAIN]
+    if not all(isinstance(dicts, list) for dicts in sets):
+        return (
+            sets[0]
+            if len(sets) == 1
+            else ConcatDataset([DatasetFromList(x) if isinstance(x, list) else x for x in sets])
+        )
+    if cfg.MODEL.LOAD_PROPOSALS:
+        files = cfg.DATASETS.PROPOSAL_FILES_TRAIN
+        sets = [
+            detectron2_build.load_proposals_into_dataset(dicts, file)
+            for dicts, file in zip(sets, files, strict=True)
+        ]
+    return [entry for dicts in sets for entry in dicts]
+
+
+def _has_object(entries: list[dict[str, Any]]) -> bool:
+    return any(not flag(entry.get("iscrowd")) for entry in entries)

@@ -122,7 +122,8 @@ def check_classes(cfg: CfgNode) -> None:
         ValueError: they differ, or the mapper does not read a data set's label values; the message
             has key, value, data set and remedy.
     """
-    for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+    names = list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
+    for name in names:
         metadata = metadata_of(name)
         kind = _known_kind(name, metadata)
         has_values = metadata.get("label_values") is not None
@@ -136,12 +137,69 @@ def check_classes(cfg: CfgNode) -> None:
         if kind is None:
             logger.warning("data set %s does not say its classes; they are not checked", name)
             continue
+        if kind == "semantic" and num_classes_of(metadata, kind) == 1:
+            raise ValueError(
+                f"data set {name!r} has one class, {metadata.stuff_classes[0]!r}, and nothing to "
+                "tell it from: every prediction is right; declare the background as a class, as in "
+                "values: {0: background, 255: object}"
+            )
         keys = _CLASS_KEYS.get(cfg.MODEL.META_ARCHITECTURE, {_SEM_SEG_KEY: kind})
         for key, task in keys.items():
             _compare(cfg, key, num_classes_of(metadata, task), name, "classes")
         if _SEM_SEG_KEY in keys and kind != "instance" and metadata.get("ignore_label") is not None:
             key = "MODEL.SEM_SEG_HEAD.IGNORE_VALUE"
             _compare(cfg, key, metadata.ignore_label, name, "as ignore label")
+
+    check_class_names(names)
+
+
+def check_class_names(names: Sequence[str]) -> None:
+    """See that data sets that are trained on or scored together have the same classes in one order.
+
+    A difference of case counts as none. Data sets are compared where they have classes of one kind;
+    no file is read.
+
+    Raises:
+        ValueError: there is one; the message has the first.
+    """
+    first: dict[str, tuple[str, list[str]]] = {}
+    for name in names:
+        metadata = metadata_of(name)
+        for key in ("thing_classes", "stuff_classes"):
+            classes = metadata.get(key)
+            # things of an instance data set are not those in the joint numbering of a panoptic one
+            kind = f"{key} {kind_of(metadata) if key == 'thing_classes' else ''}"
+            if not classes or kind_of(metadata) == "referring":
+                continue
+            other, expected = first.setdefault(kind, (name, list(classes)))
+            if len(classes) != len(expected):
+                continue  # numbers are compared with the config's
+            for number, (found, wanted) in enumerate(zip(classes, expected, strict=True)):
+                if str(found).strip().casefold() != str(wanted).strip().casefold():
+                    raise ValueError(
+                        f"class {number} of data set {name!r} is {found!r}, that of {other!r} "
+                        f"{wanted!r}; a model numbers its classes in one order, so declare them "
+                        "alike, or choose another data set"
+                    )
+
+
+def check_drawn_classes(cfg: CfgNode, metadata: Metadata) -> None:
+    """See that the names that predictions are drawn with are as many as the model has classes.
+
+    Nothing is read: a data set whose classes are only in its files is left out.
+
+    Raises:
+        ValueError: they are not.
+    """
+    kind = kind_of(metadata)
+    if kind is None or kind == "referring":
+        return
+    for key, task in _CLASS_KEYS.get(cfg.MODEL.META_ARCHITECTURE, {_SEM_SEG_KEY: kind}).items():
+        try:
+            expected = num_classes_of(metadata, task)
+        except ValueError:
+            continue
+        _compare(cfg, key, expected, metadata.name, "classes")
 
 
 def check_files(names: Sequence[str]) -> None:
@@ -158,8 +216,9 @@ def check_files(names: Sequence[str]) -> None:
             DatasetCatalog.get(name)
         keys = ["image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root"]
         keys += ["list_file", "expressions_file"]
-        # the instances of a panoptic data set serve only mask AP
-        keys.append("panoptic_json" if kind_of(metadata) == "panoptic" else "json_file")
+        # the instances of a panoptic data set serve only mask AP; who declares them wants that
+        keys += ["panoptic_json"] if kind_of(metadata) == "panoptic" else ["json_file"]
+        keys += ["json_file"] if metadata.get("declared_in") is not None else []
         for key in keys:
             path = metadata.get(key)
             if path and not PathManager.exists(str(path)):
@@ -201,7 +260,9 @@ def _known_kind(name: str, metadata: Metadata) -> str | None:
         return kind
     key = "thing_classes" if kind == "instance" else "stuff_classes"
     if kind is None or metadata.get(key) is None:
-        DatasetCatalog.get(name)  # detectron2's COCO loader completes the metadata
+        from .dicts import loaded_entries  # which asks this module for metadata
+
+        loaded_entries(name)  # detectron2's COCO loader completes the metadata
         kind = kind_of(metadata)
     return kind
 

@@ -9,8 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, ImageOps
 
+from ..pictures import (
+    UnreadableFileError,
+    check_num_pixels,
+    opened,
+    png_size,
+    refuse_special_file,
+    turned_by_exif,
+)
 from .label_values import LabelValues
 
 NUM_IDS = 256**3  # what three 8-bit channels can hold
@@ -26,17 +34,24 @@ _MAX_SPREAD = 16  # between the channels of a grey picture that JPEG has coded a
 def read_id_map(path: str) -> np.ndarray:
     """Segment ids of a COCO panoptic PNG, (H, W) uint32 in [0, 2**24).
 
-    OpenCV reads it, which refuses what is damaged; Pillow leaves the checksum of the pixels aside.
+    OpenCV reads it, which refuses what is damaged, in a third of Pillow's time.
 
     Raises:
-        ValueError: the file cannot be decoded, or has not 8 bits per channel.
+        ValueError: the file cannot be decoded, is too large, or has not 8 bits per channel.
     """
     try:
+        refuse_special_file(path)
         with PathManager.open(path, "rb") as file:
-            content = np.frombuffer(file.read(), np.uint8)
-        pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)  # (H, W) or (H, W, C) BGR
-    except (OSError, cv2.error) as error:  # the latter of an empty file
-        raise ValueError(f"{path}: the segment ids cannot be read: {error}") from error
+            content = file.read()
+        size = png_size(content)
+        if size is None:
+            raise ValueError("it is no PNG")
+        check_num_pixels(*size)
+        # (H, W) or (H, W, C) BGR
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, ValueError, MemoryError, cv2.error) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: the segment ids cannot be read: {reason}") from error
     if pixels is None:
         raise ValueError(f"{path}: the segment ids cannot be read: no image, or a damaged one")
     if pixels.dtype != np.uint8:
@@ -77,28 +92,39 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
     bits).
 
     Signed 16-bit files keep labels above 32767, such as ADE20K-full's 65535 = ignore, as negative
-    numbers; they come back as what was meant. Of a palette image the values are the indices.
+    numbers; they come back as what was meant. Of a palette image the values are the indices. It is
+    turned as its own EXIF orientation says, as pictures are.
 
     Args:
         label_values: where values are declared, a colour picture whose channels are equal is a grey
             one, and the white of a picture of one bit is what is declared of 255 and 1.
 
     Raises:
-        ValueError: the file cannot be decoded, or holds colours and not ids.
+        ValueError: the file cannot be decoded, is too large, or holds colours and not ids.
     """
     try:
-        with PathManager.open(str(path), "rb") as file, Image.open(file) as image:
-            if label_values is not None and image.mode in _GREY_IN_COLOR:
-                return _grey(path, image, _MAX_SPREAD if label_values.nearest else 0)
-            if image.mode not in _ID_MODES:
-                raise ValueError(
-                    f"{path}: a label map needs one channel of class ids, "
-                    f"but this image has mode {image.mode!r}; "
-                    "tools/prepare_own_labels.py turns colours into ids"
-                )
-            labels = np.array(image)
-    except OSError as error:
-        raise ValueError(f"{path}: the label map cannot be read: {error}") from error
+        with opened(path) as image:
+            if turned_by_exif(image):
+                ImageOps.exif_transpose(image, in_place=True)
+            mode = image.mode
+            if label_values is not None and mode in _GREY_IN_COLOR:
+                pixels = np.array(image.convert("RGBA"))
+            else:
+                pixels = np.array(image)
+    except UnreadableFileError as error:
+        raise ValueError(f"{path}: the label map cannot be read: {error.reason}") from error
+    if label_values is not None and mode in _GREY_IN_COLOR:
+        return _grey(path, pixels, _MAX_SPREAD if label_values.nearest else 0)
+    if mode not in _ID_MODES:
+        raise ValueError(
+            f"{path}: a label map needs one channel of class ids, but this image has mode {mode!r};"
+            " tools/prepare_own_labels.py turns colours into ids"
+        )
+    return _ids(pixels, label_values)
+
+
+def _ids(labels: np.ndarray, label_values: LabelValues | None) -> np.ndarray:
+    """(H, W) of an image of one channel, as :func:`read_values` promises."""
     if labels.dtype == bool:
         white = 1 if label_values is None else label_values.white()
         return labels.astype(np.uint8) * np.uint8(white)
@@ -107,9 +133,8 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
     return labels
 
 
-def _grey(path: str | Path, image: Image.Image, max_spread: int) -> np.ndarray:
-    """(H, W) uint8 of a picture whose colour channels differ by ``max_spread`` at most."""
-    channels = np.array(image.convert("RGBA"))
+def _grey(path: str | Path, channels: np.ndarray, max_spread: int) -> np.ndarray:
+    """(H, W) uint8 of a picture, (H, W, 4), whose colours differ by ``max_spread`` at most."""
     colors, alpha = channels[..., :3], channels[..., 3]
     # not by a reduction over the last axis: of three elements, that is slow
     red, green, blue = (colors[..., i] for i in range(3))

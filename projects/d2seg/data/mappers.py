@@ -17,10 +17,11 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
+from ..pictures import read_image
 from ..registries import MAPPERS
 from .augmentation import build_augmentations
 from .checks import check_labels
-from .images import read_image
+from .faults import flag
 from .label_maps import read_id_map, read_labels
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
 from .medical.mapper import SliceMapper
@@ -161,7 +162,7 @@ class PanopticMapper(MaskMapper):
         ids = read_id_map(file_name).astype(np.int32)
         _check_size(ids, image, file_name)
         segments = _entry(dataset_dict, "segments_info", "panoptic")
-        crowd = np.array([s.get("iscrowd", 0) for s in segments], dtype=bool)
+        crowd = np.array([flag(s.get("iscrowd")) for s in segments], dtype=bool)
         dtype = np.uint8 if len(segments) < 255 else np.uint16
         table = np.full(np.iinfo(dtype).max + 1, self.ignore_value, np.uint16)
         table[1 : len(segments) + 1] = np.where(
@@ -190,7 +191,7 @@ class InstanceMapper(MaskMapper):
         self, dataset_dict: dict[str, Any], inputs: T.AugInput, transforms: T.TransformList
     ) -> dict[str, Any]:
         annotations = enumerate(_entry(dataset_dict, "annotations", "instance"))
-        targets = [(i, a) for i, a in annotations if not a.get("iscrowd", 0)]
+        targets = [(i, a) for i, a in annotations if not flag(a.get("iscrowd"))]
         classes = self._classes_of([a for _, a in targets], dataset_dict["file_name"])
         image_size = dataset_dict["height"], dataset_dict["width"]
         masks = np.zeros((len(targets), *inputs.image.shape[:2]), dtype=bool)
@@ -249,9 +250,11 @@ def _entry(dataset_dict: dict[str, Any], key: str, mapper: str) -> Any:
 
 def _check_size(labels: np.ndarray, image: np.ndarray, file_name: str) -> None:
     if labels.shape != image.shape[:2]:
+        is_turned = labels.shape == image.shape[1::-1]
         raise ValueError(
             f"{file_name} has shape {labels.shape}, but its image is {image.shape[:2]} "
             "(height, width); a label image has the same size and one channel"
+            + ("; labels are of the picture as its EXIF orientation turns it" if is_turned else "")
         )
 
 

@@ -9,6 +9,8 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances
 
+from .segmentations import FAR, plain, sound_array, sound_polygons, sound_segmentation
+
 _NUM_PANOPTIC_IDS = 1 << 24  # three bytes of colour
 
 
@@ -100,22 +102,25 @@ def draw_annotation(
     """Write an annotation's mask, which is in the frame of the file, into the sample's.
 
     Args:
-        segmentation: polygons [[x0, y0, x1, y1, ...], ...], COCO RLE or array of ``image_size``
+        segmentation: as :func:`sound_segmentation` takes it
         image_size: (height, width) of the file
         mask: bool (h, w), all False; the sample without its padding
+
+    Raises:
+        ValueError: it is no mask, or does not fit the image.
     """
-    if isinstance(segmentation, list):
-        points = [np.array(p, dtype=np.float64).reshape(-1, 2) for p in segmentation]
+    segmentation = plain(segmentation)
+    if isinstance(segmentation, list) and not any(isinstance(x, dict) for x in segmentation):
+        polygons = sound_polygons(segmentation, image_size, FAR)
+        points = [np.array(p, dtype=np.float64).reshape(-1, 2) for p in polygons]
         draw_polygons([transforms.apply_coords(p) for p in points], mask)
         return
-    if isinstance(segmentation, dict):
-        if isinstance(segmentation["counts"], list):
-            segmentation = mask_util.frPyObjects(segmentation, *segmentation["size"])
-        segmentation = mask_util.decode(segmentation)
-    bitmap = np.asarray(segmentation)
-    if bitmap.shape != image_size:
-        raise ValueError(f"its size is {bitmap.shape}, that of the image {image_size}")
-    bitmap = transforms.apply_segmentation((bitmap != 0).astype(np.uint8))
+    if isinstance(segmentation, np.ndarray):
+        bitmap = sound_array(segmentation, image_size)
+    else:
+        rle = sound_segmentation(segmentation, image_size, slack=0, reach=FAR)
+        bitmap = mask_util.decode(rle)
+    bitmap = transforms.apply_segmentation(bitmap)
     mask[...] = bitmap[: mask.shape[0], : mask.shape[1]]  # padding holds the labels' pad value
 
 

@@ -23,7 +23,7 @@ from ..data.build import images_per_process
 from ..data.catalog import check_data
 from .full_disk import is_write_error
 from .output_folder import claim_folder
-from .prepare import read_config
+from .prepare import check_evaluation, read_config
 from .train_step import TrainingDivergedError
 
 logger = logging.getLogger(__name__)
@@ -120,6 +120,7 @@ def _prepare_launch(args: argparse.Namespace) -> int:
         images_per_process(cfg, args.num_gpus * args.num_machines)
     check_data(cfg, args.eval_only)
     if not args.eval_only:
+        check_evaluation(cfg)
         claim_folder(cfg.OUTPUT_DIR, args.resume, cfg.SOLVER.OVERWRITE)
     return 0
 

@@ -15,10 +15,13 @@ from ..checkpoint.checkpointer import checkpoints_in
 from ..config.checks import check_values
 from ..config.imports import import_modules
 from ..config.loading import load_config
+from ..config.tasks import tasks_of
 from ..data.build import images_per_process
 from ..data.catalog import check_data
 from ..data.datasets.declaration import register_declarations
+from ..data.dicts import check_files_of, load_dicts
 from ..data.referring.training import write_vocabulary
+from ..evaluation.build import build_evaluator
 from .full_disk import report_once
 from .output_folder import claim_folder
 from .solver import auto_scale
@@ -63,6 +66,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = read_config(args)
     if comm.get_local_rank() == 0:
         check_data(cfg, args.eval_only)
+        if not args.eval_only and comm.get_world_size() == 1:
+            check_evaluation(cfg)
         comm.synchronize()  # a data set that is made on first use is made once
     else:
         comm.synchronize()
@@ -89,6 +94,21 @@ def setup(args: argparse.Namespace) -> CfgNode:
     default_setup(cfg, shown)
     report_once()
     return cfg
+
+
+def check_evaluation(cfg: CfgNode) -> None:
+    """See, before a training, that what it is evaluated with afterwards can be read.
+
+    The evaluators of DATASETS.TEST are built, and the dicts read, as the evaluation will do it.
+
+    Raises:
+        ValueError, ImportError: as :func:`build_evaluator` and :func:`load_dicts`; or a picture
+            or a label map is missing.
+    """
+    for name in cfg.DATASETS.TEST:
+        check_files_of(load_dicts(name, for_test=True), name)
+        folder = Path(cfg.OUTPUT_DIR) / "inference" / name
+        build_evaluator(cfg, name, str(folder), tasks_of(cfg))
 
 
 def set_vocabulary(cfg: CfgNode, resume: bool) -> None:

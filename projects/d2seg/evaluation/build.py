@@ -101,15 +101,10 @@ def _build_instance(
         return LVISEvaluator(name, output_dir=output_dir)
     if kind == "pascal_voc":
         return PascalVOCDetectionEvaluator(name)
-    if _metadata_value(name, "json_file") is None:
-        if not any(record.get("annotations") for record in DatasetCatalog.get(name)):
-            reason = "its metadata lack json_file and its dicts 'annotations'"
-            raise _missing(name, "instance", reason)
-        if output_dir is None:
-            raise ValueError(
-                f"{name}: the annotations are converted to a COCO JSON for the task 'instance', "
-                "which needs an output_dir"
-            )
+    has_file = _metadata_value(name, "json_file") is not None
+    if not has_file and not any(r.get("annotations") for r in DatasetCatalog.get(name)):
+        reason = "its metadata lack json_file and its dicts 'annotations'"
+        raise _missing(name, "instance", reason)
     return InstanceEvaluator(name, output_dir, kpt_oks_sigmas=kpt_oks_sigmas)
 
 

@@ -8,9 +8,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, coco_evaluation
 from detectron2.utils.file_io import PathManager
 from pycocotools.cocoeval import COCOeval
+
+from .instance_truth import read_truth
 
 logger = logging.getLogger(__name__)
 
@@ -52,23 +56,27 @@ class InstanceEvaluator(COCOEvaluator):
     ) -> None:
         """
         Args:
-            dataset_name: its metadata has ``json_file``; or its dicts have ``annotations``, which
-                are converted to a JSON in ``output_dir``.
-            output_dir: where the predictions and a converted ground truth go; None writes nothing.
+            dataset_name: its metadata has ``json_file``; or its dicts have ``annotations``.
+            output_dir: where the predictions go; None writes nothing.
             kpt_oks_sigmas: see ``COCOEvaluator``.
 
         Raises:
-            ValueError: the thing classes of the metadata are not the categories of the JSON.
+            ValueError: an annotation cannot be used, or the thing classes of the metadata are not
+                the categories of the JSON.
         """
-        super().__init__(
-            dataset_name,
-            output_dir=output_dir,
-            # What this flag chooses from is chosen by coco_eval_class.
-            use_fast_impl=False,
-            kpt_oks_sigmas=kpt_oks_sigmas,
-            # A JSON left by an earlier run may be of another state of the data set.
-            allow_cached_coco=False,
-        )
+        # What the parent's constructor sets, which reads the file unchecked.
+        self._logger = logger
+        self._distributed = True
+        self._output_dir = output_dir
+        self._use_fast_impl = False  # what it chooses from is chosen by coco_eval_class
+        self._max_dets_per_image = [1, 10, 100]
+        self._tasks = None  # those of the predictions
+        self._cpu_device = torch.device("cpu")
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._truth = read_truth(dataset_name, self._metadata)
+        self._coco_api = self._truth.coco
+        self._do_evaluation = "annotations" in self._coco_api.dataset
+        self._kpt_oks_sigmas = kpt_oks_sigmas
         self._dataset_name = dataset_name
         self._check_categories()
 
@@ -84,6 +92,10 @@ class InstanceEvaluator(COCOEvaluator):
         if not self._do_evaluation:
             logger.info("%s has no instance annotations to compare with.", self._dataset_name)
             return
+        numbers = self._truth.numbers
+        if numbers:
+            results = [{**x, "image_id": numbers[x["image_id"]]} for x in results]
+            img_ids = None if img_ids is None else [numbers[i] for i in img_ids]
         categories = self._coco_api.loadCats(sorted(self._coco_api.getCatIds()))
         class_names = [category["name"] for category in categories]
         for task in self._tasks_with_ground_truth(results):
@@ -130,8 +142,8 @@ class InstanceEvaluator(COCOEvaluator):
 
     def _check_categories(self) -> None:
         mapping = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        if mapping is None:  # a JSON file is read, and the mapping set, with the data set
-            return
+        if mapping is None or self._metadata.get("json_file") is None:
+            return  # set when the data set is read; or the categories are those of the metadata
         in_json, in_metadata = set(self._coco_api.getCatIds()), set(mapping)
         if in_json != in_metadata:
             raise ValueError(

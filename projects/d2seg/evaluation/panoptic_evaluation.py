@@ -16,6 +16,9 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 
+from ..data.datasets.coco_files import CocoContent, read_coco
+from ..data.entries import sound_segments
+from ..data.faults import Faults
 from ..data.label_maps import read_id_map, write_id_map
 from .panoptic_quality import PanopticQuality
 
@@ -44,10 +47,26 @@ class PanopticEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._output_dir = output_dir
         self._root = PathManager.get_local_path(self._metadata.panoptic_root)
-        self._json = _load_panoptic_json(dataset_name, self._metadata.panoptic_json)
+        if not PathManager.isfile(self._metadata.panoptic_json):
+            raise ValueError(
+                f"{dataset_name}: the panoptic_json {self._metadata.panoptic_json} does not exist"
+            )
+        content = read_coco(self._metadata.panoptic_json, is_panoptic=True, has_names=False)
         if not os.path.isdir(self._root):
             raise ValueError(f"{dataset_name}: the panoptic_root {self._root} does not exist")
-        self._annotations = {x["image_id"]: x for x in self._json["annotations"]}
+        for key in ("thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id"):
+            if self._metadata.get(key) is None:
+                raise ValueError(
+                    f"{dataset_name}: its metadata lack {key}; set it with "
+                    f"MetadataCatalog.get({dataset_name!r}).set({key}={{...}})"
+                )
+        self._json = {"images": list(content.images.values()), "categories": content.categories}
+        where = Faults(str(self._metadata.panoptic_json))
+        self._annotations = {
+            x["image_id"]: {**x, "segments_info": _sound_segments(x, where)}
+            for x in content.annotations or ()
+        }
+        self._ends = _output_stems(content)
         self._thing_ids = _inverse(self._metadata.thing_dataset_id_to_contiguous_id)
         self._stuff_ids = _inverse(self._metadata.stuff_dataset_id_to_contiguous_id)
 
@@ -91,7 +110,7 @@ class PanopticEvaluator(DatasetEvaluator):
                 annotation["segments_info"],
                 image["image_id"],
             )
-            stem = os.path.splitext(os.path.basename(image["file_name"]))[0]
+            stem = _stem(image["file_name"]) + self._ends.get(image["image_id"], "")
             self._predictions.append(
                 {
                     "image_id": image["image_id"],
@@ -187,17 +206,29 @@ class PanopticEvaluator(DatasetEvaluator):
             )
 
 
-def _load_panoptic_json(dataset_name: str, path: str) -> dict:
-    if not PathManager.isfile(path):
-        raise ValueError(f"{dataset_name}: the panoptic_json {path} does not exist")
-    with PathManager.open(path) as file:
-        content = json.load(file)
-    if not content.get("annotations"):
-        raise ValueError(
-            f"{dataset_name}: {path} holds no annotations (a test split?), so there is "
-            "nothing to compare with; choose another data set in DATASETS.TEST"
-        )
-    return content
+def _sound_segments(annotation: Mapping, faults: Faults) -> list[dict]:
+    """Without their areas, which are counted: a wrong one would give any quality."""
+    segments = sound_segments(annotation["segments_info"], annotation["file_name"], faults)
+    return [{k: v for k, v in segment.items() if k != "area"} for segment in segments]
+
+
+def _output_stems(content: CocoContent) -> dict[Any, str]:
+    """Image id -> ending of the stem of its prediction's file, which tells apart images of one name
+    in several folders: empty, or a number."""
+    stems = {i: _stem(image.get("file_name", "")) for i, image in content.images.items()}
+    taken, ends = set(stems.values()), {}
+    seen: set[str] = set()
+    for image_id, stem in stems.items():
+        end, number = "", 2
+        while stem + end in seen or (end and stem + end in taken):
+            end, number = f"_{number}", number + 1
+        seen.add(stem + end)
+        ends[image_id] = end
+    return ends
+
+
+def _stem(file_name: str) -> str:
+    return os.path.splitext(os.path.basename(file_name))[0]
 
 
 def _inverse(mapping: Mapping[int, int]) -> dict[int, int]:

@@ -14,8 +14,9 @@ from types import ModuleType, TracebackType
 
 import cv2
 import numpy as np
-from detectron2.data.detection_utils import read_image
 from PIL import Image
+
+from ..pictures import UnreadableFileError, read_image, refuse_special_file
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".wmv"})
@@ -23,7 +24,10 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 _EXACT_COUNT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi"})
 _ESTIMATE_SLACK = 0.05
 _MAX_MISSES_IN_A_ROW = 100  # of a video that has no more to give
+# Of a picture to be drawn: predictions, their masks and the drawing take up to 100 bytes for each.
+MAX_DRAWN_PIXELS = 8192 * 8192
 _DEFAULT_FPS = 25.0  # where a camera or a file does not say
+_MAX_STEM = 230  # bytes of an output's name, which with number and suffix may have 255
 _BT601, _LIMITED_RANGE = 5, 1  # FFmpeg's numbers of a colour space and a range
 
 
@@ -76,16 +80,18 @@ def plan_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:
     if folder.is_file() or folder.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
         raise ValueError(f"--output '{folder}' names a file; give a folder")
     for path in inputs:
-        if path.resolve().parent == folder.resolve():
+        # realpath, which a loop of links does not stop
+        if os.path.dirname(os.path.realpath(path)) == os.path.realpath(folder):
             raise ValueError(
                 f"--output '{folder}' is the folder of the input {path.name}; give another one"
             )
     planned: dict[Path, None] = {}
     for path in inputs:
         suffix = ".mp4" if is_video(path) else ".png"
-        output, number = folder / f"{path.stem}{suffix}", 2
+        stem = _shortened(path.stem)
+        output, number = folder / f"{stem}{suffix}", 2
         while output in planned:
-            output, number = folder / f"{path.stem}_{number}{suffix}", number + 1
+            output, number = folder / f"{stem}_{number}{suffix}", number + 1
         planned[output] = None
     if any(map(is_video, inputs)):
         import_av()
@@ -99,14 +105,22 @@ def read_picture(path: Path) -> np.ndarray:
         UnreadableError: the file cannot be decoded.
     """
     try:
-        return np.ascontiguousarray(read_image(str(path), format="RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow raises any of these for a broken file
-        raise UnreadableError(f"{path}: cannot be read: {_one_line(error)}") from error
+        return np.ascontiguousarray(read_image(str(path), "RGB", MAX_DRAWN_PIXELS))
+    except UnreadableFileError as error:
+        raise UnreadableError(f"{path}: cannot be read: {error.reason}") from error
+
+
+def _temporary(path: Path) -> Path:
+    """Beside ``path``; the name of ``path`` may be as long as names can be."""
+    return path.with_name(f".{_shortened(path.stem)}.partial{path.suffix}")
+
+
+def _shortened(stem: str) -> str:
+    return os.fsdecode(os.fsencode(stem)[:_MAX_STEM])
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = _temporary(path)
     try:
         Image.fromarray(picture).save(temporary, format="PNG")
         os.replace(temporary, path)
@@ -127,6 +141,11 @@ class VideoReader:
             UnreadableError: it cannot be opened.
         """
         self._source = source
+        if isinstance(source, Path):
+            try:
+                refuse_special_file(source)  # reading from a pipe may never end
+            except ValueError as error:
+                raise UnreadableError(f"{source}: cannot be read: {error}") from error
         self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
         if not self._capture.isOpened():
             kind = "camera" if isinstance(source, int) else "video"
@@ -174,7 +193,7 @@ class VideoWriter:
         """
         self._av = import_av()
         self._path = path
-        self._temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+        self._temporary = _temporary(path)
         # 30000/1001 comes back exactly from its float
         self._rate = Fraction(fps).limit_denominator(1_000_000)
         self._container = self._stream = None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import cv2
 import numpy as np
 from detectron2.data import Metadata
 from tqdm import tqdm
@@ -21,6 +22,7 @@ from .media import (
 )
 from .segments import absent_expressions
 
+_FAILURES = (cv2.error, MemoryError)  # what one picture may cause and another not
 # Smaller pictures are enlarged, so that labels are legible and contours fine; videos are not.
 _PICTURE_SIDE, _MAX_SCALE = 1024, 4
 
@@ -48,7 +50,7 @@ class Runner:
         self._is_stopped = False
 
     def run_files(self, files: Sequence[Path], outputs: Sequence[Path | None]) -> None:
-        """Draw each file into its output; a file that cannot be read is reported on stderr.
+        """Draw each file into its output; one that cannot be read or drawn is reported on stderr.
 
         Raises:
             OSError: an output cannot be written.
@@ -60,6 +62,9 @@ class Runner:
                     run(path, output)
                 except UnreadableError as error:
                     self.report(str(error))
+                except _FAILURES as error:
+                    reason = " ".join(str(error).split()) or type(error).__name__
+                    self.report(f"{path}: cannot be drawn: {reason}")
                 progress.update()
                 if self._is_stopped:
                     return

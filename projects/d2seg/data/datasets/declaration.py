@@ -4,7 +4,6 @@ DATASETS.DECLARATIONS lists such files; ``register_declarations`` registers what
 """
 
 import difflib
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,12 @@ import yaml
 from detectron2.data import MetadataCatalog
 
 from ...checkpoint.nesting import check_nesting
+from ..faults import Faults
+from ..json_files import read_json
 from ..label_values import OTHER, LabelValues, names_in, parse_label_values
 from .builtin import split_name
 from .categories import Category, distinct_colors
+from .coco_files import sound_categories
 from .registration import check_paths, register_dataset
 from .selection import SELECTION_KEYS, Selection, parse_selection
 
@@ -262,16 +264,16 @@ def _json_categories(
 
 def _read_categories(annotations: Path, task: str) -> list[tuple[int, str, bool]]:
     """(id, name, whether a thing) of the categories of a JSON file, in the order of their ids."""
-    try:
-        entries = json.loads(annotations.read_text(encoding="utf-8")).get("categories")
-    except OSError as error:
-        raise ValueError(f"the categories cannot be read: {error}") from error
-    except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{annotations}: not a JSON file in COCO's format: {error}") from error
+    content = read_json(annotations, "categories")
+    if not isinstance(content, dict):
+        raise ValueError(f"{annotations}: not a JSON file in COCO's format: it is no object")
+    entries = content.get("categories")
     needed = {"id", "name", "isthing"} if task == "panoptic" else {"id", "name"}
-    if not entries or any(needed - entry.keys() for entry in entries):
+    is_list = isinstance(entries, list) and entries and all(isinstance(e, dict) for e in entries)
+    if not is_list or any(needed - entry.keys() for entry in entries):
         raise ValueError(f"{annotations}: 'categories' needs entries with {sorted(needed)}")
-    categories = [(e["id"], str(e["name"]), bool(e.get("isthing", True))) for e in entries]
+    sound = sound_categories(entries, task == "panoptic", Faults(str(annotations)))
+    categories = [(e["id"], str(e["name"]), bool(e.get("isthing", True))) for e in sound]
     if task == "instance":
         categories = [(number, name, True) for number, name, _ in categories]
     return sorted(categories)

@@ -1,13 +1,10 @@
 """Dataset dicts in detectron2's format from files on disk, without opening any image."""
 
-import json
 import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-from detectron2.data.datasets import load_coco_json
 
 from ..label_values import LabelValues
 from .selection import Selection
@@ -151,92 +148,3 @@ def load_semantic(
         }
         for image, label in pairs
     ]
-
-
-def load_instances(
-    json_file: str | Path, image_root: str | Path, metadata: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """detectron2's ``load_coco_json`` with the category ids of ``metadata``.
-
-    Raises:
-        ValueError: an annotation has a category id that is not in
-            ``thing_dataset_id_to_contiguous_id``.
-    """
-    ids = metadata["thing_dataset_id_to_contiguous_id"]
-    dicts = load_coco_json(str(json_file), str(image_root))
-    for entry in dicts:
-        for annotation in entry["annotations"]:
-            category = annotation["category_id"]
-            if category not in ids:
-                raise ValueError(_unknown_category(json_file, entry["image_id"], category))
-            annotation["category_id"] = ids[category]
-    return dicts
-
-
-def load_panoptic(
-    json_file: str | Path,
-    image_root: str | Path,
-    panoptic_root: str | Path,
-    metadata: dict[str, Any],
-    *,
-    sem_seg_root: str | Path | None = None,
-    image_suffix: str | None = None,
-) -> list[dict[str, Any]]:
-    """Dicts of a data set in COCO's panoptic format, with contiguous category ids.
-
-    Args:
-        metadata: holds both ``*_dataset_id_to_contiguous_id``
-        sem_seg_root: folder of label maps named as the panoptic PNGs; ``sem_seg_file_name`` is
-            there only if this is
-        image_suffix: an image is named as its panoptic PNG, with this extension; None: as the
-            list of images in the JSON says
-
-    Raises:
-        ValueError: a segment's category id is in neither map, or an annotation's image is not
-            listed.
-    """
-    content = json.loads(Path(json_file).read_text(encoding="utf-8"))
-    images = {image["id"]: image for image in content["images"]}
-    dicts = []
-    for annotation in content["annotations"]:
-        image_id, png = annotation["image_id"], annotation["file_name"]
-        if image_id not in images:
-            raise ValueError(f"{json_file}: the image of annotation {image_id!r} is not listed")
-        name = images[image_id]["file_name"]
-        if image_suffix is not None:
-            name = os.path.splitext(png)[0] + image_suffix
-        entry = {
-            "file_name": os.path.join(image_root, name),
-            "image_id": image_id,
-            "height": images[image_id]["height"],
-            "width": images[image_id]["width"],
-            "pan_seg_file_name": os.path.join(panoptic_root, png),
-            "segments_info": [
-                _contiguous_segment(segment, metadata, json_file, image_id)
-                for segment in annotation["segments_info"]
-            ],
-        }
-        if sem_seg_root is not None:
-            entry["sem_seg_file_name"] = os.path.join(sem_seg_root, png)
-        dicts.append(entry)
-    return dicts
-
-
-def _contiguous_segment(
-    segment: dict[str, Any], metadata: dict[str, Any], json_file: str | Path, image_id: Any
-) -> dict[str, Any]:
-    category = segment["category_id"]
-    things = metadata["thing_dataset_id_to_contiguous_id"]
-    stuff = metadata["stuff_dataset_id_to_contiguous_id"]
-    if category not in things and category not in stuff:
-        raise ValueError(_unknown_category(json_file, image_id, category))
-    is_thing = category in things
-    contiguous = things[category] if is_thing else stuff[category]
-    return {**segment, "category_id": contiguous, "isthing": is_thing}
-
-
-def _unknown_category(json_file: str | Path, image_id: Any, category: Any) -> str:
-    return (
-        f"{json_file}: an annotation of image {image_id!r} has the category id {category!r}, "
-        "which is not among the categories of the data set"
-    )

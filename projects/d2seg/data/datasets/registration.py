@@ -11,7 +11,8 @@ from ..label_values import LabelValues
 from ..referring.reading import ReferringSource
 from . import categories as tables
 from .categories import Category
-from .loaders import load_instances, load_panoptic, load_semantic
+from .json_loaders import load_instances, load_panoptic
+from .loaders import load_semantic
 from .selection import SELECTION_KEYS, Selection
 
 # the paths of a split, by task, and where the metadata holds them

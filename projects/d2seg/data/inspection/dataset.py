@@ -6,27 +6,28 @@ Referring expressions have no classes and are no source. Data that are no pictur
 the function that their metadata have as ``inspect_entry``.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog, Metadata
-from detectron2.data import detection_utils as utils
-from detectron2.structures import BoxMode
-from PIL import Image
 
+from ...pictures import UnreadableFileError, shown_size
 from ..catalog import kind_of, metadata_of, num_classes_of
+from ..datasets.json_loaders import load_instances, load_panoptic
 from ..datasets.loaders import pair_files
+from ..dicts import loaded_entries, sound_entry
+from ..faults import Faults
+from ..json_files import read_json
 from ..label_maps import read_id_map, read_values
 from ..label_values import LabelValues
 from ..referring.inspection import inspect_expressions, summarize
 from ..referring.reading import ReferringSource
+from .annotations import inspect_annotations
 from .hints import undeclared_hints, value_hints
 from .label_counts import count_labels, value_counts
 from .report import Counts, Problem, Report
@@ -68,6 +69,7 @@ def inspect_dataset(
     """
     metadata = metadata_of(name)
     entries, problems = _load(name)
+    problems += _problems_of_classes(name, metadata)
     space = LabelSpace.of(metadata)
     report = Report(problems=problems)
     with ThreadPoolExecutor(max(workers, 1)) as pool:
@@ -77,6 +79,11 @@ def inspect_dataset(
             report.add(one)
     _check_duplicates(entries, report)
     _check_files_left_out(entries, metadata, report)
+    if report.num_turned:
+        report.hints.append(
+            f"EXIF data turn {report.num_turned} of the pictures: annotations have to be of the "
+            "turned ones"
+        )
     if kind_of(metadata) == "referring":
         summarize(entries, report)
     if metadata.get("label_values") is not None:
@@ -93,12 +100,27 @@ def _load(name: str) -> tuple[list[dict[str, Any]], list[Problem]]:
     loader = DatasetCatalog[name]
     if isinstance(loader, ReferringSource):
         return loader.read()
-    return DatasetCatalog.get(name), []
+    if isinstance(loader, partial) and loader.func in (load_instances, load_panoptic):
+        faults = Faults(str(loader.args[0]), is_collecting=True)
+        return loader(faults=faults), faults.problems
+    return loaded_entries(name), []
+
+
+def _problems_of_classes(name: str, metadata: Metadata) -> list[Problem]:
+    if kind_of(metadata) == "semantic" and len(metadata.get("stuff_classes") or ()) == 1:
+        detail = f"{metadata.stuff_classes[0]!r}; declare the background, too"
+        return [Problem("one class and nothing else", name, detail)]
+    return []
 
 
 def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
     """Look at one dataset dict in detectron2's format."""
     report = Report(num_images=1)
+    faults = Faults("dataset dict", is_collecting=True)
+    entry = sound_entry(entry, f"image {entry.get('image_id')!r}", faults)
+    report.problems += faults.problems
+    if entry is None:
+        return report
     size = _image_size(entry, report)
     if "sem_seg_file_name" in entry and "semantic" in space.num_classes:
         values = entry.get("label_values")
@@ -106,7 +128,7 @@ def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
     if "pan_seg_file_name" in entry and "panoptic" in space.num_classes:
         _inspect_panoptic(entry, size, space.num_classes["panoptic"], report)
     if "annotations" in entry and "instance" in space.num_classes:
-        _inspect_annotations(entry, size, space.num_classes["instance"], report)
+        inspect_annotations(entry, size, space.num_classes["instance"], report)
     if "expressions" in entry:
         inspect_expressions(entry, size, report)
     return report
@@ -117,10 +139,11 @@ def _image_size(entry: dict[str, Any], report: Report) -> tuple[int, int] | None
     file = entry["file_name"]
     declared = (entry.get("height"), entry.get("width"))
     try:
-        height, width = utils.read_image(file, "RGB").shape[:2]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        report.problem("unreadable image", file, str(error))
+        height, width, is_turned = shown_size(file)
+    except UnreadableFileError as error:
+        report.problem("unreadable image", file, error.reason)
         return None if None in declared else declared
+    report.num_turned += is_turned
     if declared not in ((None, None), (height, width)):
         report.problem(
             "wrong image size",
@@ -180,10 +203,8 @@ def _inspect_panoptic(
     _check_size(ids.shape, size, file, report)
     areas = value_counts(ids)
     counts = report.counts.setdefault("panoptic", Counts())
-    seen = Counter(segment["id"] for segment in entry["segments_info"])
-    for number in (i for i, times in seen.items() if times > 1):
-        report.problem("segment listed twice", file, f"id {number}")
-    for number in areas.keys() - seen.keys() - {0}:
+    seen = {segment["id"] for segment in entry["segments_info"]}
+    for number in areas.keys() - seen - {0}:
         report.problem("segment not listed", file, f"id {number}, {areas[number]} pixels")
     for segment in entry["segments_info"]:
         category, area = segment["category_id"], areas.get(segment["id"], 0)
@@ -192,73 +213,16 @@ def _inspect_panoptic(
         elif not area:
             report.problem("empty mask", file, f"segment {segment['id']} has no pixel")
         else:
+            if segment.get("area", area) != area:
+                detail = f"segment {segment['id']}: {segment['area']!r}, it has {area} pixels"
+                report.problem("wrong area", file, detail)
             counts.pixels[category] += area
             counts.instances[category] += 1
     counts.images.update(counts.pixels.keys())
 
 
-def _inspect_annotations(
-    entry: dict[str, Any], size: tuple[int, int] | None, num_classes: int, report: Report
-) -> None:
-    file = entry["file_name"]
-    counts = report.counts.setdefault("instance", Counts())
-    for number, annotation in enumerate(entry["annotations"]):
-        category = annotation["category_id"]
-        if not 0 <= category < num_classes:
-            report.problem("category out of range", file, f"{category} of annotation {number}")
-            continue
-        area = _mask_area(annotation, number, file, size, report)
-        if area == 0:
-            report.problem("empty mask", file, f"annotation {number}")
-        counts.pixels[category] += area or 0
-        counts.instances[category] += 1
-        _check_box(annotation, number, file, report)
-    counts.images.update(counts.instances.keys())
-
-
-def _mask_area(
-    annotation: dict[str, Any],
-    number: int,
-    file: str,
-    size: tuple[int, int] | None,
-    report: Report,
-) -> int | None:
-    """Pixels of the mask; None where there is no usable one. Counts its format."""
-    mask = annotation.get("segmentation")
-    if mask is None:
-        report.formats["none"] += 1
-        report.problem("no mask", file, f"annotation {number} has no segmentation")
-        return None
-    if size is None:
-        return None
-    try:
-        if isinstance(mask, list):
-            report.formats["polygon"] += 1
-            if max(max(polygon) for polygon in mask) <= 1:
-                raise ValueError("all coordinates are below 1; they are counted in pixels")
-            return int(mask_util.area(mask_util.merge(mask_util.frPyObjects(mask, *size))))
-        if isinstance(mask, dict):
-            report.formats["RLE"] += 1
-            if isinstance(mask["counts"], list):
-                mask = mask_util.frPyObjects(mask, *mask["size"])
-            _check_size(tuple(mask["size"]), size, f"{file}, annotation {number}", report)
-            return int(mask_util.area(mask))
-        report.formats["bitmap"] += 1
-        _check_size(np.asarray(mask).shape, size, f"{file}, annotation {number}", report)
-        return int(np.count_nonzero(mask))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        report.problem("unusable mask", file, f"annotation {number}: {error}")
-        return None
-
-
-def _check_box(annotation: dict[str, Any], number: int, file: str, report: Report) -> None:
-    if "bbox" in annotation:
-        box = BoxMode.convert(list(annotation["bbox"]), annotation["bbox_mode"], BoxMode.XYWH_ABS)
-        if min(box[2:]) <= 0:
-            report.problem("empty box", file, f"annotation {number}: {annotation['bbox']}")
-
-
 def _check_duplicates(entries: list[dict[str, Any]], report: Report) -> None:
+    entries = [entry for entry in entries if isinstance(entry.get("file_name"), str)]
     files = Counter((entry["file_name"], entry.get("slice_index")) for entry in entries)
     for (file, _), times in files.items():
         if times > 1:
@@ -284,8 +248,9 @@ def _check_files_left_out(
         for file in no_image:
             report.problem("label map without image", file)
     if kind == "instance" and json_file and Path(json_file).is_file():
-        annotated = json.loads(Path(json_file).read_text(encoding="utf-8")).get("annotations", [])
+        annotated = read_json(json_file).get("annotations") or []
         missing = len(annotated) - sum(len(entry["annotations"]) for entry in entries)
+        missing -= sum(problem.kind == "unusable annotation" for problem in report.problems)
         if missing > 0:
             report.problem(
                 "unusable mask",

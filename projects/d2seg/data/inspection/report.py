@@ -32,6 +32,7 @@ class Report:
     """What was found in a data set, or in one entry of it."""
 
     num_images: int = 0
+    num_turned: int = 0  # by their EXIF data
     counts: dict[str, Counts] = field(default_factory=dict)  # by source
     formats: Counter = field(default_factory=Counter)  # of instance masks
     values: Counter = field(default_factory=Counter)  # of label maps, with their pixels
@@ -42,6 +43,7 @@ class Report:
 
     def add(self, other: "Report") -> None:
         self.num_images += other.num_images
+        self.num_turned += other.num_turned
         for source, counts in other.counts.items():
             self.counts.setdefault(source, Counts()).add(counts)
         self.formats.update(other.formats)

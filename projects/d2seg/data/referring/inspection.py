@@ -9,7 +9,7 @@ import pycocotools.mask as mask_util
 
 from ...text import words_of
 from ..inspection.report import Report
-from .segmentations import overhang, sound_segmentation, to_rle
+from ..segmentations import overhang, sound_segmentation, to_rle
 
 _MAX_OVERHANG = 1.0  # pixels that polygons may leave their image: what rounding makes
 

@@ -13,8 +13,8 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
+from ...pictures import read_image
 from ..augmentation import SSDColorAugmentation
-from ..images import read_image
 from ..masks import draw_annotation
 
 # Left out of the sample: what of a dict the model and the evaluator do not read.

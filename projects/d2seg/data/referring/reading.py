@@ -1,17 +1,18 @@
 """Reading of COCO annotations and a file of expressions; what does not fit is left out."""
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from ...pictures import MAX_PIXELS
 from ...text import words_of
+from ..faults import is_id
 from ..inspection.report import Problem
-from .references import Id, Reference, is_id, read_references
-from .segmentations import MAX_PIXELS, Segmentation, sound_segmentation, union
+from ..json_files import read_json
+from ..segmentations import Segmentation, sound_segmentation, union
+from .references import Id, Reference, read_references
 
 logger = logging.getLogger(__name__)
 
@@ -197,14 +198,7 @@ class _Annotations:
 
 
 def _read_coco(file: str) -> dict[str, list[dict[str, Any]]]:
-    try:
-        content = json.loads(Path(file).read_bytes())
-    except OSError as error:
-        raise ValueError(f"the annotations cannot be read: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{file}: not a JSON file in COCO's format: {' '.join(str(error).split())}"
-        ) from error
+    content = read_json(file)
     for key in ("images", "annotations"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

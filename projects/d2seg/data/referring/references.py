@@ -6,7 +6,6 @@ gRefCOCO (``grefs(unc).json``; Liu et al. 2023), and the one of a user's own: a 
 ``{image_id, annotation_id, sentences}``.
 """
 
-import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 from ...checkpoint.pickles import UnsafePickleError
 from ...checkpoint.plain_pickles import load_plain_pickle
+from ..faults import is_id
+from ..json_files import read_json
 
 _PICKLES = (".p", ".pkl", ".pickle")
 _FORM = "{image_id, annotation_id, sentences}"
@@ -67,11 +68,10 @@ def read_references(file: str | Path, split: str) -> list[Reference]:
 
 
 def _read(file: Path) -> Any:
+    if file.suffix not in _PICKLES:
+        return read_json(file, "expressions")
     try:
-        data = file.read_bytes()
-        if file.suffix in _PICKLES:
-            return load_plain_pickle(data)
-        return json.loads(data)
+        return load_plain_pickle(file.read_bytes())
     except OSError as error:
         raise ValueError(f"the expressions cannot be read: {error}") from error
     except UnsafePickleError as error:
@@ -81,8 +81,6 @@ def _read(file: Path) -> Any:
         ) from error
     except pickle.UnpicklingError as error:
         raise ValueError(f"{file} is a damaged pickle: {error}; get it again") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not a JSON file: {' '.join(str(error).split())}") from error
 
 
 def _is_in(own: str, wanted: str) -> bool:
@@ -131,8 +129,3 @@ def _sentences(entries: Any, place: str) -> tuple[tuple[str, ...], tuple[int, ..
         if is_dict and type(entry.get("sent_id")) is int:
             ids.append(entry["sent_id"])
     return tuple(texts), tuple(ids) if len(ids) == len(texts) else ()
-
-
-def is_id(value: Any) -> bool:
-    """Whether ``value`` can number an image or an annotation."""
-    return isinstance(value, str) or type(value) is int

@@ -11,7 +11,8 @@ from detectron2.data.datasets.coco import load_coco_json
 
 from ..datasets.builtin import datasets_root
 from ..datasets.categories import instance_metadata, panoptic_metadata, semantic_metadata
-from ..datasets.loaders import load_instances, load_panoptic, load_semantic
+from ..datasets.json_loaders import load_instances, load_panoptic
+from ..datasets.loaders import load_semantic
 from .categories import CATEGORIES
 from .generate import NUM_IMAGES, ensure_shapes
 from .textures import SIZE

@@ -6,7 +6,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 
-from d2seg.data.referring.segmentations import overhang, sound_segmentation, to_rle, union
+from d2seg.data.segmentations import overhang, sound_segmentation, to_rle, union
 
 H, W = 12, 16
 SQUARE = [3.0, 2.0, 8.0, 2.0, 8.0, 6.0, 3.0, 6.0]

@@ -1,0 +1,178 @@
+"""The one check of dataset dicts, between any loader and whatever consumes them.
+
+Loaders are this project's (declared data sets), detectron2's, and a user's own that is registered
+with detectron2's catalog. What is harmless is put right, the rest is refused: an entry's numbers
+reach neither compiled code nor a training before they have been looked at.
+"""
+
+import json
+import os
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from detectron2.data import DatasetCatalog
+from torch.utils.data import Dataset
+
+from .catalog import metadata_of
+from .datasets.coco_files import read_coco
+from .entries import is_unchanged, sound_annotation, sound_segments
+from .faults import Faults, image_size
+from .segmentations import MaskSizeError
+
+_FOREIGN = (AssertionError, LookupError, TypeError, AttributeError, OSError, OverflowError)
+_FILES = ("file_name", "sem_seg_file_name", "pan_seg_file_name")
+# lists of a dict, and the key that asks for them
+_LISTS = {"annotations": "annotations", "segments_info": "pan_seg_file_name"}
+Entry = dict[str, Any]
+Dicts = list[Entry] | Dataset
+
+
+def load_dicts(name: str, *, for_test: bool = False, keys: Collection[str] = _LISTS) -> Dicts:
+    """The checked dicts of a registered data set.
+
+    Args:
+        for_test: every image has a number of its own, and those without one get it
+        keys: "annotations", "segments_info": those that are going to be read
+
+    Raises:
+        ValueError: there is no such data set, it cannot be loaded, is empty, or :func:`sound_dicts`
+            refuses it.
+    """
+    dicts = loaded_entries(name)
+    if isinstance(dicts, Dataset):  # its dicts are made when they are asked for
+        return dicts
+    dicts = sound_dicts(dicts, name, keys)
+    return _numbered(dicts, name) if for_test else dicts
+
+
+def loaded_entries(name: str) -> Dicts:
+    """What the loader of a registered data set gives, as a list, unchecked.
+
+    Raises:
+        ValueError: as :func:`load_dicts`.
+    """
+    metadata = metadata_of(name)
+    try:
+        loaded = DatasetCatalog.get(name)
+        is_lazy = isinstance(loaded, Dataset)
+        dicts = loaded if is_lazy else list(loaded)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"data set {name!r}: not a JSON file: {error}") from error
+    except _FOREIGN as error:
+        for key in ("json_file", "panoptic_json"):
+            if metadata.get(key) is not None:  # the entry that is wrong, if this finds it
+                read_coco(metadata.get(key), is_panoptic=key == "panoptic_json")
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"data set {name!r} cannot be loaded: {type(error).__name__}: {reason}"
+        ) from error
+    if not is_lazy and not dicts:
+        hint = "" if isinstance(loaded, list) else "; its function has to return a list of dicts"
+        raise ValueError(f"data set {name!r} has no image{hint}")
+    return dicts
+
+
+def sound_dicts(dicts: Iterable[Entry], name: str, keys: Collection[str] = _LISTS) -> list[Entry]:
+    """``dicts`` with what is harmless put right; entries that are sound are passed on as they are.
+
+    "0" and true are numbers in ``iscrowd``, arrays and tensors of polygons, runs and boxes lists.
+
+    Raises:
+        ValueError: an entry that cannot be used; the message has data set, picture and key.
+    """
+    faults = Faults(f"data set {name!r}")
+    return [sound_entry(x, f"entry {number}", faults, keys) for number, x in enumerate(dicts)]
+
+
+def sound_entry(
+    entry: Any, where: str, faults: Faults, keys: Collection[str] = _LISTS
+) -> Entry | None:
+    """One dict, as of :func:`sound_dicts`; without the annotations and segments that have a fault.
+
+    Args:
+        where: it stands, for the message
+
+    Returns:
+        None where faults are collected and nothing of it can be used.
+    """
+    if not isinstance(entry, dict):
+        faults.add("unusable entry", f"{where} is {type(entry).__name__}, no dict")
+        return None
+    changed: Entry = {}
+    try:
+        for key in _FILES:
+            if key in entry or key == "file_name":
+                path = entry.get(key)
+                if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+                    raise ValueError(f"'{key}' is {path!r}; it is a path")
+                if not isinstance(path, str):
+                    changed[key] = os.fspath(path)
+        size = None
+        if entry.get("height") is not None or entry.get("width") is not None:
+            size = image_size(entry)
+            if (type(entry["height"]), type(entry["width"])) != (int, int):
+                changed["height"], changed["width"] = size
+        for key in keys:
+            if (key in entry or _LISTS[key] in entry) and not isinstance(
+                entry.get(key), list | tuple
+            ):
+                raise ValueError(f"'{key}' is missing, or no list")
+    except ValueError as error:
+        faults.add("unusable entry", f"{where}: {error}")
+        return None
+    where = str(changed.get("file_name", entry["file_name"]))
+    if "annotations" in entry and "annotations" in keys:
+        annotations = _sound_annotations(entry["annotations"], size, where, faults)
+        if annotations is not entry["annotations"]:
+            changed["annotations"] = annotations
+    if "segments_info" in entry and "segments_info" in keys:
+        segments = sound_segments(entry["segments_info"], where, faults)
+        if segments is not entry["segments_info"]:
+            changed["segments_info"] = segments
+    return {**entry, **changed} if changed else entry
+
+
+def _sound_annotations(
+    annotations: list[Entry], size: tuple[int, int] | None, where: str, faults: Faults
+) -> list[Entry]:
+    sound = []
+    for number, annotation in enumerate(annotations):
+        try:
+            sound.append(sound_annotation(annotation, size))
+        except MaskSizeError as error:
+            kind = "annotation and image differ in size"
+            faults.add(kind, f"annotation {number}: {error}", where)
+        except ValueError as error:
+            kind = "unusable mask" if "mask" in str(error) else "unusable annotation"
+            faults.add(kind, f"annotation {number}: {error}", where)
+    return annotations if is_unchanged(sound, annotations) else sound
+
+
+def _numbered(dicts: list[Entry], name: str) -> list[Entry]:
+    seen: dict[Any, str] = {}
+    result = []
+    for number, entry in enumerate(dicts):
+        if entry.get("image_id") is None:
+            entry = {**entry, "image_id": number}
+        image_id = entry["image_id"]
+        first = seen.setdefault((image_id, entry.get("slice_index")), entry["file_name"])
+        if len(seen) <= len(result):
+            raise ValueError(
+                f"data set {name!r}: the image id {image_id!r} is that of {first} and of "
+                f"{entry['file_name']}; every image has its own"
+            )
+        result.append(entry)
+    return result
+
+
+def check_files_of(dicts: Dicts, name: str) -> None:
+    """See that the pictures and label maps of dicts are there, except volumes.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for entry in dicts if isinstance(dicts, list) else ():
+        for key in _FILES:
+            is_local = key in entry and "://" not in entry[key] and "slice_index" not in entry
+            if is_local and not os.path.exists(entry[key]):
+                raise ValueError(f"data set {name!r}: there is no {entry[key]} ('{key}')")

@@ -1,0 +1,156 @@
+"""The one reader of picture files, for data sets and for drawing, with errors that name the file.
+
+A file is decoded in full before its EXIF data are looked at: Pillow swallows the error of a damaged
+file when its EXIF data are asked for first, and hands out whatever was decoded until then.
+
+Shapes: H, W of the picture as it is shown, C channels.
+"""
+
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import detection_utils as utils
+from detectron2.utils.file_io import PathManager
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 178_956_970  # of one picture: beyond that, Pillow suspects an attack and refuses
+# What Pillow's decoders raise for a damaged file, beside OSError; the fuzzed tests found them.
+_DAMAGE = (
+    *(SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
+    *(EOFError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
+)
+_SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
+_ORIENTATION = 0x0112  # of EXIF
+# where Pillow looks for EXIF data of a PNG
+_EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class UnreadableFileError(ValueError):
+    """A file that is missing or damaged, or that is no picture; the message names it.
+
+    Attributes:
+        reason: the message without the file.
+    """
+
+    def __init__(self, file_name: str | Path, reason: str) -> None:
+        super().__init__(f"cannot read the image {file_name}: {reason}")
+        self.reason = reason
+
+
+def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """A picture in detectron2's format, turned as its EXIF orientation says.
+
+    Grey of 16 bits is scaled from 0..65535 to 0..255, unless no value exceeds 255; grey of floating
+    point numbers from 0..1, unless a value exceeds 1.
+
+    Args:
+        image_format: as of detectron2's ``read_image``
+
+    Returns:
+        (H, W, C) uint8; float for the format YUV-BT.601
+
+    Raises:
+        UnreadableFileError: the file is missing or damaged, has more than ``max_pixels``, or grey
+            values that have no place in 0..255.
+    """
+    with opened(file_name, max_pixels) as image:
+        # detectron2's, since Pillow's own writes the EXIF data anew and fails on odd ones
+        turned = utils._apply_exif_orientation(_as_bytes(image))
+        return utils.convert_PIL_to_numpy(turned, image_format)
+
+
+def shown_size(file_name: str) -> tuple[int, int, bool]:
+    """(height, width) of a picture as :func:`read_image` gives it, and whether EXIF turns it.
+
+    Raises:
+        UnreadableFileError: as :func:`read_image`.
+    """
+    with opened(file_name) as image:
+        _as_bytes(image)
+        width, height = image.size
+        if image.getexif().get(_ORIENTATION) in range(5, 9):  # a quarter turn
+            width, height = height, width
+        return height, width, turned_by_exif(image)
+
+
+@contextmanager
+def opened(file_name: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """The decoded picture of a file. What fails in the block counts as the file's fault, too.
+
+    Raises:
+        UnreadableFileError: as :func:`read_image`.
+    """
+    try:
+        refuse_special_file(file_name)
+        with PathManager.open(str(file_name), "rb") as file, Image.open(file) as image:
+            check_num_pixels(*image.size, max_pixels)
+            image.load()
+            yield image
+    except UnidentifiedImageError as error:
+        raise UnreadableFileError(file_name, "it is no picture, or a damaged one") from error
+    except (OSError, *_DAMAGE) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableFileError(file_name, reason) from error
+
+
+def refuse_special_file(file_name: str | Path) -> None:
+    """Raise ``ValueError`` for a pipe, a device or a folder, whose reading might never end."""
+    try:
+        mode = os.stat(file_name).st_mode
+    except (OSError, ValueError):  # not there or not local: opening it says so
+        return
+    if not stat.S_ISREG(mode):
+        raise ValueError("it is no regular file")
+
+
+def check_num_pixels(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
+    """Raise ``ValueError`` where a picture is larger than what is read at once."""
+    if width * height > max_pixels:
+        raise ValueError(
+            f"it has {width}x{height} pixels (width x height), more than {max_pixels}; make it "
+            "smaller or cut it into parts"
+        )
+
+
+def png_size(content: bytes) -> tuple[int, int] | None:
+    """(width, height) as the header of a PNG says; None: ``content`` is no PNG."""
+    if not content.startswith(_PNG_SIGNATURE) or len(content) < 24:
+        return None
+    return struct.unpack(">II", content[16:24])
+
+
+def turned_by_exif(image: Image.Image) -> bool:
+    """Whether a decoded picture has an EXIF orientation that turns or mirrors it."""
+    if image.format == "PNG" and _EXIF_KEYS.isdisjoint(image.info):
+        return False  # a label map, as a rule: asking costs a tenth of reading it
+    try:
+        return image.getexif().get(_ORIENTATION) in range(2, 9)
+    except _DAMAGE:  # EXIF data that cannot be read turn nothing, here as in detectron2
+        return False
+
+
+def _as_bytes(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits or of floating point numbers, which Pillow would cut off at 255, as 8 bits;
+    any other picture as it is."""
+    if image.mode not in _SIXTEEN_BITS and image.mode != "F":
+        return image
+    values = np.asarray(image)
+    lowest, highest = (values.min(), values.max()) if values.size else (0, 0)
+    limit = 255 if image.mode == "F" else 65535
+    if not (lowest >= 0 and highest <= limit):  # so that NaN fails, too
+        raise ValueError(f"its grey values are {lowest} to {highest}; convert it to 8 bits")
+    if image.mode == "F":
+        values = np.rint(values * np.float32(255) if highest <= 1 else values)
+    elif highest > 255:
+        values = (values.astype(np.uint32) + 128) // 257
+    grey = Image.fromarray(values.astype(np.uint8))
+    grey.info = image.info
+    grey.getexif().update(image.getexif())
+    return grey

@@ -1,0 +1,114 @@
+"""What would make the evaluation impossible is said before the first iteration."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from coco_cases import instances, panoptic, put
+from dataset_files import unique_name, write_semantic
+from detectron2.config import CfgNode
+from mapper_samples import make_cfg
+
+from d2seg.data.catalog import check_files
+from d2seg.data.datasets.declaration import register_declarations
+from d2seg.engine.prepare import check_evaluation, setup
+
+
+def command_line(config: str, **keys: object) -> argparse.Namespace:
+    opts = [str(part) for pair in keys.items() for part in (pair[0].replace("__", "."), pair[1])]
+    return argparse.Namespace(
+        config_file=config,
+        opts=["MODEL.DEVICE", "cpu", *opts],
+        eval_only=False,
+        resume=False,
+        num_gpus=1,
+    )
+
+
+def cfg_of(name: str, tasks: list[str], folder: Path) -> CfgNode:
+    cfg = make_cfg("semantic", 3)
+    cfg.MODEL.META_ARCHITECTURE = "MaskFormer"
+    cfg.DATASETS.TEST, cfg.TEST.TASKS, cfg.OUTPUT_DIR = (name,), tasks, str(folder)
+    return cfg
+
+
+def semantic(root: Path) -> str:
+    write_semantic(root)
+    content = {
+        "name": unique_name("early"),
+        "task": "semantic",
+        "classes": ["a", "b", "c"],
+        "splits": {"val": {"images": "images/train", "labels": "labels/train"}},
+    }
+    (root / "early.json").write_text(json.dumps(content))
+    return register_declarations([root / "early.json"])[0]
+
+
+@pytest.mark.parametrize("tasks", [["panoptic"], ["instance"], ["referring"]])
+def test_a_task_without_ground_truth(tmp_path, tasks: list[str]) -> None:
+    name = semantic(tmp_path)
+    with pytest.raises(ValueError, match=f"{name} has no ground truth for the task '{tasks[0]}'"):
+        check_evaluation(cfg_of(name, tasks, tmp_path))
+    check_evaluation(cfg_of(name, ["semantic"], tmp_path))
+
+
+def test_panoptic_data_without_instances_and_the_task_instance(tmp_path) -> None:
+    name = panoptic(tmp_path)["name"]
+    with pytest.raises(ValueError, match=r"'instance': .*take 'instance' out of TEST\.TASKS"):
+        check_evaluation(cfg_of(name, ["panoptic", "instance"], tmp_path))
+    check_evaluation(cfg_of(name, ["panoptic"], tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (put("images", value=[]), "none of its 2 annotations|has no image"),
+        (put("annotations", 0, "segmentation", value=[[1e9] * 6]), "annotation 0: .*far outside"),
+        (put("images", 0, "file_name", value="absent.jpg"), r"there is no .*absent\.jpg"),
+    ],
+)
+def test_test_dicts_are_read(tmp_path, edit, message: str) -> None:
+    name = instances(tmp_path, edit)["name"]
+    with pytest.raises(ValueError, match=message):
+        check_evaluation(cfg_of(name, ["instance"], tmp_path))
+
+
+def test_a_label_map_that_is_gone(tmp_path) -> None:
+    name = semantic(tmp_path)
+    (tmp_path / "images/train/000.jpg").unlink()
+    (tmp_path / "images/train/000.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(ValueError, match=r"there is no .*000\.jpg \('file_name'\)"):
+        check_evaluation(cfg_of(name, ["semantic"], tmp_path))
+
+
+def test_declared_instances_that_are_missing(tmp_path) -> None:
+    panoptic(tmp_path)
+    paths = {"images": "images", "annotations": "wrong.json", "panoptic": "png"}
+    content = {
+        "name": unique_name("early"),
+        "task": "panoptic",
+        "splits": {"val": {**paths, "instances": "absent.json"}},
+    }
+    (tmp_path / "early.json").write_text(json.dumps(content))
+    names = register_declarations([tmp_path / "early.json"])
+    with pytest.raises(ValueError, match=r"there is no .*absent\.json; correct .*early\.json"):
+        check_files(names)
+
+
+def test_setup_asks_before_it_trains(tmp_path) -> None:
+    name = semantic(tmp_path)
+    args = command_line(
+        "configs/segformer/shapes_semantic_small.yaml",
+        DATASETS__TRAIN=f"('{name}',)",
+        DATASETS__TEST=f"('{name}',)",
+        MODEL__SEM_SEG_HEAD__NUM_CLASSES=3,
+        TEST__TASKS="['panoptic']",
+        OUTPUT_DIR=tmp_path / "out",
+    )
+    try:
+        with pytest.raises(ValueError, match="no ground truth for the task 'panoptic'"):
+            setup(args)
+    finally:
+        torch.set_flush_denormal(False)

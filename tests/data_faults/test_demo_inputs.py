@@ -1,0 +1,87 @@
+"""Inputs of the demo that cannot be drawn are listed, and the rest is drawn."""
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import Metadata
+from PIL import Image
+
+from d2seg.data.augmentation import ResizeShortestEdge
+from d2seg.visualization import media
+from d2seg.visualization.media import find_inputs, plan_outputs
+from d2seg.visualization.runner import Runner
+
+METADATA = Metadata(stuff_classes=["a", "b"], stuff_colors=[[255, 0, 0], [0, 0, 255]])
+
+
+def predict(image: np.ndarray) -> dict:
+    if image.shape[:2] == (7, 9):
+        raise cv2.error("OpenCV: out of memory")
+    if image.shape[:2] == (7, 10):
+        raise MemoryError
+    return {"sem_seg": torch.zeros(image.shape[:2], dtype=torch.int64)}
+
+
+def picture(file, height: int = 6, width: int = 8) -> None:
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(file)
+
+
+def test_one_bad_input_does_not_end_the_run(tmp_path, capfd) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    picture(folder / "a.png")
+    picture(folder / "b.png", 7, 9)
+    picture(folder / "c.png", 7, 10)
+    os.mkfifo(folder / "d.png")
+    os.mkfifo(folder / "e.mp4")
+    (folder / "f.png").symlink_to("f.png")
+    (folder / "g.png").write_bytes((folder / "a.png").read_bytes()[:-30])
+    picture(folder / f"{'h' * 246}.png")
+    picture(folder / "i.png", 1, 400)
+    files, missing = find_inputs([str(folder / "*")])
+    assert missing == []
+    assert len(files) == 9
+    outputs = plan_outputs(files, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    runner = Runner(predict, METADATA)
+    runner.run_files(files, outputs)
+    assert (runner.num_drawn, runner.num_failed) == (3, 6)
+    drawn = sorted(file.name[0] for file in (tmp_path / "out").iterdir())
+    assert drawn == ["a", "h", "i"]
+    lines = capfd.readouterr().err
+    for name, reason in (
+        ("b.png", "cannot be drawn: OpenCV: out of memory"),
+        ("c.png", "cannot be drawn: MemoryError"),
+        ("d.png", "cannot be read: it is no regular file"),
+        ("e.mp4", "cannot be read: it is no regular file"),
+        ("f.png", "cannot be read: "),
+        ("g.png", "cannot be read: "),
+    ):
+        assert f"{name}: {reason}" in lines
+
+
+def test_too_large_pictures_are_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(media, "MAX_DRAWN_PIXELS", 40)
+    picture(tmp_path / "a.png")
+    with pytest.raises(media.UnreadableError, match=r"8x6 pixels .*more than 40; make it smaller"):
+        media.read_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("size", [(1, 4000), (1, 10000), (10000, 1), (1, 1), (3, 9000)])
+def test_no_side_is_resized_to_nothing(size: tuple[int, int]) -> None:
+    image = np.zeros((*size, 3), np.uint8)
+    resize = ResizeShortestEdge(800, 1333)
+    assert min(resize.get_transform(image).apply_image(image).shape[:2]) >= 1
+
+
+def test_pictures_are_resized_as_detectron2_does() -> None:
+    from detectron2.data import transforms as T
+
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    ours, theirs = (
+        x(40, 60).get_transform(image) for x in (ResizeShortestEdge, T.ResizeShortestEdge)
+    )
+    assert np.array_equal(ours.apply_image(image), theirs.apply_image(image))
