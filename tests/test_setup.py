@@ -50,7 +50,7 @@ def test_every_requirement_is_a_bounded_range(
     requirements = [requirement for requirements in lists for requirement in requirements]
     assert len(requirements) > 10
     for requirement in requirements:
-        assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+,<[0-9.]+", requirement), requirement
+        assert re.fullmatch(r"[a-z0-9_-]+>=[0-9.]+,<[0-9.]+", requirement), requirement
 
 
 def test_setup_py_and_the_check_accept_the_same_pythons(
@@ -66,7 +66,8 @@ def test_the_wheel_holds_every_file_of_the_package(repo_dir: Path, tmp_path: Pat
     source = tmp_path / "source"
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(repo_dir / "projects", source / "projects", ignore=ignore)
-    for name in ("setup.py", "pyproject.toml"):
+    shutil.copytree(repo_dir / "configs", source / "configs")
+    for name in ("setup.py", "pyproject.toml", "README.md", "train_net.py", "demo.py"):
         shutil.copy(repo_dir / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "-w", tmp_path, source], check=True, capture_output=True)
@@ -78,6 +79,9 @@ def test_the_wheel_holds_every_file_of_the_package(repo_dir: Path, tmp_path: Pat
         for path in (projects / "d2seg").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    files |= {"d2seg/train_net.py", "d2seg/demo.py"}
+    configs = (repo_dir / "configs").rglob("*")
+    files |= {f"d2seg/model_zoo/{p.relative_to(repo_dir)}" for p in configs if p.is_file()}
     assert files == packed
 
 

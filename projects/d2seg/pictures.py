@@ -39,9 +39,14 @@ class UnreadableFileError(ValueError):
         reason: the message without the file.
     """
 
-    def __init__(self, file_name: str | Path, reason: str) -> None:
-        super().__init__(f"cannot read the image {file_name}: {reason}")
+    def __init__(self, message: str, reason: str = "") -> None:
+        """A data loader makes the error of its worker anew, from the message alone."""
+        super().__init__(message)
         self.reason = reason
+
+
+def _unreadable(file_name: str, reason: str) -> UnreadableFileError:
+    return UnreadableFileError(f"cannot read the image {file_name}: {reason}", reason)
 
 
 def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -94,10 +99,10 @@ def opened(file_name: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Imag
             image.load()
             yield image
     except UnidentifiedImageError as error:
-        raise UnreadableFileError(file_name, "it is no picture, or a damaged one") from error
+        raise _unreadable(file_name, "it is no picture, or a damaged one") from error
     except (OSError, *_DAMAGE) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableFileError(file_name, reason) from error
+        raise _unreadable(file_name, reason) from error
 
 
 def refuse_special_file(file_name: str | Path) -> None:

@@ -172,6 +172,7 @@ def model(repo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cfg = small_config(repo_dir, "coco_panoptic_resnet50")
     cfg.INPUT.MIN_SIZE_TEST = 64
     cfg.DATASETS.TEST = ("coco_2017_val_panoptic",)  # whose names are those of the classes
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 133
     torch.manual_seed(0)
     torch.save({"model": build_model(cfg).state_dict()}, folder / "model.pth")
     cfg.MODEL.WEIGHTS = str(folder / "model.pth")

@@ -149,7 +149,7 @@ def test_classes_that_only_the_files_say_are_read():
 
 def test_a_data_set_that_says_nothing_is_left_out_with_a_warning(caplog):
     name = unique_name()
-    DatasetCatalog.register(name, list)
+    DatasetCatalog.register(name, lambda: [{"file_name": "a.jpg"}])
     check_classes(make_cfg(name, 3))
     assert f"{name} does not say its classes" in caplog.text
     caplog.clear()

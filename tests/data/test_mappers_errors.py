@@ -19,9 +19,7 @@ from d2seg.data.mappers import build_mapper
 
 
 def test_unknown_mapper():
-    with pytest.raises(
-        ValueError, match=r"INPUT\.MAPPER is 'coco'; it must be one of detectron2, "
-    ):
+    with pytest.raises(ValueError, match=r"INPUT\.MAPPER is 'coco'; it is one of detectron2, "):
         build_mapper(make_cfg("coco"), True)
 
 

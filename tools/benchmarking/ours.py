@@ -18,7 +18,7 @@ from d2seg.config.loading import load_config
 from d2seg.mask_classification import postprocessing
 from d2seg.mask_classification.mask_resizer import MaskResizer
 from d2seg.mask_classification.query_masks import ImageMasks
-from d2seg.prediction.predictor import label_map
+from d2seg.prediction.selection import label_map
 
 from .contender import Contender, Outputs, result_arrays
 from .works import CONFIGS, DTYPES, TRAINING_SIZE, Work, ground_truth, padded, picture, queries
