@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from d2seg.evaluation.surface_metrics import dice, hd95
 
@@ -105,3 +106,13 @@ def test_equal_to_medpy() -> None:
     a, b = box((0, 5), (2, 9), (3, 8)), box((1, 7), (2, 8), (0, 6))
     assert dice(a, b) == binary.dc(a, b)
     assert hd95(a, b, (1.0, 1.5, 2.0)) == binary.hd95(a, b, (1.0, 1.5, 2.0))
+
+
+def test_a_training_that_flushes_denormal_numbers_does_not_break_the_search_tree() -> None:
+    volume = np.zeros((12, 40, 40), bool)
+    volume[:, 2:30, 2:30] = True
+    torch.set_flush_denormal(True)
+    try:
+        assert hd95(volume, np.roll(volume, 3, axis=2), (1.0, 1.0, 1.0)) == 3
+    finally:
+        torch.set_flush_denormal(False)

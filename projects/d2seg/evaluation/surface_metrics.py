@@ -31,7 +31,9 @@ def hd95(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) ->
         return float("nan")
     # what lies outside of the box around both is outside of both, and on no surface
     box = _bounding_box(prediction | truth)
-    surfaces = [_surface(mask[box]) * np.asarray(spacing) for mask in (prediction, truth)]
+    # counted from 1: scipy's tree splits at 0 by the next larger number, and where training flushes
+    # such small ones to 0 it would split there without end
+    surfaces = [(1 + _surface(mask[box])) * np.asarray(spacing) for mask in (prediction, truth)]
     # a search tree of the surface voxels, which are few, and no distance map of the whole box
     distances = [KDTree(surface).query(other)[0] for surface, other in (surfaces, surfaces[::-1])]
     return float(np.percentile(np.concatenate(distances), 95))
