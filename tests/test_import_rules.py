@@ -26,14 +26,12 @@ NEIGHBOURS = {
     "data": {"checkpoint", "pictures", "registries", "text"},
     "visualization": {"pictures"},
 }
-# Models and what surrounds them do not import each other, wherever they stand. Both know words;
-# config imports a model's config.py.
+# Models and what surrounds them do not import each other; config imports a model's config.py.
 MODELS = {"layers", "backbones", "mask_classification", "per_pixel", *METHODS}
-SHARED = {"text"}
+SHARED = {"text"}  # both know words
 MAX_FLOORS = 6  # of the folders, modules and scripts as they import each other
 SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest", "d2seg_process", "d2seg_command"}
-# One floor: a script or the module of `python -m` is another way to call the command.
-PROGRAMS = {"train_net", "demo", "tools", "cli", "__main__"}
+PROGRAMS = {"train_net", "demo", "tools", "cli", "__main__"}  # one floor: ways to call the command
 PACKAGE = PurePosixPath("projects/d2seg")
 POINT_REND_BENCHMARK = PurePosixPath("tools/benchmarking/point_rend.py")  # times against it
 

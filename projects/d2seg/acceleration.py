@@ -1,6 +1,7 @@
 """Everything that makes a finished model faster, in one place, outside the models."""
 
 import logging
+import platform
 
 import torch
 from detectron2.config import CfgNode
@@ -9,9 +10,9 @@ from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 logger = logging.getLogger(__name__)
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _BATCH_NORMS = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
@@ -57,7 +58,7 @@ def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
 
 def has_bf16_instructions() -> bool:
     """Whether this processor multiplies bf16 numbers; taken for granted where torch cannot tell."""
-    is_x86 = getattr(torch.cpu, "_is_avx2_supported", lambda: False)()
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
     return not is_x86 or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)()
 
 

@@ -11,7 +11,7 @@ from detectron2.data import Metadata
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
-from d2seg.prediction.pictures import Picture
+from d2seg.prediction.inputs import Picture
 from d2seg.prediction.results import Prediction
 
 METADATA = Metadata(

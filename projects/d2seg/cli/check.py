@@ -10,7 +10,6 @@ is wrong with the data; 2: with the command line or the config.
 """
 
 import logging
-import sys
 from collections.abc import Iterable, Sequence
 
 from detectron2.config import CfgNode
@@ -22,6 +21,7 @@ from ..data.catalog import check_classes, metadata_of
 from ..data.inspection.dataset import inspect_dataset
 from ..data.inspection.report import Counts, Report
 from .dataset_arguments import dataset_parser, parse, read_targets
+from .messages import report_mistake
 
 MAX_EXAMPLES = 5
 
@@ -38,8 +38,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     try:
         names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return report_mistake(error)
     wrong = cfg is not None and not classes_agree(cfg)
     for name in names:
         wrong |= check_one(name, cfg, args.workers)

@@ -13,7 +13,6 @@ model.safetensors beside the config.json of the same architecture.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from ..checkpoint.conversion import flavours, is_own, to_d2seg, to_flavour, with
 from ..checkpoint.files import find_file, read_checkpoint, write_atomically, write_with_checksum
 from ..checkpoint.naming import StateDict
 from . import convert_config
+from .messages import report_mistake
 
 FORMATS = (".pth", ".pt", ".bin", ".safetensors")
 
@@ -92,6 +92,5 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     try:
         print(convert(args.source, args.target, args.to))
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return report_mistake(error)
     return 0

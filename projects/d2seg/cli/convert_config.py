@@ -35,6 +35,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     for line in conversion.left:
-        print(f"not carried over: {line}", file=sys.stderr)
+        sys.stderr.write(f"not carried over: {line}\n")
     print(f"{args.target}: {len(conversion.carried)} keys, {len(conversion.left)} left out")
     return 1 if conversion.left else 0

@@ -11,7 +11,6 @@ Exit code: 0; 2 for a mistake in the call.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -26,6 +25,7 @@ from ..config.loading import load_config, use_words_of_checkpoint
 from ..data.build import images_per_process
 from ..engine import cost
 from .imports import add_import_argument
+from .messages import report_mistake
 
 GB = 1e9
 
@@ -72,8 +72,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         if not args.no_step:
             print(f"\n{memory(cfg, model.to(device), size, batch)}")
     except (ValueError, ImportError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
+        return report_mistake(error)
     return 0
 
 

@@ -9,7 +9,6 @@ With --mapper, what the config's training mapper makes of it: augmented, cropped
 
 import copy
 import logging
-import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from ..data.medical.files import is_array_file, read_slice
 from ..data.segmentations import expression_mask
 from ..pictures import read_image
 from .dataset_arguments import dataset_parser, parse, read_targets
+from .messages import report_mistake
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
 
@@ -55,8 +55,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         draw = mapper_drawing(cfg) if args.mapper else draw_ground_truth
         failed = sum(draw_dataset(name, draw, args.output, args.num_images) for name in names)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return report_mistake(error)
     return int(failed > 0)
 
 

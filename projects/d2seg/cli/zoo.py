@@ -10,13 +10,13 @@ Exit code: 0; 2 for a mistake in the call or weights that cannot be fetched.
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from .. import model_zoo
 from ..checkpoint.files import find_file
+from .messages import report_mistake
 
 COLUMNS = ("name", "metric", "result", "licence", "weights")
 
@@ -44,8 +44,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         else:
             print(table(model_zoo.list(args.method, args.task, args.dataset)))
     except (ValueError, ImportError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
+        return report_mistake(error)
     return 0
 
 

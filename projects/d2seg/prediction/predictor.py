@@ -24,7 +24,7 @@ from ..config.loading import use_words_of_checkpoint
 from ..config.tasks import check_expressions
 from ..data.augmentation import build_augmentations
 from ..data.class_metadata import class_metadata
-from .pictures import Picture, collect_pictures
+from .inputs import Picture, collect_pictures
 from .results import Prediction
 from .selection import select_confident
 

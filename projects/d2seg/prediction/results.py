@@ -12,7 +12,7 @@ from torch import Tensor
 from ..visualization.drawing import draw_prediction
 from ..visualization.media import write_picture
 from .found import find
-from .pictures import Picture
+from .inputs import Picture
 from .selection import label_map, select_confident
 
 DRAWN_INSTANCE_SCORE = 0.5  # detectors also give many boxes that are hardly ever right

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from d2seg.prediction.pictures import collect_pictures
+from d2seg.prediction.inputs import collect_pictures
 
 RGB = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 BGR = RGB[:, :, ::-1]
