@@ -165,7 +165,8 @@ def test_bf16_is_trained_in_where_the_processor_has_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cfg = load_config(None, ["MODEL.DEVICE", "cpu", "SOLVER.AMP.DTYPE", "bf16"])
-    assert autocast_dtype(cfg) is None  # not asked for
+    cpu = torch.device("cpu")
+    assert autocast_dtype(cfg, cpu) is None  # not asked for
     cfg.SOLVER.AMP.ENABLED = True
     for instructions, device, dtype in (
         (True, "cpu", torch.bfloat16),
@@ -173,10 +174,9 @@ def test_bf16_is_trained_in_where_the_processor_has_it(
         (False, "cuda", torch.bfloat16),
     ):
         monkeypatch.setattr(acceleration, "has_bf16_instructions", lambda has=instructions: has)
-        cfg.MODEL.DEVICE = device
         caplog.clear()
         with caplog.at_level("INFO"):
-            assert autocast_dtype(cfg) is dtype
+            assert autocast_dtype(cfg, torch.device(device)) is dtype
         assert ("training in fp32" in caplog.text) == (dtype is None)
     cfg.SOLVER.AMP.DTYPE = "fp16"
-    assert autocast_dtype(cfg) is torch.float16
+    assert autocast_dtype(cfg, torch.device("cuda")) is torch.float16

@@ -20,12 +20,12 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from ..acceleration import autocast_dtype
 from .solver import build_optimizer, gradient_clip
 from .train_step import TrainStep
 
 NUM_TARGETS = 8  # segments of a made-up training image
 RESULTS = "(results)"  # what a model does outside of its parts
-_AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -203,13 +203,13 @@ def step_bytes(cfg: CfgNode, model: nn.Module, batch: list[dict[str, Any]]) -> i
 
     On CUDA what torch has allocated; on a CPU the weights and what the process grew by.
     """
-    amp = _AMP_DTYPES[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED else None
+    device = next(model.parameters()).device
+    amp = autocast_dtype(cfg, device)
     optimizer = build_optimizer(cfg, model.train())
     step = TrainStep(
         model, itertools.repeat(batch), optimizer, amp_dtype=amp, clip=gradient_clip(cfg)
     )
     step.iter = 0
-    device = next(model.parameters()).device
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     with EventStorage(0), _peak(device) as peak:
         step.run_step()

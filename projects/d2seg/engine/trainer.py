@@ -80,7 +80,7 @@ class Trainer(DefaultTrainer):
             self.build_train_loader(cfg),
             optimizer,
             accumulate_steps=cfg.SOLVER.ACCUMULATE_STEPS,
-            amp_dtype=autocast_dtype(cfg),
+            amp_dtype=autocast_dtype(cfg, torch.device(cfg.MODEL.DEVICE)),
             clip=gradient_clip(cfg),
             max_bad_steps=cfg.SOLVER.MAX_BAD_STEPS,
             seed=choose_seed(cfg.SEED),
