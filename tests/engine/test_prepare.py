@@ -12,7 +12,8 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 from toy_training import toy_cfg
 
-from d2seg.engine.prepare import read_config, set_vocabulary
+from d2seg.engine import prepare
+from d2seg.engine.prepare import read_config, set_vocabulary, setup
 from d2seg.text import SPECIAL_WORDS, Vocabulary
 
 TOY = ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
@@ -53,6 +54,31 @@ def test_evaluation_needs_no_training_settings():
 def test_declared_data_sets_are_registered(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.yaml"):
         read_config(parse(*TOY, "DATASETS.DECLARATIONS", f"('{tmp_path}/nowhere.yaml',)"))
+
+
+@pytest.mark.parametrize("by_torchrun", [True, False])
+def test_what_is_evaluated_is_checked_before_a_training_of_torchruns(
+    by_torchrun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(cfg: CfgNode) -> None:
+        raise ValueError("the evaluation was looked at")
+
+    def next_step(*args: object) -> None:
+        raise ValueError("the evaluation was passed over")
+
+    monkeypatch.setattr(prepare, "check_evaluation", refuse)
+    monkeypatch.setattr(prepare, "claim_folder", next_step)
+    monkeypatch.setattr(prepare, "check_data", lambda *args: None)
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(comm, "get_local_rank", lambda: 0)
+    monkeypatch.setattr(comm, "synchronize", lambda: None)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+        if by_torchrun:
+            monkeypatch.setenv(name, "0")
+    outcome = "looked at" if by_torchrun else "passed over"  # the launcher's parent looked at it
+    with pytest.raises(ValueError, match=outcome):
+        setup(parse(*TOY, "SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", str(tmp_path)))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from ..data.build import images_per_process
 from ..data.catalog import check_data
 from .full_disk import is_write_error
 from .output_folder import claim_folder
-from .prepare import check_evaluation, read_config
+from .prepare import check_evaluation, is_torchrun, read_config
 from .train_step import TrainingDivergedError
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def run(main: Main, args: argparse.Namespace) -> int:
         (``ValueError`` and, for a package that is missing, ``ImportError``) and 1 for a training
         that diverged, or a disk that takes no more. Any other exception passes.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ and "LOCAL_RANK" in os.environ:
+    if is_torchrun():
         return _guarded(_join_torchrun, main, args)
     if args.num_gpus * args.num_machines <= 1:
         return _guarded(main, args)

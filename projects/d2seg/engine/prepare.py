@@ -3,6 +3,7 @@
 import argparse
 import copy
 import logging
+import os
 from pathlib import Path
 
 import torch
@@ -66,7 +67,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = read_config(args)
     if comm.get_local_rank() == 0:
         check_data(cfg, args.eval_only)
-        if not args.eval_only and comm.get_world_size() == 1:
+        # where this package's launcher starts several processes, it has done that before
+        if not args.eval_only and (comm.get_world_size() == 1 or is_torchrun()):
             check_evaluation(cfg)
         comm.synchronize()  # a data set that is made on first use is made once
     else:
@@ -94,6 +96,11 @@ def setup(args: argparse.Namespace) -> CfgNode:
     default_setup(cfg, shown)
     report_once()
     return cfg
+
+
+def is_torchrun() -> bool:
+    """Whether torchrun has started this process."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
 
 
 def check_evaluation(cfg: CfgNode) -> None:
