@@ -122,10 +122,6 @@ class Vocabulary:
             raise ValueError(f"{source} is not text: {error}") from error
         return cls(text.split("\n"), source)
 
-    def unknown_words(self, sentence: str) -> list[str]:
-        """Those words of an expression that are encoded as ``<unk>``, in order."""
-        return [word for word in words_of(sentence) if word not in self._ids]
-
     def encode(
         self, sentence: str, num_tokens: int, *, allow_unknown: bool = False
     ) -> tuple[list[int], list[bool]]:
