@@ -30,13 +30,15 @@ keep_freed_memory()
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Before the fixtures of each test: whatever is drawn without a generator, as colours are by
-    detectron2, is the same in every run and every order of the tests."""
+    detectron2, is the same in every run and every order of the tests; and so are denormal numbers,
+    which a test that sets up a training leaves flushed."""
     import numpy as np
     import torch  # not above: its threads are counted from the environment, which this file sets
 
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
