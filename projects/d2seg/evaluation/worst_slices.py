@@ -5,10 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from .surface_metrics import dice
 
@@ -63,6 +59,12 @@ def draw_worst_slices(
     path: Path,
 ) -> None:
     """Write a PNG of a row per slice; class 0 is left clear."""
+    # here: half a second of every program's start
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
     palette = ListedColormap(np.array(colors) / 255)
     figure = Figure(figsize=(3 * _INCHES, len(scores) * (_INCHES + 0.3) + 0.6), layout="compressed")
     FigureCanvasAgg(figure)

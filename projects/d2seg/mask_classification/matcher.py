@@ -8,7 +8,6 @@ C channels of embeddings and features, P places.
 import logging
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ..layers.chunking import budget
@@ -162,5 +161,7 @@ def downsample_to(masks: Tensor, size: tuple[int, int], padded_size: tuple[int, 
 
 
 def _assign(cost: Tensor) -> Match:
+    from scipy.optimize import linear_sum_assignment  # here: half a second of every program's start
+
     queries, targets = linear_sum_assignment(cost.numpy())
     return torch.from_numpy(queries), torch.from_numpy(targets)
