@@ -17,7 +17,7 @@ from torch import Tensor
 from d2seg.config import add_d2seg_config
 from families import dstransunet_config, maskformer_config, restr_config
 from families.mask_classification import example
-from families.processes import launch_on_cpu
+from families.processes import run_in_two_processes
 
 TOLERANCE = 1e-5
 METHODS = ("maskformer", "restr", "dstransunet")
@@ -95,7 +95,7 @@ def configs(repo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 @pytest.fixture(scope="module")
 def of_two(configs: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
     output = tmp_path_factory.mktemp("two") / "two.pth"
-    launch_on_cpu(worker, 2, (configs, str(output)))
+    run_in_two_processes(worker, configs, str(output))
     return torch.load(output)
 
 

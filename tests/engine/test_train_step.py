@@ -18,7 +18,7 @@ from toy_training import (
 
 from d2seg.engine.solver import GradientClip
 from d2seg.engine.train_step import TrainingDivergedError, TrainStep
-from families.processes import launch_on_cpu
+from families.processes import run_in_two_processes
 
 TOLERANCE = 1e-6  # of weights of magnitude 1; the order of additions differs
 CLIP = (
@@ -79,7 +79,7 @@ def of_two_processes(tmp_path_factory) -> dict[str | int, Path]:
         (toy_cfg(folders[steps], *CLIP, "SOLVER.ACCUMULATE_STEPS", steps), {}) for steps in (1, 2)
     ]
     runs.append((toy_cfg(folders["poison"], "SOLVER.MAX_ITER", 6), POISON))
-    launch_on_cpu(train_all, 2, (runs,))
+    run_in_two_processes(train_all, runs)
     return folders
 
 

@@ -1,21 +1,17 @@
-"""What the tests of the evaluators share: tiny data sets, outputs for them, two processes."""
+"""What the tests of the evaluators share: tiny data sets and outputs for them."""
 
 import json
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.multiprocessing as mp
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import _get_builtin_metadata
 from detectron2.data.datasets.coco_panoptic import register_coco_panoptic
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Boxes, Instances
-from detectron2.utils import comm
 from PIL import Image
-from torch import distributed as dist
 
 from d2seg.data.label_maps import write_id_map
 
@@ -181,18 +177,3 @@ def instance_output(
     result.scores = torch.tensor(scores, dtype=torch.float32)
     result.pred_classes = torch.tensor(classes, dtype=torch.int64)
     return result
-
-
-def run_in_two_processes(function: Callable, *args: object) -> list:
-    """What ``function(*args)`` returns in each of two gloo processes, by rank; JSON values."""
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_worker, (folder, function, args), nprocs=2)
-        return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(2)]
-
-
-def _worker(rank: int, folder: str, function: Callable, args: tuple) -> None:
-    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
-    comm.create_local_process_group(2)
-    result = function(*args)
-    Path(folder, f"{rank}.json").write_text(json.dumps(result))
-    dist.destroy_process_group()

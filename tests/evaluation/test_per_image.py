@@ -24,10 +24,10 @@ from evaluation.evaluation_cases import (
     SEMANTIC_NAME,
     evaluate,
     make_semantic,
-    run_in_two_processes,
     semantic_output,
     unregister,
 )
+from families.processes import run_in_two_processes
 
 IGNORE = 255
 METRICS = ("Dice", "IoU", "precision", "recall")

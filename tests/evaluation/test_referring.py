@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from d2seg.evaluation import ReferringEvaluator
-from evaluation.evaluation_cases import register, run_in_two_processes, unregister
+from evaluation.evaluation_cases import register, unregister
 from evaluation.referring_cases import (
     FIRST,
     LEFT,
@@ -31,6 +31,7 @@ from evaluation.referring_cases import (
     predicted,
     scored,
 )
+from families.processes import run_in_two_processes
 
 EXPECTED = {
     "oIoU": 100 * (16 + 0 + 10 + 0 + 0 + 12) / (20 + 40 + 40 + 0 + 3 + 12),

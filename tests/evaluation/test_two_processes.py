@@ -21,10 +21,10 @@ from evaluation.evaluation_cases import (
     panoptic_input,
     panoptic_output,
     rectangle,
-    run_in_two_processes,
     semantic_output,
     unregister,
 )
+from families.processes import run_in_two_processes
 
 SHARES = {1: [[0, 1, 2]], 2: [[0, 2], [1]]}  # world size -> images of each rank
 

@@ -21,7 +21,7 @@ from d2seg.data.medical.mapper import SliceMapper, zoom
 from d2seg.data.medical.registration import register_medical
 from d2seg.evaluation import VolumeEvaluator, build_evaluator, num_unreadable
 from d2seg.evaluation.worst_slices import SliceScore, worst
-from evaluation.evaluation_cases import run_in_two_processes
+from families.processes import run_in_two_processes
 
 NAME = "d2seg_test_volumes"
 SIZE = (10, 12)  # of the network; the volumes have twice as many rows and columns

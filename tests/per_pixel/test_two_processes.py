@@ -9,7 +9,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from d2seg.per_pixel.losses import PerPixelLoss
-from evaluation.evaluation_cases import run_in_two_processes
+from families.processes import run_in_two_processes
 
 IGNORE = 255
 SETTINGS = [{}, {"class_weights": [1.0, 5.0, 2.0]}, {"ohem_threshold": 0.5, "ohem_min_kept": 0}]
