@@ -33,12 +33,12 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 REPO = Path(__file__).resolve().parents[1]
+TASKS = ["panoptic", "instance", "semantic"]
 
 
 def main() -> int:
     args = parse_arguments()
-    tasks = ["panoptic", "instance", "semantic"] if args.what == "postprocess" else [""]
-    rows = [measure(args, task) for task in tasks]
+    rows = [measure(args, task) for task in (args.task if args.what == "postprocess" else [""])]
     print(tabulate([shown(row) for row in rows], headers="keys", tablefmt="github"))
     report = {"machine": machine(args.device), "rows": rows}
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
@@ -53,6 +53,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--what", choices=WORKS, default="inference")
     parser.add_argument("--model", choices=list(MODELS), default="mask2former")
+    parser.add_argument(
+        "--task", nargs="+", choices=TASKS, default=TASKS, help="of --what postprocess"
+    )
     parser.add_argument("--against", choices=["transformers", "plain", "none"])
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--peer-dtype", choices=["fp32", "bf16"], default="fp32")
