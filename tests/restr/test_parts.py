@@ -83,7 +83,11 @@ def test_blocks_are_the_same_in_training_and_at_inference() -> None:
         expected = _plain_block(block, tokens)
     assert block.attn.fused_attn
     torch.testing.assert_close(_plain_block(block, tokens), expected)
+    assert block.attn.fused_attn
+    with torch.autocast("cpu", torch.bfloat16):
+        in_half = _plain_block(block, tokens)
     assert not block.attn.fused_attn
+    torch.testing.assert_close(in_half.float(), expected, atol=0.05, rtol=0)
 
 
 def test_positions_alternate_sine_and_cosine() -> None:

@@ -20,8 +20,12 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     (..., *size). Maps of that size already are returned themselves, not copied."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
-    if maps.dim() == 3:  # one channel each, and not one image: then there may be none of them
-        return resize(maps[:, None], size)[:, 0]
+    if maps.dim() == 3 and len(maps):
+        # channels of one image: images of one channel take torch's channels-last kernels, which
+        # need half as much time again, and twice as much for the gradient
+        return resize(maps[None], size)[0]
+    if maps.dim() == 3:
+        return resize(maps[:, None], size)[:, 0]  # an image needs a channel
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 
 
