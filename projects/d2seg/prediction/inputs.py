@@ -56,7 +56,7 @@ def collect_pictures(given: Any, channel_order: str) -> tuple[list[Picture], boo
         return [Picture(array if channel_order == "RGB" else array[:, :, ::-1])], True
     raise ValueError(
         f"a picture is a {type(given).__name__}; give a path, a folder, a PIL image, a uint8 array "
-        "(H, W, 3), or a list of these"
+        "(H, W, 3), or a list of these (stream() takes an iterator of them, too)"
     )
 
 

@@ -3,8 +3,9 @@
 H, W a picture's size in pixels, K classes, E expressions.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ from ..config.loading import use_words_of_checkpoint
 from ..config.tasks import check_expressions
 from ..data.augmentation import build_augmentations
 from ..data.class_metadata import class_metadata
+from ..visualization.media import UnreadableError
 from .inputs import Picture, collect_pictures
 from .results import Prediction
 from .selection import select_confident
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -101,6 +105,43 @@ class Predictor:
         results = list(self._predict(collected, list(expressions), batch_size))
         return results[0] if is_single else results
 
+    def stream(
+        self,
+        pictures: str | Path | np.ndarray | Iterable | Any,
+        *,
+        channel_order: str = "BGR",
+        expressions: Sequence[str] = (),
+        batch_size: int = 1,
+        on_unreadable: Callable[[UnreadableError], object] | None = None,
+    ) -> Iterator[Prediction]:
+        """Results one after the other, for folders whose results do not fit into memory at once.
+
+        Args:
+            pictures: as of :meth:`__call__`; or an iterator of such, which is asked for the next
+                one when its turn comes.
+            channel_order, expressions, batch_size: as of :meth:`__call__`; ``batch_size`` results
+                are held at a time.
+            on_unreadable: called with the error of each file that cannot be decoded, which names
+                it; None: it is logged as a warning. The others are predicted all the same.
+
+        Returns:
+            An iterator of what :meth:`__call__` gives for a picture, in their order;
+            ``Prediction.path`` is the file.
+
+        Raises:
+            ValueError: as :meth:`__call__`, before the first result unless ``pictures`` is an
+                iterator.
+        """
+        check_expressions(self.task, expressions)
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it is 1 or more")
+        if isinstance(pictures, Iterator):
+            collected = (p for item in pictures for p in collect_pictures(item, channel_order)[0])
+        else:
+            collected, _ = collect_pictures(pictures, channel_order)
+        report = on_unreadable or _warn
+        return self._predict(collected, list(expressions), batch_size, report)
+
     def check_expressions(self, expressions: Sequence[str]) -> None:
         """See, before pictures are read, that the model can take the expressions.
 
@@ -115,16 +156,33 @@ class Predictor:
             self.model.check_expressions(list(expressions))
 
     def _predict(
-        self, pictures: list[Picture], expressions: list[str], batch_size: int
+        self,
+        pictures: Iterable[Picture],
+        expressions: list[str],
+        batch_size: int,
+        on_unreadable: Callable[[UnreadableError], object] | None = None,
     ) -> Iterator[Prediction]:
-        for start in range(0, len(pictures), batch_size):
-            examples = [
-                (picture, self._example(picture, expressions))
-                for picture in pictures[start : start + batch_size]
-            ]
+        readable = self._read(pictures, expressions, on_unreadable)
+        while examples := list(islice(readable, batch_size)):
             # of one size, so that none is padded for the sake of another
             for _, group in groupby(examples, key=lambda pair: pair[1]["image"].shape):
                 yield from self._run(list(group))
+
+    def _read(
+        self,
+        pictures: Iterable[Picture],
+        expressions: list[str],
+        on_unreadable: Callable[[UnreadableError], object] | None,
+    ) -> Iterator[tuple[Picture, dict[str, Any]]]:
+        for picture in pictures:
+            try:
+                example = self._example(picture, expressions)
+            except UnreadableError as error:
+                if on_unreadable is None:
+                    raise
+                on_unreadable(error)
+                continue
+            yield picture, example
 
     def _example(self, picture: Picture, expressions: list[str]) -> dict[str, Any]:
         """The model's input."""
@@ -149,6 +207,10 @@ class Predictor:
             )
             for (picture, _), output in zip(group, outputs, strict=True)
         ]
+
+
+def _warn(error: UnreadableError) -> None:
+    logger.warning("%s; it is left out", error)
 
 
 def build_predictor(
