@@ -53,7 +53,7 @@ def read_targets(
         names += register_declarations([target]) if is_file else [target]
     cfg = None
     if args.config_file is not None:
-        cfg = load_config(args.config_file, args.opts)
+        cfg = load_config(args.config_file, args.opts, imports=args.imports)
         register_declarations(cfg.DATASETS.DECLARATIONS)
         of_config = (name for split in splits for name in cfg.DATASETS[split])
         names = names or list(dict.fromkeys(of_config))

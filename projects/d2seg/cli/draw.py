@@ -24,7 +24,6 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
-from ..config.imports import import_modules
 from ..config.loading import load_config
 from ..config.tasks import TASKS, choose_task
 from ..data.catalog import check_class_names, check_drawn_classes
@@ -113,8 +112,13 @@ def make_predict(args: argparse.Namespace) -> tuple[Predict, Metadata]:
     threshold = args.confidence_threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
-    import_modules(args.imports)
-    cfg = load_config(args.config_file, [*args.opts, *args.pairs], labels=True, trained=True)
+    cfg = load_config(
+        args.config_file,
+        [*args.opts, *args.pairs],
+        labels=True,
+        trained=True,
+        imports=args.imports,
+    )
     task = choose_task(cfg, args.task, args.expressions)
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
     _check_classes(cfg)

@@ -27,6 +27,7 @@ from detectron2.utils import comm
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
 from ..config.loading import use_words_of_checkpoint
+from ..config.parts import naming_parts
 from ..engine import Trainer, run, setup
 from ..evaluation import num_unreadable
 from .imports import add_import_argument
@@ -59,7 +60,8 @@ def work(args: argparse.Namespace) -> int:
     cfg = setup(args)
     if args.eval_only:
         return finish(cfg, evaluate(cfg, args.resume))
-    trainer = Trainer(cfg)
+    with naming_parts(cfg):
+        trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     results = trainer.train()
     if results and trainer.exit_code == 0:
@@ -72,7 +74,8 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     cfg = cfg.clone()
     cfg.defrost()
     use_words_of_checkpoint(cfg)
-    model = Trainer.build_model(cfg)
+    with naming_parts(cfg):
+        model = Trainer.build_model(cfg)
     checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)
     return Trainer.test(cfg, prepare_as_configured(cfg, model))

@@ -10,6 +10,7 @@ import torch
 from detectron2.config import CfgNode
 
 from ..registries import EVALUATORS, LR_SCHEDULERS, OPTIMIZERS
+from .parts import check_registered
 
 CLIP_TYPES = ("full_model", "value", "norm")
 
@@ -56,6 +57,7 @@ def check_values(cfg: CfgNode, *, training: bool) -> None:
         ValueError: a value with which nothing can run.
     """
     check_device(cfg.MODEL.DEVICE)
+    check_registered(cfg)
     _check_precision(cfg)
     for name in cfg.TEST.EVALUATORS:
         EVALUATORS.check(name)

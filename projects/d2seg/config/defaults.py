@@ -25,6 +25,8 @@ def add_d2seg_config(cfg: CN) -> None:
     """Add all keys of d2seg, and those of detectron2's DeepLab project, to ``cfg`` in place."""
     # stem and dilation keys of the R101c backbone, poly schedule, crop area
     add_deeplab_config(cfg)
+    # modules that are imported when a file or pairs say this, not when a checkpoint does
+    cfg.IMPORTS = []
     # files that declare data sets of one's own, see docs/own_data.md
     cfg.DATASETS.DECLARATIONS = ()
     _add_input_config(cfg)

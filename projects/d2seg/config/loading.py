@@ -17,17 +17,19 @@ from detectron2.config import CfgNode, get_cfg
 
 from .defaults import add_d2seg_config, set_semantic_output
 from .files import find_file, read_tree
+from .imports import import_modules
 from .zoo import normalise, read_table
 
 logger = logging.getLogger(__name__)
 
 
 def load_config(
-    config_file: str | None,
+    config_file: str | Path | None,
     opts: Sequence[str] | None = (),
     *,
     labels: bool = False,
     trained: bool = False,
+    imports: Sequence[str] = (),
 ) -> CfgNode:
     """Defaults of detectron2 and d2seg, overridden by a file, overridden by pairs.
 
@@ -45,26 +47,32 @@ def load_config(
             project's scripts ask for labels, in a fraction of the memory and time.
         trained: a name of this project's zoo brings its published checkpoint too, as detectron2's
             do; without, MODEL.WEIGHTS are those that the recipe starts from.
+        imports: modules to import besides those of IMPORTS, to which they are added: what they
+            register the config may name. A module is of the current folder or the environment.
 
     Returns:
         The config, not frozen.
 
     Raises:
         ValueError: a file that is missing, not YAML or not for this version; an unknown key; a
-            value of the wrong type; a key without a value.
+            value of the wrong type; a key without a value; a module that fails.
     """
+    import_modules(imports)
     cfg = get_cfg()
     add_d2seg_config(cfg)
     if labels:
         set_semantic_output(cfg, "labels")
     if config_file is not None:
-        path, zoo = find_file(config_file)
+        name = str(config_file)
+        path, zoo = find_file(name)
         _merge_file(cfg, path)
         if zoo == "detectron2":
-            _use_zoo_weights(cfg, config_file)
+            _use_zoo_weights(cfg, name)
         elif zoo == "d2seg" and trained:
-            _use_published_weights(cfg, config_file)
+            _use_published_weights(cfg, name)
     _merge_pairs(cfg, list(opts or ()))
+    cfg.IMPORTS = list(dict.fromkeys([*imports, *cfg.IMPORTS]))
+    import_modules(cfg.IMPORTS, "IMPORTS:")
     return cfg
 
 

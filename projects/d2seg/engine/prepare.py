@@ -14,7 +14,6 @@ from detectron2.utils.logger import setup_logger
 
 from ..checkpoint.checkpointer import checkpoints_in
 from ..config.checks import check_values
-from ..config.imports import import_modules
 from ..config.loading import load_config
 from ..config.tasks import tasks_of
 from ..data.build import images_per_process
@@ -35,16 +34,19 @@ VOCABULARY_FILE = "vocabulary.txt"  # in OUTPUT_DIR
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of a command line of detectron2's ``default_argument_parser``, not frozen.
 
-    The modules of ``--import`` are imported, and the data sets that the config declares are
-    registered. Unless it says otherwise, semantic results are labels, which this project's
-    evaluators take (see ``load_config``).
+    The modules of ``--import`` and IMPORTS are imported, and the data sets that the config
+    declares are registered. Unless it says otherwise, semantic results are labels, which this
+    project's evaluators take (see ``load_config``).
 
     Raises:
         ValueError: the config has an unknown key, or values with which nothing can run.
     """
-    import_modules(getattr(args, "imports", ()))
     cfg = load_config(
-        args.config_file or None, args.opts, labels=True, trained=bool(args.eval_only)
+        args.config_file or None,
+        args.opts,
+        labels=True,
+        trained=bool(args.eval_only),
+        imports=getattr(args, "imports", ()),
     )
     check_values(cfg, training=not args.eval_only)
     register_declarations(cfg.DATASETS.DECLARATIONS)

@@ -22,6 +22,7 @@ from ..checkpoint import Checkpointer
 from ..config.checks import check_device
 from ..config.defaults import set_semantic_output
 from ..config.loading import use_words_of_checkpoint
+from ..config.parts import check_registered, naming_parts
 from ..config.tasks import check_expressions
 from ..data.augmentation import build_augmentations
 from ..data.class_metadata import class_metadata
@@ -236,8 +237,10 @@ def build_predictor(
         set_confidence_threshold(cfg, confidence_threshold)
     resize = _resize(cfg, task)
     check_device(cfg.MODEL.DEVICE)
+    check_registered(cfg)
     use_words_of_checkpoint(cfg)
-    model = build_model(cfg)
+    with naming_parts(cfg):
+        model = build_model(cfg)
     Checkpointer(model).load(
         cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True, content=content
     )
