@@ -37,7 +37,11 @@ COMMANDS = {
 
 def usage() -> str:
     words = "\n".join(f"  {word:<10} {command.help}" for word, command in COMMANDS.items())
-    return f"usage: d2seg WORD [ARGUMENT ...]\n\n{words}\n\nd2seg WORD --help says more.\n"
+    return (
+        f"usage: d2seg WORD [ARGUMENT ...]\n\n{words}\n\n"
+        "d2seg WORD --help says more.\n"
+        "d2seg --version prints the version.\n"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,8 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     word, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
-    if word in ("-h", "--help"):
+    if word in ("-h", "--help", "help"):
         sys.stdout.write(usage())
+        return 0
+    if word in ("-V", "--version"):
+        package = sys.modules[__package__.partition(".")[0]]
+        sys.stdout.write(f"d2seg {package.__version__}\n")
         return 0
     if word not in COMMANDS:
         [near] = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.0)

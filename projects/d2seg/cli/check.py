@@ -21,9 +21,15 @@ from ..data.catalog import check_classes, metadata_of
 from ..data.inspection.dataset import inspect_dataset
 from ..data.inspection.report import Counts, Report
 from .dataset_arguments import dataset_parser, parse, read_targets
-from .messages import report_mistake
+from .messages import Parser, report_mistake
 
 MAX_EXAMPLES = 5
+
+
+def make_parser(prog: str | None = None) -> Parser:
+    parser = dataset_parser(__doc__, prog)
+    parser.add_argument("--workers", type=int, default=4, help="images to look at at once")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -32,9 +38,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         The exit code.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    parser = dataset_parser(__doc__, prog)
-    parser.add_argument("--workers", type=int, default=4, help="images to look at at once")
-    args = parse(parser, argv)
+    args = parse(make_parser(prog), argv)
     try:
         names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
     except ValueError as error:

@@ -10,15 +10,12 @@ from ..config.loading import load_config
 from ..data.catalog import check_files
 from ..data.datasets.declaration import register_declarations
 from .imports import add_import_argument
+from .messages import Parser
 
 
-def dataset_parser(description: str | None, prog: str | None = None) -> argparse.ArgumentParser:
+def dataset_parser(description: str | None, prog: str | None = None) -> Parser:
     """A parser of data sets by name, by declaration (docs/own_data.md) or by config."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog=prog, description=description)
     parser.add_argument("targets", nargs="*", help="names of data sets, or declaration files")
     parser.add_argument("--config-file", help="a config of this project or of the model zoo")
     add_import_argument(parser)

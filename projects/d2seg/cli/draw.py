@@ -32,23 +32,15 @@ from ..prediction.predictor import Predictor, build_predictor
 from ..visualization.media import Window, find_inputs, import_av, plan_outputs
 from ..visualization.runner import Runner
 from .imports import add_import_argument
+from .messages import Parser
 
 Predict = Callable[[np.ndarray], dict]
 
 INSTANCE_THRESHOLD = 0.5  # detectors also give many boxes that are hardly ever right
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line."""
-
-    def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def make_parser(prog: str | None = None) -> Parser:
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add("--config-file", required=True, metavar="CONFIG", help="file, or name in the model zoo")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -94,7 +86,8 @@ def collect(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
     if any(re.fullmatch(r"[A-Z0-9_]+(\.[A-Z0-9_]+)*", item) for item in missing):
         raise ValueError(f"--input: no file '{missing[0]}'; write --opts before KEY VALUE pairs")
     if not files:
-        raise ValueError(f"--input: no picture or video in {', '.join(args.input)}")
+        shown = ", ".join(item or "''" for item in args.input)
+        raise ValueError(f"--input: no picture or video in {shown}")
     return files, missing
 
 

@@ -10,7 +10,6 @@ tried.
 Exit code: 0; 2 for a mistake in the call.
 """
 
-import argparse
 from collections.abc import Sequence
 
 import torch
@@ -25,17 +24,15 @@ from ..config.parts import check_registered, naming_parts
 from ..data.build import images_per_process
 from ..engine import cost
 from .imports import add_import_argument
-from .messages import report_mistake
+from .messages import Parser, report_mistake
 
 GB = 1e9
 
 
-def make_parser(prog: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser(prog: str | None = None) -> Parser:
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
-    add("config", help="file, or name in the model zoo")
+    add("config", nargs="?", help="file, or name in the model zoo")
     add(
         *("--size",),
         nargs=2,
@@ -55,7 +52,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
-    args = make_parser(prog).parse_intermixed_args(argv)
+    parser = make_parser(prog)
+    args = parser.parse_intermixed_args(argv)
+    if args.config is None:
+        parser.error("give a config: a file, or a name in the model zoo (d2seg zoo lists them)")
     try:
         cfg = load_config(args.config, args.opts, labels=True, imports=args.imports)
         use_words_of_checkpoint(cfg)

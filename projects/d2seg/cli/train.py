@@ -31,6 +31,7 @@ from ..config.parts import naming_parts
 from ..engine import Trainer, run, setup
 from ..evaluation import num_unreadable
 from .imports import add_import_argument
+from .messages import Parser
 
 logger = logging.getLogger(__name__)
 
@@ -96,13 +97,15 @@ def finish(cfg: CfgNode, results: dict[str, Any]) -> int:
     return int(num_unreadable(results) > 0)
 
 
-def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+def make_parser(prog: str | None = None) -> Parser:
     """detectron2's, and --import."""
-    parser = default_argument_parser(
-        epilog=EXAMPLES.replace("train_net.py", prog or "train_net.py")
+    parser = Parser(
+        prog=prog,
+        description=__doc__,
+        epilog=EXAMPLES.replace("train_net.py", prog or "train_net.py"),
+        parents=[default_argument_parser()],
+        add_help=False,  # the parent has it
     )
-    parser.description = __doc__
-    parser.prog = prog or parser.prog
     add_import_argument(parser)
     return parser
 
@@ -112,4 +115,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
-    return run(work, make_parser(prog).parse_args(argv))
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    if not args.config_file and not args.opts:
+        parser.error("give --config-file: a file, or a name in the model zoo (d2seg zoo)")
+    return run(work, args)

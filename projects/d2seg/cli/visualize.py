@@ -32,9 +32,17 @@ from ..data.medical.files import is_array_file, read_slice
 from ..data.segmentations import expression_mask
 from ..pictures import read_image
 from .dataset_arguments import dataset_parser, parse, read_targets
-from .messages import report_mistake
+from .messages import Parser, report_mistake
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
+
+
+def make_parser(prog: str | None = None) -> Parser:
+    parser = dataset_parser(__doc__, prog)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--num-images", type=int, default=20, help="of each data set; default: 20")
+    parser.add_argument("--mapper", action="store_true", help="draw the config's training samples")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -43,10 +51,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         The exit code.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    parser = dataset_parser(__doc__, prog)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
-    parser.add_argument("--num-images", type=int, default=20, help="of each data set; default: 20")
-    parser.add_argument("--mapper", action="store_true", help="draw the config's training samples")
+    parser = make_parser(prog)
     args = parse(parser, argv)
     if args.mapper and args.config_file is None:
         parser.error("--mapper needs --config-file")
