@@ -40,7 +40,7 @@ def usage() -> str:
     return (
         f"usage: d2seg WORD [ARGUMENT ...]\n\n{words}\n\n"
         "d2seg WORD --help says more.\n"
-        "d2seg --version prints the version.\n"
+        "d2seg --version; d2seg --print-completion bash|zsh, for the shell's completion\n"
     )
 
 
@@ -57,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         package = sys.modules[__package__.partition(".")[0]]
         sys.stdout.write(f"d2seg {package.__version__}\n")
         return 0
+    if word == "--print-completion":
+        from .completion import print_completion
+
+        return print_completion(rest, {word: c[:2] for word, c in COMMANDS.items()})
     if word not in COMMANDS:
         [near] = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.0)
         sys.stderr.write(
