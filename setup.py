@@ -45,17 +45,19 @@ INSTALL_REQUIRES = [
     "termcolor>=2,<4",
 ]
 
+SUPERVISION = "supervision>=0.31,<1"  # older ones are untried; brings no OpenCV of its own
 SHTAB = "shtab>=1.13,<2"  # older ones are untried; 1.7 takes no functions of one's own
 VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 19 is untried
 
 EXTRAS_REQUIRE = {
-    "supervision": ["supervision>=0.31,<1"],  # results for its annotators; older ones are untried
+    "supervision": [SUPERVISION],  # results for its annotators
     "completion": [SHTAB],  # d2seg --print-completion
     "video": [VIDEO],  # writing videos in the demo
     "isal": ["isal>=1.5,<2"],  # checksums of checkpoints in a fraction of zlib's time
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
     "dev": [
         VIDEO,
+        SUPERVISION,
         SHTAB,
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",  # tests in several processes
