@@ -112,6 +112,7 @@ def test_mistakes_are_found_at_once(predictor: Predictor, folder: Path) -> None:
     for arguments, message in (
         ({"pictures": folder / "absent"}, "there is no picture"),
         ({"pictures": [folder, 3]}, "a picture is a int"),
+        ({"pictures": ""}, "the path of a picture is empty"),
         ({"pictures": folder, "batch_size": 0}, "batch_size is 0"),
         ({"pictures": folder, "expressions": ["the dog"]}, "the task semantic takes none"),
         ({"pictures": folder, "channel_order": "rgb"}, "channel_order is 'rgb'"),

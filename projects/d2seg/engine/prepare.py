@@ -48,6 +48,7 @@ def read_config(args: argparse.Namespace) -> CfgNode:
         trained=bool(args.eval_only),
         imports=getattr(args, "imports", ()),
     )
+    cfg.OUTPUT_DIR = os.path.expanduser(cfg.OUTPUT_DIR)
     check_values(cfg, training=not args.eval_only)
     register_declarations(cfg.DATASETS.DECLARATIONS)
     return cfg

@@ -1,5 +1,6 @@
 """From a checkpoint alone to a predictor."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..config.defaults import set_semantic_output
 from ..config.description import ENTRY, config_from_description
 from ..config.loading import load_config
 from ..config.tasks import TASKS, tasks_of
+from ..config.zoo import address_of, is_zoo_like
 from .identification import identify
 from .predictor import Predictor, build_predictor
 
@@ -33,7 +35,8 @@ def load(
     of the published configs.
 
     Args:
-        weights: a file, a folder of transformers, or an address that detectron2 resolves.
+        weights: a file, a folder of transformers, an address that detectron2 resolves, or the
+            name of a config of the model zoo, whose published weights are fetched.
         task: "panoptic", "semantic", "instance" or "referring"; None: the first of these that the
             model offers. It also decides between configs whose models are alike.
         device: None: CUDA where there is a GPU, else the CPU.
@@ -50,12 +53,15 @@ def load(
 
     Raises:
         ValueError: an argument makes no sense; the checkpoint is missing, damaged, unsafe, of no
-            known layout, or fits several configs, which are named; the model does not do the task.
+            known layout, or fits several configs, which are named; its model has parts of modules
+            that it may not import by itself; the model does not do the task.
     """
     changes = _checked_changes(task, device, dtype, confidence)
+    if not isinstance(weights, (str, Path)) or not str(weights):
+        raise ValueError(f"weights is {weights!r}; give the path of a checkpoint")
     source = str(weights)
-    if not source:
-        raise ValueError("weights is empty; give the path of a checkpoint")
+    if is_zoo_like(source) and not os.path.exists(Path(source).parts[0]):
+        source, config = address_of(source), source if config is None else config
     content = read_checkpoint(find_file(source))
     cfg = _find_config(content, source, task, config)
     cfg.merge_from_list([item for change in changes.items() for item in change])

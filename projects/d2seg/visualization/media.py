@@ -51,10 +51,13 @@ def find_inputs(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
     found: dict[Path, None] = {}
     missing = []
     for pattern in patterns:
-        path = Path(pattern).expanduser()
-        matches = (
-            [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
-        )
+        path = Path(os.path.expanduser(pattern))
+        if not pattern:  # of a variable that is not set; pathlib takes it for the current folder
+            matches = []
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = sorted(map(Path, glob.glob(str(path), recursive=True)))
         files = [file for match in matches for file in _files_of(match)]
         if not files:
             missing.append(pattern)

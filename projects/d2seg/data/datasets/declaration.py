@@ -71,7 +71,7 @@ def register_declarations(files: Sequence[str | Path]) -> list[str]:
     """
     names = []
     for file in files:
-        path = Path(file).expanduser().resolve()
+        path = Path(os.path.expanduser(file)).resolve()
         declaration = read_declaration(path)
         names += declaration.dataset_names
         if _registered.get(path) == declaration:
