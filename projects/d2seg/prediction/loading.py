@@ -7,6 +7,7 @@ import torch
 from detectron2.config import CfgNode
 
 from ..acceleration import DTYPES
+from ..checkpoint.conversion import options_of
 from ..checkpoint.files import find_file, read_checkpoint
 from ..config.checks import check_device
 from ..config.defaults import set_semantic_output
@@ -106,4 +107,6 @@ def _find_config(
         return load_config(str(config))
     if ENTRY in content:
         return config_from_description(content[ENTRY], source)
-    return load_config(str(identify(content, source, task)))
+    cfg = load_config(str(identify(content, source, task)))
+    cfg.merge_from_list(list(options_of(content["model"])))
+    return cfg
