@@ -100,11 +100,14 @@ def _kind(group: Mapping[str, Any]) -> str:
     return "ADAMW" if "betas" in group else "SGD" if "momentum" in group else "of another kind"
 
 
-def history(storage: EventStorage) -> dict[str, Any]:
-    """The last values of each scalar, of which the writers show the median."""
+def history(storage: EventStorage, iteration: int) -> dict[str, Any]:
+    """The last values of each scalar up to ``iteration``, of which the writers show the median.
+    Those after it are of a step that failed, and will be taken again."""
     return {
         name: {
-            "values": [[float(value), int(at)] for value, at in buffer.values()[-_WINDOW:]],
+            "values": [[float(value), int(at)] for value, at in buffer.values() if at <= iteration][
+                -_WINDOW:
+            ],
             "smoothed": bool(storage.smoothing_hints()[name]),
         }
         for name, buffer in storage.histories().items()
