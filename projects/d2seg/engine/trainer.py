@@ -44,7 +44,9 @@ from .output_folder import in_subfolder, locked
 from .resuming import (
     circumstances,
     history,
+    obey_config,
     restore_history,
+    settings_of,
     trim_metrics,
     warn_of_changes,
 )
@@ -244,7 +246,9 @@ class Trainer(DefaultTrainer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises ``ValueError`` where the state is of another kind of training."""
+        settings = settings_of(self.optimizer)
         super().load_state_dict(state_dict)
+        obey_config(self.optimizer, self.scheduler, settings)
         self._history = state_dict.get("history", {})
         self._then = state_dict.get("circumstances", {})
 
