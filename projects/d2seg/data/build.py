@@ -19,6 +19,7 @@ from .loader import TrainLoader
 from .mappers import build_mapper
 from .referring.training import expanded_dicts
 from .seeding import choose_seed
+from .workers import QuietDataLoader
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +81,13 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         at = list(cfg.DATASETS.TEST).index(dataset_name)
         file = cfg.DATASETS.PROPOSAL_FILES_TEST[at]
         dicts = detectron2_build.load_proposals_into_dataset(dicts, file)
-    mapper = build_mapper(cfg, is_train=False)
-    return build_detection_test_loader(dicts, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    stock = build_detection_test_loader(dicts, mapper=build_mapper(cfg, is_train=False))
+    return QuietDataLoader(
+        stock.dataset,
+        sampler=stock.sampler,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=stock.collate_fn,
+    )
 
 
 def images_per_process(cfg: CfgNode, num_processes: int) -> int:
