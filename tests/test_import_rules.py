@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE_DIR = Path(__file__).resolve().parents[1] / "projects/d2seg"
 GROUND = (
-    *("text", "pictures", "registries", "layers", "backbones", "data", "checkpoint"),
+    *("names", "text", "pictures", "registries", "layers", "backbones", "data", "checkpoint"),
     *("visualization", "acceleration"),
 )
 FAMILIES = ("mask_classification", "per_pixel")
@@ -23,8 +23,8 @@ FLOORS = (GROUND, FAMILIES, METHODS, *ABOVE)
 # Who imports what on its own floor.
 NEIGHBOURS = {
     "backbones": {"layers"},
-    "data": {"checkpoint", "pictures", "registries", "text"},
-    "visualization": {"pictures"},
+    "data": {"checkpoint", "names", "pictures", "registries", "text"},
+    "visualization": {"names", "pictures"},
 }
 # Models and what surrounds them do not import each other; config imports a model's config.py.
 MODELS = {"layers", "backbones", "mask_classification", "per_pixel", *METHODS}

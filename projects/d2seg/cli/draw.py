@@ -13,7 +13,6 @@ Exit code: 0; 1 when an input could not be read, wholly or in part; 2 for a mist
 """
 
 import argparse
-import logging
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,10 +28,12 @@ from ..config.loading import load_config
 from ..config.tasks import TASKS, choose_task
 from ..data.catalog import check_class_names, check_drawn_classes
 from ..data.datasets.declaration import register_declarations
+from ..names import printable
 from ..prediction.predictor import Predictor, build_predictor
 from ..visualization.media import Window, find_inputs, import_av, plan_outputs
 from ..visualization.runner import Runner
 from .imports import add_import_argument
+from .messages import show_warnings, user_path
 
 Predict = Callable[[np.ndarray], dict]
 
@@ -43,7 +44,7 @@ class Parser(argparse.ArgumentParser):
     """Reports a mistake in one line."""
 
     def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
 
 def make_parser(prog: str | None = None) -> Parser:
@@ -60,7 +61,7 @@ def make_parser(prog: str | None = None) -> Parser:
         help="pictures, videos, folders of them, or glob patterns in quotes",
     )
     source.add_argument("--webcam", action="store_true", help="the first camera; Ctrl-C ends it")
-    add("--output", type=Path, metavar="FOLDER", help="default: windows, which q or Esc ends")
+    add("--output", type=user_path, metavar="FOLDER", help="default: windows, which q or Esc ends")
     add("--task", choices=TASKS, help="default: the first of these that the model offers")
     add(
         "--expression",
@@ -172,16 +173,16 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """
     parser = make_parser(prog)
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    show_warnings("%(levelname)s: %(message)s")
     seed_all_rng(0)  # the same colours in every run
     try:
         runner, draw = prepare(args)
     except (ValueError, OSError, ImportError) as error:
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     try:
         draw()
     except OSError as error:  # a full disk, no camera
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     except KeyboardInterrupt:
         return 130
     where = f" into {args.output}" if args.output is not None else ""

@@ -1,11 +1,36 @@
 """What a word of the command says when it cannot do its work."""
 
+import logging
 import sys
+from pathlib import Path
+
+from ..names import expand_user, printable
 
 MISTAKE = 2  # the exit code
 
 
 def report_mistake(error: Exception) -> int:
     """Write the message in one line to stderr; return the exit code."""
-    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    sys.stderr.write(f"error: {printable(error)}\n")
     return MISTAKE
+
+
+def user_path(text: str) -> Path:
+    """A path of the command line, its ``~`` replaced; a type of argparse's.
+
+    Raises:
+        ValueError: as ``expand_user``.
+    """
+    return Path(expand_user(text))
+
+
+class _OneLine(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+
+def show_warnings(form: str = "%(message)s") -> None:
+    """Let warnings of the package stand on stderr, each in one line that can be shown."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine(form))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])

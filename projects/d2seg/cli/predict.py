@@ -8,16 +8,17 @@ Exit code: 0; 1 when an input could not be read; 2 for a mistake in the call.
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.data import Metadata
 from tqdm import tqdm
 
+from ..names import printable
 from ..prediction.writing import write_index, write_prediction
 from ..visualization.media import UnreadableError, is_video, plan_outputs, read_picture
 from .draw import Predict, collect, make_parser, make_predict
+from .messages import show_warnings
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = make_parser(prog)
     parser.description = __doc__
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    show_warnings("%(levelname)s: %(message)s")
     try:
         files, missing = check(args)
         outputs = plan_outputs(files, args.output)
@@ -37,9 +38,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         unread = [f"{name}: no such file" for name in missing]
         unread += run(predict, metadata, files, outputs)
     except (ValueError, OSError, ImportError) as error:
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     for line in unread:
-        tqdm.write(line)
+        tqdm.write(printable(line))
     number = len(files) + len(missing) - len(unread)
     print(f"{number} predicted into {args.output}, {len(unread)} could not be read", flush=True)
     return int(bool(unread))

@@ -8,7 +8,6 @@ With --mapper, what the config's training mapper makes of it: augmented, cropped
 """
 
 import copy
-import logging
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,9 +29,10 @@ from ..data.label_maps import read_id_map, read_labels
 from ..data.mappers import build_mapper
 from ..data.medical.files import is_array_file, read_slice
 from ..data.segmentations import expression_mask
+from ..names import path_inside, printable
 from ..pictures import read_image
 from .dataset_arguments import dataset_parser, parse, read_targets
-from .messages import report_mistake
+from .messages import report_mistake, show_warnings, user_path
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
 
@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    show_warnings()
     parser = dataset_parser(__doc__, prog)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--output", type=user_path, required=True, help="folder of the pictures")
     parser.add_argument("--num-images", type=int, default=20, help="of each data set; default: 20")
     parser.add_argument("--mapper", action="store_true", help="draw the config's training samples")
     args = parse(parser, argv)
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
     """Draw images evenly spread over a data set; return how many could not be drawn."""
     metadata, entries = metadata_of(name), load_dicts(name)
-    folder = output / name
+    folder = path_inside(output, name, "name of a data set")
     folder.mkdir(parents=True, exist_ok=True)
     chosen = np.unique(np.linspace(0, len(entries) - 1, num_images).astype(int))
     failed = 0
@@ -71,12 +71,12 @@ def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
         try:
             picture = draw(copy.deepcopy(entry), metadata)
         except (OSError, ValueError) as error:
-            tqdm.write(f"{entry['file_name']}: {error}")
+            tqdm.write(printable(f"{entry['file_name']}: {error}"))
             failed += 1
             continue
         stem = Path(entry["file_name"]).stem
         Image.fromarray(picture).save(folder / f"{number:06d}_{stem}.png")
-    print(f"{name}: {len(chosen) - failed} pictures in {folder}")
+    print(printable(f"{name}: {len(chosen) - failed} pictures in {folder}"))
     return failed
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
+from ..names import expand_user
 from .defaults import add_d2seg_config, set_semantic_output
 from .files import find_file, read_tree
 from .zoo import normalise, read_table
@@ -65,7 +66,20 @@ def load_config(
         elif zoo == "d2seg" and trained:
             _use_published_weights(cfg, config_file)
     _merge_pairs(cfg, list(opts or ()))
+    _expand_homes(cfg)
     return cfg
+
+
+def _expand_homes(cfg: CfgNode) -> None:
+    """Replace ``~`` in the paths to be written to and to be read from."""
+    for key, node, leaf in (
+        ("OUTPUT_DIR", cfg, "OUTPUT_DIR"),
+        ("MODEL.WEIGHTS", cfg.MODEL, "WEIGHTS"),
+    ):
+        try:
+            node[leaf] = expand_user(node[leaf] or "")
+        except ValueError as error:
+            raise ValueError(f"{key} is {node[leaf]!r}: {error}") from error
 
 
 def use_words_of_checkpoint(cfg: CfgNode) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import traceback
@@ -21,6 +22,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from ..data.build import images_per_process
 from ..data.catalog import check_data
+from ..names import printable
 from .full_disk import is_write_error
 from .output_folder import claim_folder
 from .prepare import check_evaluation, is_torchrun, read_config
@@ -92,10 +94,11 @@ def _one_line(error: Exception) -> str:
     """The message; if it went through a worker of a data loader, without the traceback there."""
     message = str(error).strip()
     if message.startswith("Caught ") and "Traceback" in message:
-        message = message.splitlines()[-1].partition(": ")[2]
+        message = re.split(r"\n[\w.]+(?:Error|Exception): ", message)[-1]
     elif not _is_raised_here(error):  # the message was not written for users of this package
         message += f" ({TRACEBACK_VARIABLE}=1 in the environment shows where)"
-    return " ".join(message.split())
+        message = " ".join(message.split())
+    return printable(message)
 
 
 def _is_raised_here(error: Exception) -> bool:

@@ -23,6 +23,7 @@ from ..data.datasets.declaration import register_declarations
 from ..data.dicts import check_files_of, load_dicts
 from ..data.referring.training import write_vocabulary
 from ..evaluation.build import build_evaluator
+from ..names import path_inside
 from .full_disk import report_once
 from .output_folder import claim_folder
 from .solver import auto_scale
@@ -114,7 +115,7 @@ def check_evaluation(cfg: CfgNode) -> None:
     """
     for name in cfg.DATASETS.TEST:
         check_files_of(load_dicts(name, for_test=True), name)
-        folder = Path(cfg.OUTPUT_DIR) / "inference" / name
+        folder = path_inside(Path(cfg.OUTPUT_DIR) / "inference", name, "name of a data set")
         build_evaluator(cfg, name, str(folder), tasks_of(cfg))
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import signal
 import weakref
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..data.build import build_test_loader, build_train_loader
 from ..data.loader import TrainLoader
 from ..data.seeding import choose_seed
 from ..evaluation.build import build_evaluator
+from ..names import path_inside
 from .distribution import distributed
 from .full_disk import is_write_error
 from .hooks import (
@@ -119,7 +119,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+        folder = str(path_inside(Path(cfg.OUTPUT_DIR) / "inference", dataset_name))
         return build_evaluator(cfg, dataset_name, folder, tasks_of(cfg))
 
     def build_hooks(self) -> list[HookBase | None]:

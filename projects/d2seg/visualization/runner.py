@@ -10,6 +10,7 @@ import numpy as np
 from detectron2.data import Metadata
 from tqdm import tqdm
 
+from ..names import printable
 from .drawing import ColorTracker, draw_prediction
 from .media import (
     UnreadableError,
@@ -80,7 +81,7 @@ class Runner:
     def report(self, message: str) -> None:
         """Count an input as unreadable."""
         self.num_failed += 1
-        tqdm.write(message, file=sys.stderr)
+        tqdm.write(printable(message), file=sys.stderr)
 
     def _run_picture(self, path: Path, output: Path | None) -> None:
         image = read_picture(path)
@@ -93,7 +94,7 @@ class Runner:
             self._is_stopped = self._window.show(picture, wait_ms=0)
         self.num_drawn += 1
         for expression in absent_expressions(prediction):
-            tqdm.write(f'{path}: nothing found for "{expression}"', file=sys.stderr)
+            tqdm.write(printable(f'{path}: nothing found for "{expression}"'), file=sys.stderr)
 
     def _run_video(self, source: Path | int, output: Path | None) -> None:
         reader = VideoReader(source)
@@ -122,7 +123,9 @@ class Runner:
     def _draw_frames(self, reader: VideoReader, name: str) -> Iterator[np.ndarray]:
         tracker = ColorTracker(self._metadata)
         never_found: list[str] | None = None
-        for image in tqdm(reader, name, reader.num_frames or None, leave=False, unit="frame"):
+        for image in tqdm(
+            reader, printable(name), reader.num_frames or None, leave=False, unit="frame"
+        ):
             prediction = self._predict(image)
             absent = absent_expressions(prediction)
             if never_found is None:
@@ -130,4 +133,5 @@ class Runner:
             never_found = [expression for expression in never_found if expression in absent]
             yield draw_prediction(image, prediction, self._metadata, tracker=tracker)
         for expression in never_found or ():
-            tqdm.write(f'{name}: nothing found for "{expression}" in any frame', file=sys.stderr)
+            line = f'{name}: nothing found for "{expression}" in any frame'
+            tqdm.write(printable(line), file=sys.stderr)
