@@ -44,10 +44,12 @@ def pair_files(
     """
     suffix, extensions = _split_suffix(label_suffix)
     wanted = extensions if lossy else tuple(x for x in extensions if x not in LOSSY_SUFFIXES)
-    labels = _by_stem(_files(label_root, wanted), label_root, suffix)
+    labels = _by_stem(files_below(label_root, wanted), label_root, suffix)
     taken = set(labels.values())  # images and label maps may lie in one folder
     images = _by_stem(
-        (file for file in _files(image_root, IMAGE_SUFFIXES) if file not in taken), image_root, ""
+        (file for file in files_below(image_root, IMAGE_SUFFIXES) if file not in taken),
+        image_root,
+        "",
     )
     chosen = sorted(images) if selection is None else _pick(selection, images, image_root)
     alone = [images[stem] for stem in sorted(images.keys() & set(chosen) - labels.keys())]
@@ -74,7 +76,7 @@ def _split_suffix(label_suffix: str) -> tuple[str, tuple[str, ...]]:
 
 def _refuse_lossy(label_root: str | Path, suffix: str, images: dict[str, str]) -> None:
     """Raise ``ValueError`` where an image without a label map, by stem, has one in JPEG."""
-    lossy = _by_stem(_files(label_root, LOSSY_SUFFIXES), label_root, suffix)
+    lossy = _by_stem(files_below(label_root, LOSSY_SUFFIXES), label_root, suffix)
     found = [lossy[stem] for stem, image in images.items() if lossy.get(stem, image) != image]
     if found:
         raise ValueError(
@@ -83,7 +85,12 @@ def _refuse_lossy(label_root: str | Path, suffix: str, images: dict[str, str]) -
         )
 
 
-def _files(root: str | Path, suffixes: tuple[str, ...]) -> Iterable[str]:
+def files_below(root: str | Path, suffixes: tuple[str, ...]) -> Iterable[str]:
+    """The files of a folder and its subfolders with these suffixes, but for hidden ones.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
     if not os.path.isdir(root):
         raise ValueError(f"there is no folder {root}")
     for folder, folders, names in os.walk(root, followlinks=True):
