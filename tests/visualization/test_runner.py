@@ -9,8 +9,9 @@ import torch
 from detectron2.data import Metadata
 from PIL import Image
 
-from d2seg.visualization.media import UnreadableError, VideoReader, read_picture
+from d2seg.visualization.media import UnreadableError, read_picture
 from d2seg.visualization.runner import Runner
+from d2seg.visualization.video_reading import VideoReader
 
 METADATA = Metadata(stuff_classes=["left"], stuff_colors=[(0, 0, 255)])
 

@@ -30,8 +30,9 @@ from ..data.catalog import check_class_names, check_drawn_classes
 from ..data.datasets.declaration import register_declarations
 from ..names import printable
 from ..prediction.predictor import Predictor, build_predictor
-from ..visualization.media import Window, find_inputs, import_av, plan_outputs
+from ..visualization.media import Window, find_inputs, is_video, plan_outputs
 from ..visualization.runner import Runner
+from ..visualization.video_reading import import_av
 from .imports import add_import_argument
 from .messages import show_warnings, user_path
 
@@ -157,6 +158,8 @@ def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
         outputs = [None] * len(files)
         if args.output is not None:
             outputs = plan_outputs(files, args.output)
+        elif any(map(is_video, files)):
+            import_av()
         runner = make_runner(args)
         for name in missing:
             runner.report(f"{name}: no such file")

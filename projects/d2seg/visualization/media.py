@@ -1,5 +1,5 @@
-"""Inputs and outputs of the demo, pictures in and out, and windows; videos are in videos.py. Always
-RGB uint8 (H, W, 3) within the program.
+"""Inputs and outputs of the demo, pictures in and out, and windows; RGB uint8 (H, W, 3) within the
+program. Videos are in video_reading.py and video_writing.py.
 
 Whatever is written appears under its name only when it is complete.
 """
@@ -15,12 +15,14 @@ import numpy as np
 from PIL import Image
 
 from ..pictures import UnreadableFileError, read_image
-from .videos import UnreadableError, import_av, shortened, temporary_beside
+from .video_reading import MAX_DRAWN_PIXELS, UnreadableError, import_av
+from .video_writing import shortened, temporary_beside
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".wmv"})
-# Of a picture to be drawn: predictions, their masks and the drawing take up to 100 bytes for each.
-MAX_DRAWN_PIXELS = 8192 * 8192
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"}
+    | {".flv", ".3gp", ".ogv"}
+)
 
 
 def is_video(path: Path) -> bool:

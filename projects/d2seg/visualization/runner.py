@@ -14,16 +14,16 @@ from ..names import printable
 from .drawing import ColorTracker, draw_prediction
 from .media import (
     UnreadableError,
-    VideoReader,
-    VideoWriter,
     Window,
     is_video,
     read_picture,
     write_picture,
 )
 from .segments import absent_expressions
+from .video_reading import Camera, VideoReader
+from .video_writing import VideoWriter
 
-_FAILURES = (cv2.error, MemoryError)  # what one picture may cause and another not
+_FAILURES = (cv2.error, MemoryError, OverflowError)  # what one picture may cause and another not
 # Smaller pictures are enlarged, so that labels are legible and contours fine; videos are not.
 _PICTURE_SIDE, _MAX_SCALE = 1024, 4
 
@@ -97,7 +97,7 @@ class Runner:
             tqdm.write(printable(f'{path}: nothing found for "{expression}"'), file=sys.stderr)
 
     def _run_video(self, source: Path | int, output: Path | None) -> None:
-        reader = VideoReader(source)
+        reader = VideoReader(source) if isinstance(source, Path) else Camera(source)
         num_frames = 0
         with nullcontext() if output is None else VideoWriter(output, reader.fps) as writer:
             try:
@@ -120,7 +120,7 @@ class Runner:
                 "are left out"
             )
 
-    def _draw_frames(self, reader: VideoReader, name: str) -> Iterator[np.ndarray]:
+    def _draw_frames(self, reader: VideoReader | Camera, name: str) -> Iterator[np.ndarray]:
         tracker = ColorTracker(self._metadata)
         never_found: list[str] | None = None
         for image in tqdm(
