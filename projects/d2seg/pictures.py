@@ -27,7 +27,7 @@ _DAMAGE = (
 )
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _ORIENTATION = 0x0112  # of EXIF
-# where Pillow looks for EXIF data of a PNG
+# where Pillow looks for EXIF data, beside the tags of a TIFF
 _EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -66,9 +66,11 @@ def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) 
             values that have no place in 0..255.
     """
     with opened(file_name, max_pixels) as image:
-        # detectron2's, since Pillow's own writes the EXIF data anew and fails on odd ones
-        turned = utils._apply_exif_orientation(_as_bytes(image))
-        return utils.convert_PIL_to_numpy(turned, image_format)
+        picture = _as_bytes(image)
+        if _has_exif(image):
+            # detectron2's, since Pillow's own writes the EXIF data anew and fails on odd ones
+            picture = utils._apply_exif_orientation(picture)
+        return utils.convert_PIL_to_numpy(picture, image_format)
 
 
 def shown_size(file_name: str) -> tuple[int, int, bool]:
@@ -133,12 +135,20 @@ def png_size(content: bytes) -> tuple[int, int] | None:
 
 def turned_by_exif(image: Image.Image) -> bool:
     """Whether a decoded picture has an EXIF orientation that turns or mirrors it."""
-    if image.format == "PNG" and _EXIF_KEYS.isdisjoint(image.info):
-        return False  # a label map, as a rule: asking costs a tenth of reading it
+    if not _has_exif(image):
+        return False
     try:
         return image.getexif().get(_ORIENTATION) in range(2, 9)
     except _DAMAGE:  # EXIF data that cannot be read turn nothing, here as in detectron2
         return False
+
+
+def _has_exif(image: Image.Image) -> bool:
+    """Whether there is anything to ask for an orientation: asking where there is not, as in most
+    label maps, costs a tenth of reading a small picture."""
+    if _ORIENTATION in getattr(image, "tag_v2", ()):  # of a TIFF
+        return True
+    return not _EXIF_KEYS.isdisjoint(image.info)
 
 
 def _as_bytes(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from typing import Any
 from detectron2.structures import BoxMode
 
 from ..faults import Faults
+from ..json_files import no_garbage
 from .coco_files import Entry, Id, read_coco
 
 logger = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 _ANNOTATION_KEYS = ("iscrowd", "bbox", "keypoints", "category_id")
 
 
+@no_garbage()
 def load_instances(
     json_file: str | Path,
     image_root: str | Path,
@@ -83,6 +85,7 @@ def is_short(part: Any) -> bool:
     return isinstance(part, list) and (len(part) < 6 or len(part) % 2 == 1)
 
 
+@no_garbage()
 def load_panoptic(
     json_file: str | Path,
     image_root: str | Path,
