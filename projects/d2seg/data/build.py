@@ -22,6 +22,11 @@ from .seeding import choose_seed
 
 logger = logging.getLogger(__name__)
 
+_TRUTH_OF = {  # the entry of a dict that a mapper cannot do without
+    "semantic": "sem_seg_file_name",
+    "panoptic": "pan_seg_file_name",
+    "instance": "annotations",
+}
 _KEYS = {"semantic": (), "panoptic": ("segments_info",), "slice": ()}  # that mappers read of dicts
 
 
@@ -110,6 +115,7 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
     dataset = _loaded(cfg)
     if not isinstance(dataset, list):
         return dataset
+    _check_mapper(cfg, dataset)
     is_instance = cfg.INPUT.MAPPER not in ("semantic", "panoptic") and "annotations" in dataset[0]
     if not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         kept = dataset
@@ -133,6 +139,19 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
     if is_instance and class_names:
         detectron2_build.print_instances_class_histogram(kept, class_names)
     return kept
+
+
+def _check_mapper(cfg: CfgNode, dataset: list[dict[str, Any]]) -> None:
+    """Raise ``ValueError`` where no image has what INPUT.MAPPER reads; name mappers that fit."""
+    key = _TRUTH_OF.get(cfg.INPUT.MAPPER)
+    if key is None or any(key in entry for entry in dataset):
+        return
+    fitting = [mapper for mapper, needed in _TRUTH_OF.items() if needed in dataset[0]]
+    remedy = f"set INPUT.MAPPER {' or '.join(fitting)}" if fitting else "choose another data set"
+    raise ValueError(
+        f"INPUT.MAPPER is {cfg.INPUT.MAPPER!r}, but no image of DATASETS.TRAIN "
+        f"{cfg.DATASETS.TRAIN} has '{key}', which it reads; {remedy}"
+    )
 
 
 def _loaded(cfg: CfgNode) -> Dicts:

@@ -90,13 +90,18 @@ class ValueTable(Conversion):
         values = read_labels(file)
         found = value_counts(values)
         for value in found:
-            if value > self._highest and self._highest < _HIGHEST:
+            if not _LOWEST <= value <= _HIGHEST:
+                raise ValueError(
+                    f"{file}: the value {value} in {found[value]} pixels; labels are 0.."
+                    f"{_HIGHEST}, so number them anew"
+                )
+            if value > self._highest:
                 raise ValueError(
                     f"{file}: the value {value} is above the ignore label {self._highest}, so it "
                     f"is a class, and {self._highest + 1} would become the ignore label; add "
                     "--ignore-label 65535"
                 )
-            if not _LOWEST <= value <= _HIGHEST or self._table[value - _LOWEST] < 0:
+            if self._table[value - _LOWEST] < 0:
                 raise ValueError(
                     f"{file}: the value {value} in {found[value]} pixels; labels are 0..{_HIGHEST}"
                     f", so give it one: --map {value}:255"

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
@@ -23,6 +24,7 @@ from .augmentation import build_augmentations
 from .checks import check_labels
 from .faults import flag
 from .label_maps import read_id_map, read_labels
+from .label_values import check_ignore_label
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
 from .medical.mapper import SliceMapper
 from .referring.mapper import ReferringMapper
@@ -35,6 +37,10 @@ _GROUND_TRUTH = (
     "pan_seg_file_name",
     "segments_info",
 )
+
+
+# what augmentations raise for a picture of an odd size, and for settings that it does not go with
+_UNFIT = (ValueError, AssertionError, ArithmeticError, cv2.error)
 
 
 class MaskMapper(DatasetMapper, ABC):
@@ -94,7 +100,17 @@ class MaskMapper(DatasetMapper, ABC):
         image = read_image(dataset_dict["file_name"], self.image_format)
         utils.check_image_size(dataset_dict, image)  # adds height and width where there are none
         inputs = self._inputs(dataset_dict, image) if self.is_train else T.AugInput(image)
-        transforms = self.augmentations(inputs)
+        try:
+            transforms = self.augmentations(inputs)
+            if 0 in inputs.image.shape:
+                raise ValueError("nothing is left of it")
+        except _UNFIT as error:
+            size = f"{image.shape[0]}x{image.shape[1]} pixels (height x width)"
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                f"{dataset_dict['file_name']}: its {size} cannot be augmented as INPUT says: "
+                f"{reason}"
+            ) from error
         sample = {k: v for k, v in dataset_dict.items() if k not in _GROUND_TRUTH}
         sample["image"] = torch.from_numpy(inputs.image.transpose(2, 0, 1).copy())
         if self.is_train:
@@ -226,7 +242,10 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict[str, Any]], dic
     """
     name, head = cfg.INPUT.MAPPER, cfg.MODEL.SEM_SEG_HEAD
     MAPPERS.check(name)
-    if name in ("semantic", "panoptic", "slice") and head.IGNORE_VALUE < head.NUM_CLASSES:
+    is_map = name in ("semantic", "panoptic", "slice")
+    if is_map:
+        check_ignore_label(head.IGNORE_VALUE, "MODEL.SEM_SEG_HEAD.IGNORE_VALUE")
+    if is_map and head.IGNORE_VALUE < head.NUM_CLASSES:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {head.IGNORE_VALUE} is one of the classes "
             f"0..{head.NUM_CLASSES - 1}, which would never be learnt; set it above them"

@@ -17,7 +17,13 @@ from detectron2.data import MetadataCatalog
 from ...checkpoint.nesting import check_nesting
 from ..faults import Faults
 from ..json_files import read_json
-from ..label_values import OTHER, LabelValues, names_in, parse_label_values
+from ..label_values import (
+    OTHER,
+    LabelValues,
+    check_ignore_label,
+    names_in,
+    parse_label_values,
+)
 from .builtin import split_name
 from .categories import Category, distinct_colors
 from .coco_files import sound_categories
@@ -142,7 +148,9 @@ def read_classes(file: str | Path) -> tuple[tuple[Category, ...], int]:
 
 def _ignore_label(file: str | Path, content: dict[str, Any], num_classes: int) -> int:
     ignore_label = content.get("ignore_label", 255 if num_classes <= 255 else 65535)
-    if not isinstance(ignore_label, int) or 0 <= ignore_label < num_classes:
+    if type(ignore_label) is int:
+        check_ignore_label(ignore_label, f"{file}: ignore_label")
+    if type(ignore_label) is not int or ignore_label < num_classes:
         raise ValueError(
             f"{file}: ignore_label is {ignore_label!r}; it is a number that is none of the "
             f"{num_classes} classes"

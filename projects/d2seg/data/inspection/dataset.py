@@ -19,7 +19,7 @@ from detectron2.data import DatasetCatalog, Metadata
 from ...pictures import UnreadableFileError, shown_size
 from ..catalog import kind_of, metadata_of, num_classes_of
 from ..datasets.json_loaders import load_instances, load_panoptic
-from ..datasets.loaders import pair_files
+from ..datasets.loaders import CONVERT, of_other_formats, pair_files
 from ..dicts import loaded_entries, sound_entry
 from ..faults import Faults
 from ..json_files import read_json
@@ -243,8 +243,12 @@ def _check_files_left_out(
             lossy=values is not None and values.nearest,
             selection=metadata.get("selection"),
         )
+        others = of_other_formats(
+            metadata.sem_seg_root, metadata.label_suffix, no_label, metadata.image_root
+        )
         for file in no_label:
-            report.problem("image without label map", file)
+            detail = f"{others[file]} is none: {CONVERT}" if file in others else ""
+            report.problem("image without label map", file, detail)
         for file in no_image:
             report.problem("label map without image", file)
     if kind == "instance" and json_file and Path(json_file).is_file():
