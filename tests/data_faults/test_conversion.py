@@ -164,10 +164,9 @@ def test_negative_values_of_16_bits_are_large_ones(tmp_path) -> None:
 @pytest.mark.parametrize("value", [65536, -32769, 2**31 - 1])
 def test_values_beyond_16_bits_are_named(tmp_path, value: int) -> None:
     write_png(tmp_path / "raw/a.tif", row(0, value, dtype=np.int32))
-    with pytest.raises(
-        ValueError, match=rf"a\.tif: the value {value} in 1 pixels; labels are 0\.."
-    ):
-        convert(tmp_path, "--map", "1:2")
+    for rule in (("--map", "1:2"), ("--reduce-zero-label",)):
+        with pytest.raises(ValueError, match=rf"a\.tif: the value {value} in .*number them anew"):
+            convert(tmp_path, *rule)
 
 
 def test_folders_that_would_mix_are_refused(tmp_path) -> None:

@@ -18,6 +18,7 @@ from d2seg.cli import check, visualize
 from d2seg.cli.draw import make_parser
 from d2seg.config.loading import load_config
 from d2seg.data.datasets.declaration import register_declarations
+from d2seg.data.datasets.loaders import files_below
 from d2seg.engine.launch import _one_line
 from d2seg.visualization.runner import Runner
 
@@ -132,6 +133,7 @@ def test_the_output_of_the_demo_may_begin_with_a_tilde(monkeypatch, tmp_path, ca
     assert make_parser().parse_args([*args, "~/drawn"]).output == tmp_path / "drawn"
     with pytest.raises(SystemExit, match="2"):
         make_parser().parse_args([*args, "~nobody_here/drawn"])
+    assert "there is no home folder ~nobody_here;" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["Exp:12/a.pth", "what?.pth", "a?b=c/x.pth", "50%/a#1;2.pth"])
@@ -154,3 +156,21 @@ def test_options_of_detectron2_are_still_split_off() -> None:
     assert split_options(f"https://x.org/a.pth?{options}") == ("https://x.org/a.pth", options)
     assert split_options("https://x.org/a.pth?token=1") == ("https://x.org/a.pth", "token=1")
     assert split_options("a.pth") == ("a.pth", "")
+
+
+def test_links_in_a_circle_end(tmp_path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / "root" / name).mkdir(parents=True)
+        (tmp_path / "root" / name / "x.png").touch()
+    (tmp_path / "root/a/self").symlink_to(tmp_path / "root/a")
+    (tmp_path / "root/a/up").symlink_to("..")
+    (tmp_path / "root/b/to_c").symlink_to(tmp_path / "root/c")
+    (tmp_path / "root/c/to_b").symlink_to(tmp_path / "root/b")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/y.png").touch()
+    (tmp_path / "root/linked").symlink_to(tmp_path / "elsewhere")
+    found = files_below(tmp_path / "root", (".png",))
+    assert sorted(str(Path(file).relative_to(tmp_path)) for file in found) == [
+        *("root/a/x.png", "root/b/to_c/x.png", "root/b/x.png", "root/c/to_b/x.png"),
+        *("root/c/x.png", "root/linked/y.png"),
+    ]

@@ -58,7 +58,7 @@ def check_one(name: str, cfg: CfgNode | None, workers: int) -> bool:
     """Print what is found in one data set; return whether something is wrong."""
 
     def progress(reports: Iterable[Report], total: int) -> Iterable[Report]:
-        return tqdm(reports, total=total, desc=name, unit="image")
+        return tqdm(reports, total=total, desc=printable(name), unit="image")
 
     try:
         report = inspect_dataset(name, workers=workers, progress=progress)
@@ -84,7 +84,7 @@ def reads_polygons_only(cfg: CfgNode) -> bool:
 
 
 def format_report(name: str, report: Report, metadata: Metadata) -> str:
-    parts = [f"\n{name}: {report.num_images} images", *report.facts]
+    parts = [f"\n{printable(name)}: {report.num_images} images", *report.facts]
     for source, counts in report.counts.items():
         key = "thing_classes" if source == "instance" else "stuff_classes"
         parts.append(count_table(source, counts, metadata.get(key) or []))

@@ -1,5 +1,6 @@
 """What a word of the command says when it cannot do its work."""
 
+import argparse
 import logging
 import sys
 from pathlib import Path
@@ -19,9 +20,12 @@ def user_path(text: str) -> Path:
     """A path of the command line, its ``~`` replaced; a type of argparse's.
 
     Raises:
-        ValueError: as ``expand_user``.
+        argparse.ArgumentTypeError: as ``expand_user``; argparse shows the message.
     """
-    return Path(expand_user(text))
+    try:
+        return Path(expand_user(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 class _OneLine(logging.Formatter):

@@ -66,7 +66,7 @@ def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     chosen = np.unique(np.linspace(0, len(entries) - 1, num_images).astype(int))
     failed = 0
-    for number in tqdm(chosen, desc=name, unit="image"):
+    for number in tqdm(chosen, desc=printable(name), unit="image"):
         entry = entries[number]
         try:
             picture = draw(copy.deepcopy(entry), metadata)

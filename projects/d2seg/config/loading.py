@@ -72,14 +72,18 @@ def load_config(
 
 def _expand_homes(cfg: CfgNode) -> None:
     """Replace ``~`` in the paths to be written to and to be read from."""
-    for key, node, leaf in (
-        ("OUTPUT_DIR", cfg, "OUTPUT_DIR"),
-        ("MODEL.WEIGHTS", cfg.MODEL, "WEIGHTS"),
+    for key, node in (
+        ("OUTPUT_DIR", cfg),
+        ("MODEL.WEIGHTS", cfg.MODEL),
+        ("MODEL.RESTR.TEXT.VOCABULARY", cfg.MODEL.RESTR.TEXT),
+        ("MODEL.RESTR.TEXT.WORD_VECTORS", cfg.MODEL.RESTR.TEXT),
     ):
-        try:
-            node[leaf] = expand_user(node[leaf] or "")
-        except ValueError as error:
-            raise ValueError(f"{key} is {node[leaf]!r}: {error}") from error
+        leaf = key.rpartition(".")[2]
+        if isinstance(node[leaf], str):
+            try:
+                node[leaf] = expand_user(node[leaf])
+            except ValueError as error:
+                raise ValueError(f"{key} is {node[leaf]!r}: {error}") from error
 
 
 def use_words_of_checkpoint(cfg: CfgNode) -> None:
