@@ -157,3 +157,18 @@ def test_ids_of_every_size_are_found(ids):
     assert len(found) == 3
     for segment, number in zip(found, ids, strict=True):
         assert np.array_equal(segment.whole_mask((2, 3)), (ids_map == number).numpy())
+
+
+def test_many_small_segments_hold_no_more_pixels_than_the_picture():
+    rows, columns = np.mgrid[:200, :240]
+    ids = torch.from_numpy(rows // 4 * 60 + columns // 4)
+    info = [{"id": i, "isthing": True, "category_id": 0} for i in range(3000)]
+    segments = panoptic_segments(ids, info, METADATA)
+    assert len(segments) == 3000
+    assert sum(segment.mask.size for segment in segments) == 200 * 240
+    semantic = semantic_segments(ids, METADATA)
+    assert sum(segment.mask.size for segment in semantic) == 200 * 240
+    masks = torch.zeros(3, 200, 240, dtype=torch.bool)
+    masks[:, 50:60, 70:90] = True
+    found = Instances((200, 240), pred_masks=masks, scores=torch.ones(3))
+    assert sum(segment.mask.size for segment in instance_segments(found, METADATA)) == 3 * 200
