@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from torch import nn
 
 from d2seg.checkpoint import Checkpointer
-from d2seg.checkpoint.files import split_options
+from d2seg.checkpoint.download import split_options
 from d2seg.cli import check, visualize
 from d2seg.cli.draw import make_parser
 from d2seg.config.loading import load_config

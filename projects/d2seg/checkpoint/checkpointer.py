@@ -12,13 +12,13 @@ from torch import nn
 
 from .compatibility import LoadResult, check
 from .conversion import place_backbone, to_d2seg, without_prefix
+from .download import split_options
 from .files import (
     CheckpointFileError,
     WriteError,
     clear_remains,
     find_file,
     read_checkpoint,
-    split_options,
     write_atomically,
 )
 from .naming import StateDict

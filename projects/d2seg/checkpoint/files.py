@@ -48,16 +48,6 @@ class WriteError(OSError):
     """A file could not be written; the message says which, why, and what to do."""
 
 
-def split_options(path: str) -> tuple[str, str]:
-    """The address of a checkpoint, and what follows its question mark for detectron2, as in
-    ``model.pkl?matching_heuristics=True``. A question mark in the name of a file is part of it."""
-    address, mark, options = path.rpartition("?")
-    is_split = "://" in path or options.startswith("matching_heuristics=")
-    if mark and not os.path.exists(path) and (is_split or os.path.exists(address)):
-        return address, options
-    return path, ""
-
-
 def find_file(path: str) -> str:
     """The local file of a path or URL; for a folder of transformers, of the weights in it.
 

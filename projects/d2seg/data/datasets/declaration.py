@@ -17,13 +17,7 @@ from detectron2.data import MetadataCatalog
 from ...checkpoint.nesting import check_nesting
 from ..faults import Faults
 from ..json_files import read_json
-from ..label_values import (
-    OTHER,
-    LabelValues,
-    check_ignore_label,
-    names_in,
-    parse_label_values,
-)
+from ..label_values import OTHER, LabelValues, check_ignore_label, names_in, parse_label_values
 from .builtin import split_name
 from .categories import Category, distinct_colors
 from .coco_files import sound_categories
