@@ -185,6 +185,8 @@ def _panoptic_fault(annotation: Entry, category_ids: set[int]) -> str | None:
     if not isinstance(segments, list) or not {dict}.issuperset(map(type, segments)):
         return "'segments_info' is missing, or no list of entries"
     categories = [segment.get("category_id") for segment in segments]
+    if {int, float}.issuperset(map(type, categories)) and category_ids.issuperset(categories):
+        return None
     for number, category in enumerate(categories):
         if type(category) not in (int, float) or category not in category_ids:
             return (

@@ -128,9 +128,9 @@ def load_panoptic(
             "segments_info": [
                 {
                     **segment,
-                    "category_id": _contiguous(
-                        segment, contiguous, json_file, annotation["image_id"]
-                    ),
+                    "category_id": contiguous[segment["category_id"]]
+                    if segment["category_id"] in contiguous
+                    else _contiguous(segment, contiguous, json_file, annotation["image_id"]),
                     "isthing": segment["category_id"] in things,
                 }
                 for segment in annotation["segments_info"]
