@@ -82,7 +82,8 @@ class SegmentVisualizer(Visualizer):
                 linewidth=max(0.5, 0.4 * self.output.scale),
                 joinstyle="round",
             )
-            self.output.ax.add_patch(patch)
+            # not add_patch, which looks at each vertex for limits that the picture has set
+            self.output.ax.add_artist(patch)
 
     def _size(self) -> tuple[int, int]:
         """(height, width) of the image."""
