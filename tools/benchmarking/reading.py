@@ -75,12 +75,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--old", required=True, help="the folder projects/ of the other tree")
     parser.add_argument("--repeats", type=int, default=40, help="turns; default: 40")
+    parser.add_argument("--only", nargs="+", metavar="FILE", help="of those printed; default: all")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder))
         sides = [start(REPO / "projects"), start(Path(args.old).resolve())]
         print(f"{'file':<24}{'new, ms':>10}{'new / old':>12}")
         for name, (kind, file, reads) in files.items():
+            if args.only is not None and name not in args.only:
+                continue
             turns = [
                 [ask(side, kind, file, reads) for side in sides] for _ in range(args.repeats + 1)
             ][1:]  # the first one fills caches
