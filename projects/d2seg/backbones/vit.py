@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .freezing import Freezable, Part
 from .outputs import leave_out
 from .timm import check_model_name
 
 _FEATURE = re.compile(r"block([1-9][0-9]*)")
 
 
-class ViTBackbone(Backbone):
+class ViTBackbone(Freezable, Backbone):
     """A plain ViT whose outputs "block<n>" are the patch tokens after n blocks, without a norm.
 
     The position embedding belongs to the grid of ``img_size``; for images of another size or
@@ -115,6 +116,13 @@ class ViTBackbone(Backbone):
         positions = torch.cat([positions[:, :kept], positions[:, slots:]], dim=1)
         model.pos_embed = nn.Parameter(positions)
 
+    def parts(self) -> list[Part]:
+        """Patches, prefix tokens and positions, then each block."""
+        model = self.model
+        tokens = (model.cls_token, model.reg_token, model.pos_embed)
+        stem = [model.patch_embed, model.pos_drop, model.norm_pre]
+        return [[*stem, *(t for t in tokens if t is not None)], *([b] for b in model.blocks)]
+
     @property
     def size_divisibility(self) -> int:
         return self.patch_size
@@ -202,7 +210,8 @@ def _patch_size(model: VisionTransformer, name: str, img_size: tuple[int, int]) 
 
 @BACKBONE_REGISTRY.register()
 def build_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViTBackbone:
-    return ViTBackbone(**vit_arguments(cfg, input_shape))
+    backbone = ViTBackbone(**vit_arguments(cfg, input_shape))
+    return backbone.freeze(cfg.MODEL.BACKBONE.FREEZE_AT)
 
 
 def vit_arguments(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:

@@ -21,6 +21,15 @@ from .zoo import normalise, read_table
 
 logger = logging.getLogger(__name__)
 
+_FREEZE_KEY = "MODEL.BACKBONE.FREEZE_AT"
+# detectron2's default, two frozen parts, is made for these; others are frozen when they are told to
+_RESNETS = (
+    "build_resnet_backbone",
+    "build_resnet_fpn_backbone",
+    "build_resnet_deeplab_backbone",
+    "build_retinanet_resnet_fpn_backbone",
+)
+
 
 def load_config(
     config_file: str | None,
@@ -47,7 +56,8 @@ def load_config(
             do; without, MODEL.WEIGHTS are those that the recipe starts from.
 
     Returns:
-        The config, not frozen.
+        The config, not frozen. MODEL.BACKBONE.FREEZE_AT is 0 for all backbones but ResNets where
+        neither file nor pairs say it.
 
     Raises:
         ValueError: a file that is missing, not YAML or not for this version; an unknown key; a
@@ -57,15 +67,23 @@ def load_config(
     add_d2seg_config(cfg)
     if labels:
         set_semantic_output(cfg, "labels")
+    said: set[str] = set()
     if config_file is not None:
         path, zoo = find_file(config_file)
-        _merge_file(cfg, path)
+        said = _merge_file(cfg, path)
         if zoo == "detectron2":
             _use_zoo_weights(cfg, config_file)
         elif zoo == "d2seg" and trained:
             _use_published_weights(cfg, config_file)
     _merge_pairs(cfg, list(opts or ()))
+    if _FREEZE_KEY not in {*said, *(opts or ())[0::2]} and not _is_resnet(cfg):
+        cfg.MODEL.BACKBONE.FREEZE_AT = 0
     return cfg
+
+
+def _is_resnet(cfg: CfgNode) -> bool:
+    name = cfg.MODEL.BACKBONE.NAME
+    return (cfg.MODEL.FPN.BOTTOM_UP if name == "build_fpn_backbone" else name) in _RESNETS
 
 
 def use_words_of_checkpoint(cfg: CfgNode) -> None:
@@ -78,7 +96,8 @@ def use_words_of_checkpoint(cfg: CfgNode) -> None:
         text.VOCABULARY = ""
 
 
-def _merge_file(cfg: CfgNode, path: Path) -> None:
+def _merge_file(cfg: CfgNode, path: Path) -> set[str]:
+    """Merge in place; return the keys that the file and its bases say."""
     content = read_tree(path)
     if content.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise ValueError(
@@ -86,6 +105,7 @@ def _merge_file(cfg: CfgNode, path: Path) -> None:
             "are read"
         )
     merge_tree(cfg, content, f"{path}: ")
+    return {key for key, _ in leaves(content)}
 
 
 def merge_tree(cfg: CfgNode, tree: dict[str, Any], where: str) -> None:

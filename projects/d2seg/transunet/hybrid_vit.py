@@ -16,6 +16,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..backbones.freezing import Freezable, Part
 from .resnetv2 import ResNetV2
 
 STRIDE = 16
@@ -23,7 +24,7 @@ STRIDES = {"stem": 2, "res2": 4, "res3": 8, "vit": STRIDE}
 _norm = partial(nn.LayerNorm, eps=1e-6)
 
 
-class HybridViT(Backbone):
+class HybridViT(Freezable, Backbone):
     """Gives "vit", the transformer's output at stride 16, and with a ResNet also its maps at
     strides 2, 4 and 8 as "stem", "res2" and "res3"."""
 
@@ -72,6 +73,12 @@ class HybridViT(Backbone):
         self._out_feature_channels["vit"] = embed_dim
         self._out_features = list(self._out_feature_channels)
         self._out_feature_strides = {name: STRIDES[name] for name in self._out_features}
+
+    def parts(self) -> list[Part]:
+        """Root and stages of the ResNet, if there is one; patches and positions; each block."""
+        cnn = () if self.cnn is None else self.cnn.children()
+        stem = [self.patch_embed, self.pos_embed, self.pos_drop]
+        return [*([part] for part in cnn), stem, *([block] for block in self.blocks)]
 
     @property
     def size_divisibility(self) -> int:
@@ -156,4 +163,4 @@ def build_hybrid_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> HybridViT
         mlp_ratio=node.MLP_RATIO,
         dropout=node.DROPOUT,
         use_checkpoint=node.USE_CHECKPOINT,
-    )
+    ).freeze(cfg.MODEL.BACKBONE.FREEZE_AT)
