@@ -25,6 +25,7 @@ from .targets import targets_of
 
 TASKS = ("semantic", "instance", "panoptic")
 SEMANTIC_OUTPUTS = ("scores", "labels")
+_DEFAULT_DETECTIONS = 100  # of both keys
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,27 @@ class PostprocessingSettings:
             thing_ids=_thing_ids(cfg),
             object_mask_threshold=test.OBJECT_MASK_THRESHOLD,
             overlap_threshold=test.OVERLAP_THRESHOLD,
-            max_instances=test.MAX_INSTANCES,
+            max_instances=_max_instances(cfg),
             score_threshold=test.SCORE_THRESHOLD,
             intersect_panoptic=intersect_panoptic,
             semantic_output=test.SEMANTIC_OUTPUT,
         )
+
+
+def _max_instances(cfg: CfgNode) -> int:
+    """MODEL.MASK_CLASSIFICATION.TEST.MAX_INSTANCES, or detectron2's key for the same number."""
+    key, own = "MODEL.MASK_CLASSIFICATION.TEST.MAX_INSTANCES", cfg.MODEL.MASK_CLASSIFICATION.TEST
+    number, stock = own.MAX_INSTANCES, cfg.TEST.DETECTIONS_PER_IMAGE
+    if stock != _DEFAULT_DETECTIONS:
+        if number not in (stock, _DEFAULT_DETECTIONS):
+            raise ValueError(
+                f"TEST.DETECTIONS_PER_IMAGE is {stock} and {key} {number}, which mean the same; "
+                "set one of them"
+            )
+        key, number = "TEST.DETECTIONS_PER_IMAGE", stock
+    if number < 1:
+        raise ValueError(f"{key} is {number}; it must be at least 1")
+    return number
 
 
 def _thing_ids(cfg: CfgNode) -> frozenset[int]:
