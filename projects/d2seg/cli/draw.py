@@ -26,6 +26,7 @@ from detectron2.utils.env import seed_all_rng
 
 from ..config.imports import import_modules
 from ..config.loading import load_config
+from ..config.stock_keys import check_stock_keys
 from ..config.tasks import TASKS, choose_task
 from ..data.catalog import check_class_names, check_drawn_classes
 from ..data.datasets.declaration import register_declarations
@@ -114,7 +115,9 @@ def make_predict(args: argparse.Namespace) -> tuple[Predict, Metadata]:
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
     import_modules(args.imports)
-    cfg = load_config(args.config_file, [*args.opts, *args.pairs], labels=True, trained=True)
+    pairs = [*args.opts, *args.pairs]
+    cfg = load_config(args.config_file, pairs, labels=True, trained=True)
+    check_stock_keys(cfg, pairs[0::2])
     task = choose_task(cfg, args.task, args.expressions)
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
     _check_classes(cfg)
