@@ -73,6 +73,7 @@ class _ConfigFile(CfgNode):
             raise FileNotFoundError(filename)
         trusted = os.environ.get(TRUST_VARIABLE) == "1" or _is_in_zoo(Path(filename))
         try:
+            _check_merges(Path(filename))
             content = super().load_yaml_with_base(filename, allow_unsafe=trusted)
         except FileNotFoundError as error:
             raise ValueError(
@@ -102,6 +103,21 @@ class _ConfigFile(CfgNode):
         except ValueError as error:
             raise ValueError(f"{filename}: {error}") from error
         return content
+
+
+def _check_merges(path: Path) -> None:
+    """Count the values of a file that merges mappings (``<<``), before it is read: each merge of a
+    merge copies them.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    text = path.read_text(encoding="utf-8")
+    if "<<" in text:
+        try:
+            check_nesting(yaml.load(text, yaml.BaseLoader), _MAX_VALUES)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def _zoo_folder() -> Path:
