@@ -26,6 +26,7 @@ from detectron2.utils import comm
 
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
+from ..config.description import check_stored_classes
 from ..config.loading import use_words_of_checkpoint
 from ..engine import Trainer, run, setup
 from ..evaluation import num_unreadable
@@ -74,7 +75,8 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     use_words_of_checkpoint(cfg)
     model = Trainer.build_model(cfg)
     checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)
+    rest = checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)
+    check_stored_classes(cfg, rest)
     return Trainer.test(cfg, prepare_as_configured(cfg, model))
 
 

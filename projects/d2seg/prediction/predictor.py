@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import detectron2.data.transforms as T
 import numpy as np
@@ -18,8 +19,10 @@ from torch import nn
 
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
+from ..checkpoint.files import find_file, read_checkpoint
 from ..config.checks import check_device
 from ..config.defaults import set_semantic_output
+from ..config.description import use_stored_classes
 from ..config.loading import use_words_of_checkpoint
 from ..config.tasks import check_expressions
 from ..data.augmentation import build_augmentations
@@ -159,6 +162,8 @@ def build_predictor(
 ) -> Predictor:
     """The config's model with MODEL.WEIGHTS, on MODEL.DEVICE.
 
+    Names and colours are those that the checkpoint stores, where the config's data set has others.
+
     Args:
         task: one of ``tasks_of(cfg)``, the only one that a model of this project then computes.
         confidence_threshold: in [0, 1]; reaches the model too (see ``set_confidence_threshold``).
@@ -172,8 +177,12 @@ def build_predictor(
     cfg.TEST.TASKS = [task]
     if confidence_threshold is not None:
         set_confidence_threshold(cfg, confidence_threshold)
-    resize = _resize(cfg, task)
     check_device(cfg.MODEL.DEVICE)
+    if content is None and cfg.MODEL.WEIGHTS:
+        url = urlparse(cfg.MODEL.WEIGHTS)._replace(query="")
+        content = read_checkpoint(find_file(url.geturl()))
+    use_stored_classes(cfg, content or {}, cfg.MODEL.WEIGHTS)
+    resize = _resize(cfg, task)
     use_words_of_checkpoint(cfg)
     model = build_model(cfg)
     Checkpointer(model).load(
