@@ -50,11 +50,14 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parse(parser, argv)
     if args.mapper and args.config_file is None:
         parser.error("--mapper needs --config-file")
+    if args.num_images < 1:
+        parser.error(f"--num-images is {args.num_images}; it is at least 1")
     try:
+        args.output.mkdir(parents=True, exist_ok=True)
         names, cfg = read_targets(args, splits=("TRAIN",))
         draw = mapper_drawing(cfg) if args.mapper else draw_ground_truth
         failed = sum(draw_dataset(name, draw, args.output, args.num_images) for name in names)
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # the latter: the folder cannot be written to
         return report_mistake(error)
     return int(failed > 0)
 

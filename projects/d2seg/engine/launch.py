@@ -23,7 +23,7 @@ from ..data.build import images_per_process
 from ..data.catalog import check_data
 from .full_disk import is_write_error
 from .output_folder import claim_folder
-from .prepare import check_evaluation, is_torchrun, read_config
+from .prepare import check_evaluation, check_run, is_torchrun, read_config
 from .train_step import TrainingDivergedError
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ def _is_raised_here(error: Exception) -> bool:
 def _prepare_launch(args: argparse.Namespace) -> int:
     """Find here, once, what would go wrong in every process."""
     cfg = read_config(args)
+    check_run(cfg, args.eval_only)
     if _is_on_cpu(cfg):
         # the launcher chooses NCCL wherever it sees a GPU; the processes inherit this
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

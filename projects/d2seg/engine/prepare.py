@@ -24,7 +24,7 @@ from ..data.dicts import check_files_of, load_dicts
 from ..data.referring.training import write_vocabulary
 from ..evaluation.build import build_evaluator
 from .full_disk import report_once
-from .output_folder import claim_folder
+from .output_folder import check_folder, claim_folder
 from .solver import auto_scale
 
 logger = logging.getLogger(__name__)
@@ -46,9 +46,20 @@ def read_config(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(
         args.config_file or None, args.opts, labels=True, trained=bool(args.eval_only)
     )
-    check_values(cfg, training=not args.eval_only)
+    check_values(cfg, training=not args.eval_only, pairs=args.opts[0::2])
     register_declarations(cfg.DATASETS.DECLARATIONS)
     return cfg
+
+
+def check_run(cfg: CfgNode, eval_only: bool) -> None:
+    """See that there is something to evaluate on, and a folder to write to.
+
+    Raises:
+        ValueError: DATASETS.TEST of an evaluation is empty; or as :func:`check_folder`.
+    """
+    if eval_only and not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty; name a data set to evaluate on")
+    check_folder(cfg.OUTPUT_DIR)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -65,6 +76,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     # in microcode: up to a third of a small model's step. Threads made from here on inherit it.
     torch.set_flush_denormal(True)
     cfg = read_config(args)
+    check_run(cfg, args.eval_only)
     if comm.get_local_rank() == 0:
         check_data(cfg, args.eval_only)
         # where this package's launcher starts several processes, it has done that before
