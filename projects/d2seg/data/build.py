@@ -63,6 +63,11 @@ def _sampler(cfg: CfgNode, dataset: Dicts, seed: int) -> Sampler:
         return SAMPLERS.get(name)(cfg, dataset, seed)
     if name == "TrainingSampler":
         return TrainingSampler(len(dataset), seed=seed)
+    if not all("annotations" in entry for entry in dataset):
+        raise ValueError(
+            f"DATALOADER.SAMPLER_TRAIN {name} counts the classes of 'annotations', which "
+            f"DATASETS.TRAIN {cfg.DATASETS.TRAIN} does not have; set it to TrainingSampler"
+        )
     factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
         dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
     )
@@ -117,6 +122,8 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
         kept = [d for d in dataset if _has_object(d.get("segments_info", []))]
     else:
         kept = [d for d in dataset if not is_instance or _has_object(d["annotations"])]
+    if is_instance:
+        _check_masks(cfg, dataset)
     what = "a segment" if cfg.INPUT.MAPPER == "panoptic" else "an annotation"
     if len(kept) < len(dataset):
         removed = len(dataset) - len(kept)
@@ -152,6 +159,25 @@ def _loaded(cfg: CfgNode) -> Dicts:
             for dicts, file in zip(sets, files, strict=True)
         ]
     return [entry for dicts in sets for entry in dicts]
+
+
+def _check_masks(cfg: CfgNode, dataset: list[dict[str, Any]]) -> None:
+    """See that annotations have the masks that the mapper draws, before it comes to one of them.
+
+    Raises:
+        ValueError: one has none.
+    """
+    needs = cfg.INPUT.MAPPER == "instance" or (
+        cfg.INPUT.MAPPER == "detectron2" and cfg.MODEL.MASK_ON
+    )
+    for entry in dataset if needs else ():
+        for number, annotation in enumerate(entry.get("annotations", ())):
+            if annotation.get("segmentation") is None and not flag(annotation.get("iscrowd")):
+                raise ValueError(
+                    f"{entry['file_name']}: annotation {number} has no 'segmentation', which "
+                    f"INPUT.MAPPER {cfg.INPUT.MAPPER} draws its mask from; add it, or take the "
+                    "annotation out"
+                )
 
 
 def _has_object(entries: list[dict[str, Any]]) -> bool:

@@ -80,7 +80,8 @@ def load_instances(
 
 def is_short(part: Any) -> bool:
     """Whether a polygon cannot be drawn; as ``load_coco_json``, which leaves out odd ones, too."""
-    return isinstance(part, list) and (len(part) < 6 or len(part) % 2 == 1)
+    is_short = isinstance(part, list) and (len(part) < 6 or len(part) % 2 == 1)
+    return is_short and not any(isinstance(number, list | dict) for number in part)
 
 
 def load_panoptic(
