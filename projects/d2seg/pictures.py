@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
+import torch
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
@@ -25,6 +27,7 @@ _DAMAGE = (
     *(SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
     *(EOFError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
 )
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _ORIENTATION = 0x0112  # of EXIF
 # where Pillow looks for EXIF data of a PNG
@@ -65,10 +68,17 @@ def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) 
         UnreadableFileError: the file is missing or damaged, has more than ``max_pixels``, or grey
             values that have no place in 0..255.
     """
+    return read_oriented(file_name, image_format, max_pixels)[0]
+
+
+def read_oriented(
+    file_name: str, image_format: str, max_pixels: int = MAX_PIXELS
+) -> tuple[np.ndarray, int]:
+    """As :func:`read_image`, with the EXIF orientation that has been applied; 1 is none."""
     with opened(file_name, max_pixels) as image:
         # detectron2's, since Pillow's own writes the EXIF data anew and fails on odd ones
         turned = utils._apply_exif_orientation(_as_bytes(image))
-        return utils.convert_PIL_to_numpy(turned, image_format)
+        return utils.convert_PIL_to_numpy(turned, image_format), _orientation(image)
 
 
 def shown_size(file_name: str) -> tuple[int, int, bool]:
@@ -105,6 +115,23 @@ def opened(file_name: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Imag
         raise _unreadable(file_name, reason) from error
 
 
+def drawing_failure(error: Exception) -> str | None:
+    """Why one picture could not be processed, where another one may be; None for other errors.
+
+    That is what OpenCV refuses, and memory that there is not: numpy raises ``MemoryError``, torch a
+    ``RuntimeError`` whose text alone tells, on a CPU, or its own class, on a GPU.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"not enough memory: {text}"
+    is_memory = isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(part in text.lower() for part in _OUT_OF_MEMORY)
+    )
+    if is_memory:
+        return f"not enough memory: {text or 'make the picture smaller'}"
+    return text or type(error).__name__ if isinstance(error, cv2.error) else None
+
+
 def refuse_special_file(file_name: str | Path) -> None:
     """Raise ``ValueError`` for a pipe, a device or a folder, whose reading might never end."""
     try:
@@ -133,12 +160,18 @@ def png_size(content: bytes) -> tuple[int, int] | None:
 
 def turned_by_exif(image: Image.Image) -> bool:
     """Whether a decoded picture has an EXIF orientation that turns or mirrors it."""
+    return _orientation(image) > 1
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; 1 where the EXIF data of a decoded picture say nothing that counts."""
     if image.format == "PNG" and _EXIF_KEYS.isdisjoint(image.info):
-        return False  # a label map, as a rule: asking costs a tenth of reading it
+        return 1  # a label map, as a rule: asking costs a tenth of reading it
     try:
-        return image.getexif().get(_ORIENTATION) in range(2, 9)
+        found = image.getexif().get(_ORIENTATION)
     except _DAMAGE:  # EXIF data that cannot be read turn nothing, here as in detectron2
-        return False
+        return 1
+    return found if found in range(2, 9) else 1
 
 
 def _as_bytes(image: Image.Image) -> Image.Image:

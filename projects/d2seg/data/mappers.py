@@ -17,14 +17,16 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from ..pictures import read_image
+from ..pictures import read_oriented
 from ..registries import MAPPERS
 from .augmentation import build_augmentations
 from .checks import check_labels
+from .entries import with_own_box
 from .faults import flag
 from .label_maps import read_id_map, read_labels
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
 from .medical.mapper import SliceMapper
+from .orientation import complaint, fits_unturned
 from .referring.mapper import ReferringMapper
 
 # What the mappers read and models do not: left out of the sample.
@@ -34,6 +36,7 @@ _GROUND_TRUTH = (
     "label_values",
     "pan_seg_file_name",
     "segments_info",
+    "orientation",
 )
 
 
@@ -91,7 +94,8 @@ class MaskMapper(DatasetMapper, ABC):
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         dataset_dict = dict(dataset_dict)
-        image = read_image(dataset_dict["file_name"], self.image_format)
+        image, orientation = read_oriented(dataset_dict["file_name"], self.image_format)
+        dataset_dict["orientation"] = orientation  # of a picture that EXIF data have turned
         utils.check_image_size(dataset_dict, image)  # adds height and width where there are none
         inputs = self._inputs(dataset_dict, image) if self.is_train else T.AugInput(image)
         transforms = self.augmentations(inputs)
@@ -135,6 +139,7 @@ class SemanticMapper(MaskMapper):
         file_name = _entry(dataset_dict, "sem_seg_file_name", "semantic")
         labels = read_labels(file_name, dataset_dict.get("label_values"))
         _check_size(labels, image, file_name)
+        _check_orientation(labels, image, dataset_dict, file_name)
         check_labels(labels, self.num_classes, self.ignore_value, file_name)
         dtype = np.uint8 if max(self.num_classes, self.ignore_value) < 256 else np.uint16
         classes = np.full(np.iinfo(dtype).max + 1, self.ignore_value, dtype)
@@ -161,6 +166,7 @@ class PanopticMapper(MaskMapper):
         file_name = _entry(dataset_dict, "pan_seg_file_name", "panoptic")
         ids = read_id_map(file_name).astype(np.int32)
         _check_size(ids, image, file_name)
+        _check_orientation(ids, image, dataset_dict, file_name)
         segments = _entry(dataset_dict, "segments_info", "panoptic")
         crowd = np.array([flag(s.get("iscrowd")) for s in segments], dtype=bool)
         dtype = np.uint8 if len(segments) < 255 else np.uint16
@@ -207,8 +213,21 @@ class InstanceMapper(MaskMapper):
         return {"instances": to_instances(masks, classes)}
 
 
+class BoxMapper(DatasetMapper):
+    """detectron2's mapper, with the box of the mask where an annotation's own lies elsewhere, as
+    the evaluation has it (see ``entries.boxes_differ``)."""
+
+    def _transform_annotations(
+        self, dataset_dict: dict[str, Any], transforms: T.TransformList, image_shape: tuple
+    ) -> None:
+        size = dataset_dict["height"], dataset_dict["width"]
+        annotations = dataset_dict["annotations"]
+        dataset_dict["annotations"] = [with_own_box(a, size) for a in annotations]
+        super()._transform_annotations(dataset_dict, transforms, image_shape)
+
+
 _BUILT_IN: dict[str, type[DatasetMapper] | type[SliceMapper] | type[ReferringMapper]] = {
-    "detectron2": DatasetMapper,
+    "detectron2": BoxMapper,
     "semantic": SemanticMapper,
     "panoptic": PanopticMapper,
     "instance": InstanceMapper,
@@ -256,6 +275,14 @@ def _check_size(labels: np.ndarray, image: np.ndarray, file_name: str) -> None:
             "(height, width); a label image has the same size and one channel"
             + ("; labels are of the picture as its EXIF orientation turns it" if is_turned else "")
         )
+
+
+def _check_orientation(
+    labels: np.ndarray, image: np.ndarray, dataset_dict: dict[str, Any], file_name: str
+) -> None:
+    orientation = dataset_dict["orientation"]
+    if fits_unturned(image, labels, orientation, file_name):
+        raise ValueError(f"{file_name}: {complaint(dataset_dict['file_name'], orientation)}")
 
 
 def _content_size(image: np.ndarray, transforms: T.TransformList) -> tuple[int, int]:
