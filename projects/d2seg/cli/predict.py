@@ -12,9 +12,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 from detectron2.data import Metadata
 from tqdm import tqdm
 
+from ..pictures import drawing_failure
 from ..prediction.writing import write_index, write_prediction
 from ..visualization.media import UnreadableError, is_video, plan_outputs, read_picture
 from .draw import Predict, collect, make_parser, make_predict
@@ -72,10 +74,16 @@ def run(
     names = metadata.as_dict()
     for path, output in zip(tqdm(files, unit="file"), outputs, strict=True):
         try:
-            image = read_picture(path)
+            prediction = predict(read_picture(path))
         except UnreadableError as error:
             unread.append(str(error))
             continue
-        entries[str(path)] = write_prediction(output.parent, output.stem, predict(image), names)
+        except (RuntimeError, MemoryError, cv2.error) as error:
+            reason = drawing_failure(error)
+            if reason is None:
+                raise
+            unread.append(f"{path}: cannot be predicted: {reason}")
+            continue
+        entries[str(path)] = write_prediction(output.parent, output.stem, prediction, names)
     write_index(outputs[0].parent, entries)
     return unread

@@ -10,6 +10,7 @@ import numpy as np
 from detectron2.data import Metadata
 from tqdm import tqdm
 
+from ..pictures import drawing_failure
 from .drawing import ColorTracker, draw_prediction
 from .media import (
     UnreadableError,
@@ -22,7 +23,6 @@ from .media import (
 )
 from .segments import absent_expressions
 
-_FAILURES = (cv2.error, MemoryError)  # what one picture may cause and another not
 # Smaller pictures are enlarged, so that labels are legible and contours fine; videos are not.
 _PICTURE_SIDE, _MAX_SCALE = 1024, 4
 
@@ -62,8 +62,10 @@ class Runner:
                     run(path, output)
                 except UnreadableError as error:
                     self.report(str(error))
-                except _FAILURES as error:
-                    reason = " ".join(str(error).split()) or type(error).__name__
+                except (RuntimeError, MemoryError, cv2.error) as error:
+                    reason = drawing_failure(error)
+                    if reason is None:
+                        raise
                     self.report(f"{path}: cannot be drawn: {reason}")
                 progress.update()
                 if self._is_stopped:
