@@ -6,6 +6,7 @@ file when its EXIF data are asked for first, and hands out whatever was decoded 
 Shapes: H, W of the picture as it is shown, C channels.
 """
 
+import io
 import os
 import stat
 import struct
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from detectron2.data import detection_utils as utils
@@ -49,7 +51,9 @@ def _unreadable(file_name: str, reason: str) -> UnreadableFileError:
     return UnreadableFileError(f"cannot read the image {file_name}: {reason}", reason)
 
 
-def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+    file_name: str, image_format: str, max_pixels: int = MAX_PIXELS, content: bytes | None = None
+) -> np.ndarray:
     """A picture in detectron2's format, turned as its EXIF orientation says.
 
     Grey of 16 bits is scaled from 0..65535 to 0..255, unless no value exceeds 255; grey of floating
@@ -57,6 +61,7 @@ def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) 
 
     Args:
         image_format: as of detectron2's ``read_image``
+        content: of the file, where it is at hand; ``file_name`` is then what errors call it.
 
     Returns:
         (H, W, C) uint8; float for the format YUV-BT.601
@@ -65,7 +70,7 @@ def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) 
         UnreadableFileError: the file is missing or damaged, has more than ``max_pixels``, or grey
             values that have no place in 0..255.
     """
-    with opened(file_name, max_pixels) as image:
+    with opened(file_name, max_pixels, content) as image:
         # detectron2's, since Pillow's own writes the EXIF data anew and fails on odd ones
         turned = utils._apply_exif_orientation(_as_bytes(image))
         return utils.convert_PIL_to_numpy(turned, image_format)
@@ -86,15 +91,17 @@ def shown_size(file_name: str) -> tuple[int, int, bool]:
 
 
 @contextmanager
-def opened(file_name: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """The decoded picture of a file. What fails in the block counts as the file's fault, too.
+def opened(
+    file_name: str | Path, max_pixels: int = MAX_PIXELS, content: bytes | None = None
+) -> Iterator[Image.Image]:
+    """The decoded picture of a file, or of its ``content``. What fails in the block counts as the
+    file's fault, too.
 
     Raises:
         UnreadableFileError: as :func:`read_image`.
     """
     try:
-        refuse_special_file(file_name)
-        with PathManager.open(str(file_name), "rb") as file, Image.open(file) as image:
+        with _stream(file_name, content) as file, Image.open(file) as image:
             check_num_pixels(*image.size, max_pixels)
             image.load()
             yield image
@@ -103,6 +110,13 @@ def opened(file_name: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Imag
     except (OSError, *_DAMAGE) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _unreadable(file_name, reason) from error
+
+
+def _stream(file_name: str | Path, content: bytes | None) -> IO[bytes]:
+    if content is not None:
+        return io.BytesIO(content)
+    refuse_special_file(file_name)
+    return PathManager.open(str(file_name), "rb")
 
 
 def refuse_special_file(file_name: str | Path) -> None:

@@ -110,19 +110,30 @@ def make_predict(args: argparse.Namespace) -> tuple[Predict, Metadata]:
     Raises:
         ValueError: the config, the task, the expressions or the weights do not go together.
     """
-    threshold = args.confidence_threshold
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
-    import_modules(args.imports)
-    cfg = load_config(args.config_file, [*args.opts, *args.pairs], labels=True, trained=True)
+    cfg = load_model_config(args)
     task = choose_task(cfg, args.task, args.expressions)
-    register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
-    _check_classes(cfg)
+    threshold = args.confidence_threshold
     if threshold is None and task == "instance":
         threshold = INSTANCE_THRESHOLD
     predictor = build_predictor(cfg, task, threshold)
     predictor.check_expressions(args.expressions)
     return partial(_drawable, predictor, args.expressions), predictor.metadata
+
+
+def load_model_config(args: argparse.Namespace) -> CfgNode:
+    """The config of a call, its data sets registered and compared with it.
+
+    Raises:
+        ValueError: the threshold or the config makes no sense.
+    """
+    threshold = args.confidence_threshold
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
+    import_modules(args.imports)
+    cfg = load_config(args.config_file, [*args.opts, *args.pairs], labels=True, trained=True)
+    register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
+    _check_classes(cfg)
+    return cfg
 
 
 def _check_classes(cfg: CfgNode) -> None:

@@ -4,12 +4,22 @@
         --opts MODEL.WEIGHTS model_final.pth MODEL.DEVICE cpu
 
 The arguments are those of d2seg draw. docs/command.md says what is written for each task.
-Exit code: 0; 1 when an input could not be read; 2 for a mistake in the call.
+With --format, for any number of pictures, in parts that survive the process, in the formats of
+other programs, on one machine or on many (docs/scaling.md):
+
+    d2seg predict --config CONFIG --weights model_final.pth --input photos/ --output predicted/ \\
+        --format coco
+    d2seg predict ... --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT     on each machine
+    d2seg predict --merge predicted/                                            and in the end
+
+Exit code: 0; 1 when an input could not be read, or a disk takes no more; 2 for a mistake in the
+call; 130 ended by Ctrl-C.
 """
 
 import argparse
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from detectron2.data import Metadata
@@ -17,7 +27,9 @@ from tqdm import tqdm
 
 from ..prediction.writing import write_index, write_prediction
 from ..visualization.media import UnreadableError, is_video, plan_outputs, read_picture
-from .draw import Predict, collect, make_parser, make_predict
+from .draw import Predict, collect, load_model_config, make_parser, make_predict
+from .messages import report_mistake
+from .predict_folders import add_arguments, make_merge_parser, run_folder, run_merge
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -25,11 +37,21 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if any(item.startswith("--merge") for item in argv):
+        return _guarded(run_merge, make_merge_parser(prog).parse_args(argv))
     parser = make_parser(prog)
+    add_arguments(parser)
     parser.description = __doc__
     args = parser.parse_args(argv)
+    if args.weights is not None:
+        args.opts = [*args.opts, "MODEL.WEIGHTS", args.weights]
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    if args.format is not None:
+        return _guarded(lambda given: run_folder(given, load_model_config(given)), args)
     try:
+        if args.shard or args.part_size:
+            raise ValueError("--shard and --part-size go with --format")
         files, missing = check(args)
         outputs = plan_outputs(files, args.output)
         predict, metadata = make_predict(args)
@@ -43,6 +65,20 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     number = len(files) + len(missing) - len(unread)
     print(f"{number} predicted into {args.output}, {len(unread)} could not be read", flush=True)
     return int(bool(unread))
+
+
+def _guarded(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """The exit code of ``work``; what is wrong with the call or the disk is said in one line."""
+    try:
+        return work(args)
+    except (ValueError, ImportError) as error:
+        return report_mistake(error)
+    except OSError as error:
+        report_mistake(error)
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same call goes on with the parts that are missing\n")
+        return 130
 
 
 def check(args: argparse.Namespace) -> tuple[list[Path], list[str]]:

@@ -5,6 +5,7 @@ A COCO panoptic PNG stores one segment id per pixel: ``id = R + 256 * G + 256**2
 """
 
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -68,10 +69,15 @@ def read_id_map(path: str) -> np.ndarray:
 
 def write_id_map(path: str, id_map: np.ndarray) -> None:
     """Write (H, W) segment ids in [0, 2**24) as a COCO panoptic PNG."""
-    rgba = np.ascontiguousarray(id_map, dtype="<u4").view(np.uint8).reshape(*id_map.shape, 4)
     with PathManager.open(path, "wb") as file:
-        # the lowest level of compression: maps of segments stay small with it
-        Image.fromarray(rgba[..., :3].copy()).save(file, format="PNG", compress_level=1)
+        save_id_map(file, id_map)
+
+
+def save_id_map(file: IO[bytes], id_map: np.ndarray) -> None:
+    """As :func:`write_id_map`, into an open file."""
+    rgba = np.ascontiguousarray(id_map, dtype="<u4").view(np.uint8).reshape(*id_map.shape, 4)
+    # the lowest level of compression: maps of segments stay small with it
+    Image.fromarray(rgba[..., :3].copy()).save(file, format="PNG", compress_level=1)
 
 
 def read_labels(path: str | Path, label_values: LabelValues | None = None) -> np.ndarray:

@@ -119,15 +119,20 @@ class Predictor:
     ) -> Iterator[Prediction]:
         for start in range(0, len(pictures), batch_size):
             examples = [
-                (picture, self._example(picture, expressions))
+                (picture, self.make_example(picture, expressions))
                 for picture in pictures[start : start + batch_size]
             ]
             # of one size, so that none is padded for the sake of another
             for _, group in groupby(examples, key=lambda pair: pair[1]["image"].shape):
                 yield from self._run(list(group))
 
-    def _example(self, picture: Picture, expressions: list[str]) -> dict[str, Any]:
-        """The model's input."""
+    def make_example(self, picture: Picture, expressions: list[str]) -> dict[str, Any]:
+        """The model's input: detectron2's dict with "image" (3, h, w) uint8, the picture's "height"
+        and "width", and "expressions" if there are any.
+
+        Raises:
+            UnreadableError: the picture's file cannot be decoded.
+        """
         image = picture.rgb()
         height, width = image.shape[:2]
         pixels = image if self.image_format == "RGB" else image[:, :, ::-1]
@@ -137,11 +142,18 @@ class Predictor:
         return example | ({"expressions": expressions} if expressions else {})
 
     @torch.inference_mode()
+    def run_model(self, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The entry of the task for each of :meth:`make_example`, see :meth:`__call__`."""
+        outputs = self.model(examples)
+        return [
+            select_confident(output, self.task, self.confidence_threshold) for output in outputs
+        ]
+
     def _run(self, group: list[tuple[Picture, dict[str, Any]]]) -> list[Prediction]:
-        outputs = self.model([example for _, example in group])
+        outputs = self.run_model([example for _, example in group])
         return [
             Prediction(
-                select_confident(output, self.task, self.confidence_threshold),
+                output,
                 picture=picture,
                 task=self.task,
                 metadata=self.metadata,
