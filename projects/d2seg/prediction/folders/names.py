@@ -24,23 +24,25 @@ class Names:
     ``os.fsdecode`` has them."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._bytes, self._ends = bytearray(), array("q", [0])
+        block, self._ends = bytearray(), array("q", [0])
         for name in names:
-            self._bytes += os.fsencode(name)
-            self._ends.append(len(self._bytes))
+            block += name.encode("utf-8", "surrogateescape")
+            self._ends.append(len(block))
+        self._block = bytes(block)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def __getitem__(self, place: int) -> str:
-        return os.fsdecode(bytes(self._bytes[self._ends[place] : self._ends[place + 1]]))
+        name = self._block[self._ends[place] : self._ends[place + 1]]
+        return name.decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
         return map(self.__getitem__, range(len(self)))
 
     def fingerprint(self) -> str:
         """Of the names and their order."""
-        return hashlib.sha256(bytes(self._ends) + self._bytes).hexdigest()
+        return hashlib.sha256(bytes(self._ends) + self._block).hexdigest()
 
 
 class NamedPictures:
