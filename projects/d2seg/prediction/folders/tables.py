@@ -101,7 +101,7 @@ class TablePictures:
         if not columns:
             digest.update(str(os.path.getsize(self._path)).encode())
         for batch in self._file.iter_batches(columns=columns) if columns else ():
-            digest.update(repr(batch.to_pylist()).encode())
+            digest.update("".join(f"{row!r}\n" for row in batch.to_pylist()).encode())
         return digest.hexdigest()
 
     def _refuse_repeated(self, column: str) -> None:
