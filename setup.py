@@ -52,6 +52,7 @@ EXTRAS_REQUIRE = {
     "video": [VIDEO],  # writing videos in the demo
     "isal": ["isal>=1.5,<2"],  # checksums of checkpoints in a fraction of zlib's time
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
+    "parquet": ["pyarrow>=14,<27"],  # tables of pictures for d2seg predict; 27 is untried
     "dev": [
         VIDEO,
         "pytest>=8,<10",
