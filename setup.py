@@ -52,7 +52,8 @@ EXTRAS_REQUIRE = {
     "video": [VIDEO],  # writing videos in the demo
     "isal": ["isal>=1.5,<2"],  # checksums of checkpoints in a fraction of zlib's time
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
-    "parquet": ["pyarrow>=14,<27"],  # tables of pictures for d2seg predict; 27 is untried
+    "parquet": ["pyarrow>=14,<24"],  # tables of pictures for d2seg predict; 26 needs numpy 2
+    "slurm": ["submitit>=1.5,<2"],  # tools/submit.py
     "dev": [
         VIDEO,
         "pytest>=8,<10",

@@ -18,6 +18,7 @@ from d2seg.config.loading import load_config
 from d2seg.data.label_maps import read_id_map, read_labels
 from d2seg.data.mappers import build_mapper
 from d2seg.prediction.predictor import build_predictor
+from d2seg.prediction.selection import label_map
 from families.maskformer_config import small_config
 
 NUM_PICTURES = 5
@@ -63,8 +64,7 @@ def model_arguments(folder: Path) -> tuple[object, ...]:
 
 def evaluated(folder: Path, task: str) -> list[tuple[dict, dict]]:
     """What an evaluation gives to its evaluators: inputs of the mapper, outputs of the model."""
-    labels = task == "semantic"
-    cfg = load_config(str(folder / "config.yaml"), labels=labels)
+    cfg = load_config(str(folder / "config.yaml"))
     cfg.MODEL.WEIGHTS = str(folder / "model.pth")
     predictor, mapper = build_predictor(cfg, task), build_mapper(cfg, is_train=False)
     pairs = []
@@ -91,7 +91,7 @@ def test_instances_are_those_that_are_scored(run: Run, folder: Path, tmp_path: P
     for example, output in evaluated(folder, "instance"):
         for record in instances_to_coco_json(output["instances"], example["image_id"]):
             want.append({**record, "category_id": ids[record["category_id"]]})
-    assert len(want) == NUM_PICTURES * 10
+    assert len(want) > NUM_PICTURES * 10
     assert results == want
 
 
@@ -134,7 +134,7 @@ def test_label_maps_are_those_that_are_scored(run: Run, folder: Path, tmp_path: 
     assert "absent.png,[Errno 2] No such file" in (tmp_path / "out/failed.csv").read_text()
     for example, output in evaluated(folder, "semantic"):
         labels = read_labels(tmp_path / "out/masks" / Path(example["file_name"]).name)
-        want = output["sem_seg"].numpy()
+        want = label_map(output["sem_seg"]).numpy()
         assert want.max() > 0
         assert np.mean(labels == want) > 0.999  # of pictures in batches, up to rounding
 

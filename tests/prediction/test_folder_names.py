@@ -1,6 +1,7 @@
 """Folders, lists and tables of pictures."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,11 +114,11 @@ class TestList:
 
 
 class TestTable:
-    def write(self, path: Path, group: int = 3, **columns: list) -> Path:
+    def write(self, file: Path, group: int = 3, **columns: list) -> Path:
         pyarrow = pytest.importorskip("pyarrow")
         parquet = pytest.importorskip("pyarrow.parquet")
-        parquet.write_table(pyarrow.table(columns), path, row_group_size=group)
-        return path
+        parquet.write_table(pyarrow.table(columns), file, row_group_size=group)
+        return file
 
     def test_any_range_of_rows(self, tmp_path: Path) -> None:
         paths = [f"{i}.png" for i in range(10)]
@@ -159,6 +160,13 @@ class TestTable:
         (tmp_path / "t.parquet").write_bytes(b"no table")
         with pytest.raises(ValueError, match="is no Parquet file"):
             open_input(tmp_path / "t.parquet")
+
+
+def test_a_table_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match="pip install 'pyarrow>=14,<24'"):
+        open_input(touch(tmp_path, "t.parquet") / "t.parquet")
 
 
 def test_what_is_no_input(tmp_path: Path) -> None:

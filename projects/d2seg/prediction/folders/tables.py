@@ -23,7 +23,7 @@ def import_parquet() -> ModuleType:
         import pyarrow.parquet
     except ImportError as error:
         raise ImportError(
-            "Parquet is read with pyarrow: `pip install pyarrow` brings it"
+            f"Parquet is read with pyarrow ({error}): pip install 'pyarrow>=14,<24'"
         ) from error
     return pyarrow.parquet
 
