@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,9 @@ class TestTable:
 
     def test_mistakes(self, tmp_path: Path) -> None:
         for columns, message in (
-            ({"file": ["a"]}, "has the columns file; one of path or bytes is needed"),
+            ({"picture": ["a"]}, "has the columns picture; one of path or bytes is needed"),
+            ({"path": [1]}, "its column path is of int64; it needs string or large_string"),
+            ({"id": [0.5], "path": ["a"]}, "its column id is of double; it needs int or uint"),
             ({"path": ["a", "b", "a"]}, "has 1 rows whose path an earlier row has"),
             ({"id": [1, 1], "path": ["a", "b"]}, "has 1 rows whose id an earlier row has"),
         ):
@@ -160,6 +163,21 @@ class TestTable:
         (tmp_path / "t.parquet").write_bytes(b"no table")
         with pytest.raises(ValueError, match="is no Parquet file"):
             open_input(tmp_path / "t.parquet")
+
+
+def test_a_name_takes_few_bytes(tmp_path: Path) -> None:
+    """So that a million of them take 300 MiB at most, while the list is read and afterwards."""
+    number = 20_000
+    touch(tmp_path, "tile_0000000.jpg")
+    names = (f"tile_{place:07d}.jpg\n" for place in range(number))
+    (tmp_path / "list.txt").write_text("".join(names))
+    tracemalloc.start()
+    source = read_list(tmp_path / "list.txt")
+    now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(source) == number
+    assert now < 100 * number
+    assert peak < 300 * number
 
 
 def test_a_table_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,7 @@ def _read(predictor: Predictor, row: Row) -> dict[str, Any] | str:
         image = read_image(name, "RGB", MAX_DRAWN_PIXELS, row.get("bytes"))
         return predictor.make_example(Picture(image), [])
     except UnreadableFileError as error:
-        return error.reason
+        return error.reason or str(error)
     except (ValueError, MemoryError, cv2.error) as error:  # of resizing
         return " ".join(str(error).split()) or type(error).__name__
 

@@ -40,6 +40,10 @@ class Names:
     def __iter__(self) -> Iterator[str]:
         return map(self.__getitem__, range(len(self)))
 
+    def hold(self, part: str) -> bool:
+        """Whether one of them, or two in a row, has ``part`` in it."""
+        return part.encode() in self._block
+
     def fingerprint(self) -> str:
         """Of the names and their order."""
         return hashlib.sha256(bytes(self._ends) + self._block).hexdigest()
@@ -151,8 +155,8 @@ def read_list(path: Path) -> NamedPictures:
     lines = Names(_lines(path))
     if not len(lines):
         raise ValueError(f"--input {path} names no picture; write one path in each line")
-    _refuse_repeated(path, lines)
-    if any("://" in line for line in lines):
+    if lines.hold("://"):
+        _refuse_repeated(path, lines, lines)
         return NamedPictures("", lines)
     first = [os.path.join(base, lines[i]) for i in range(min(len(lines), _MOST_CHECKED))]
     if not any(map(os.path.exists, first)):
@@ -160,9 +164,10 @@ def read_list(path: Path) -> NamedPictures:
             f"--input {path}: there is no {first[0]}, nor any other of its first {len(first)}; "
             "relative paths are meant from the folder of the list"
         )
-    root = _common_folder(os.path.normpath(os.path.join(base, line)) for line in lines)
+    whole = Names(os.path.normpath(os.path.join(base, line)) for line in lines)
+    _refuse_repeated(path, lines, whole)
+    root = _common_folder(whole)
     start = len(root.rstrip("/")) + 1
-    whole = (os.path.normpath(os.path.join(base, line)) for line in lines)
     return NamedPictures(root, Names(name[start:] for name in whole))
 
 
@@ -190,8 +195,9 @@ def _lines(path: Path) -> Iterator[str]:
                 yield text
 
 
-def _refuse_repeated(path: Path, lines: Names) -> None:
-    hashes = np.fromiter((hash(os.path.normpath(line)) for line in lines), np.int64, len(lines))
+def _refuse_repeated(path: Path, lines: Names, pictures: Names) -> None:
+    """pictures: that the lines stand for."""
+    hashes = np.fromiter(map(hash, pictures), np.int64, len(pictures))
     order = np.argsort(hashes, kind="stable")
     same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
     if len(same):

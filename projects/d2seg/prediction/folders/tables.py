@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 Row = dict[str, Any]
+_TEXT = ("string", "large_string")
+_KINDS = {"id": ("int", "uint", *_TEXT), "path": _TEXT, "bytes": ("binary", "large_binary")}
 _ROWS_AT_ONCE = 64  # of a table that holds the files themselves, which may be large
 
 
@@ -52,6 +54,7 @@ class TablePictures:
                 f"--input {path} has the columns {', '.join(columns)}; one of path or bytes is "
                 "needed"
             )
+        self._check_kinds(path)
         if not self._file.metadata.num_rows:
             raise ValueError(f"--input {path} has no row")
         self._path = path
@@ -103,6 +106,15 @@ class TablePictures:
         for batch in self._file.iter_batches(columns=columns) if columns else ():
             digest.update("".join(f"{row!r}\n" for row in batch.to_pylist()).encode())
         return digest.hexdigest()
+
+    def _check_kinds(self, path: Path) -> None:
+        for field in self._file.schema_arrow:
+            kinds = _KINDS.get(field.name)
+            if kinds and not str(field.type).startswith(kinds):
+                raise ValueError(
+                    f"--input {path}: its column {field.name} is of {field.type}; it needs "
+                    f"{' or '.join(kinds)}"
+                )
 
     def _refuse_repeated(self, column: str) -> None:
         if column not in self._columns:
