@@ -16,10 +16,10 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .outputs import leave_out
+from .position_table import resize_positions
 from .timm import check_model_name
 
 _FEATURE = re.compile(r"block([1-9][0-9]*)")
@@ -167,14 +167,10 @@ class ViTBackbone(Backbone):
     def _positions(self, grid: tuple[int, int]) -> Tensor:
         """(1, slots + h * w, C) for a grid (h, w)."""
         own, positions = self.model.patch_embed.grid_size, self.model.pos_embed
-        if tuple(grid) == tuple(own):
-            return positions
         num_slots = positions.shape[1] - own[0] * own[1]
-        # timm's resample_abs_pos_embed, up to 1.0.20, takes a table of 4 x 16 for one of 8 x 8
-        table = positions[:, num_slots:].float().unflatten(1, own).permute(0, 3, 1, 2)
-        table = F.interpolate(table, size=tuple(grid), mode="bilinear", align_corners=False)
-        table = table.flatten(2).transpose(1, 2).to(positions.dtype)
-        return torch.cat([positions[:, :num_slots], table], dim=1)
+        table = positions[:, num_slots:]
+        resized = resize_positions(table, own, grid)
+        return positions if resized is table else torch.cat([positions[:, :num_slots], resized], 1)
 
 
 def _create(name: str, **arguments: object) -> VisionTransformer:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.chunking import UNBOUNDED, Budget
+from ..layers.recording import is_recording
 from ..layers.resampling import resize, resize_step
 
 _STRIP = Budget(on_cpu=1 << 19, elsewhere=UNBOUNDED)  # of hidden values: 2 MiB in fp32
@@ -65,7 +66,14 @@ class SegFormerHead(nn.Module):
         """{level: (B, C, h, w)} -> logits (B, K, H, W)."""
         features = {name: features[name].permute(0, 2, 3, 1) for name in self.linears}
         weights, bias = self._folded()
-        logits = (self._train if self.training else self._infer)(features, weights, bias)
+        if self.training:
+            fused = self.norm(self._fuse(features, weights, bias))
+            logits = self._classify(self.dropout(F.relu_(fused)).permute(0, 2, 3, 1))
+        elif is_recording():
+            fused = self._fuse(features, weights, bias)
+            logits = self._classify(F.relu(fused).permute(0, 2, 3, 1))
+        else:
+            logits = self._infer(features, weights, bias)
         return logits.permute(0, 3, 1, 2)
 
     def forward_as_published(self, features: dict[str, Tensor]) -> Tensor:
@@ -80,22 +88,21 @@ class SegFormerHead(nn.Module):
         hidden = self.dropout(F.relu(self.norm(self.fuse(torch.cat(levels, 1)))))
         return self.predictor(hidden)
 
-    def _train(
+    def _fuse(
         self, features: dict[str, Tensor], weights: dict[str, Tensor], bias: Tensor
     ) -> Tensor:
-        """(B, h, w, C) of each level -> (B, H, W, K)."""
+        """(B, h, w, C) of each level -> (B, D, H, W), before the ReLU."""
         *coarser, finest = features
         fused = F.linear(features[finest], weights[finest], bias).permute(0, 3, 1, 2)
         for name in coarser:
             level = F.linear(features[name], weights[name]).permute(0, 3, 1, 2)
             fused = fused + resize(level, fused.shape[-2:])
-        hidden = self.dropout(F.relu_(self.norm(fused)))
-        return self._classify(hidden.permute(0, 2, 3, 1))
+        return fused
 
     def _infer(
         self, features: dict[str, Tensor], weights: dict[str, Tensor], bias: Tensor
     ) -> Tensor:
-        """Compute what :meth:`_train` does in strips of rows that stay in the cache. Coarser levels
+        """Compute what :meth:`_fuse` does in strips of rows that stay in the cache. Coarser levels
         are widened first; making them taller is a product with few rows, added in place."""
         *coarser, finest = features
         batch_size, height, width, _ = features[finest].shape

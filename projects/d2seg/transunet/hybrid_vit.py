@@ -11,11 +11,12 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
-from timm.layers import PatchEmbed, resample_abs_pos_embed
+from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..backbones.position_table import resize_positions
 from .resnetv2 import ResNetV2
 
 STRIDE = 16
@@ -102,16 +103,7 @@ class HybridViT(Backbone):
         return features
 
     def _position(self, grid: tuple[int, int]) -> Tensor:
-        if grid == self.grid:
-            return self.pos_embed
-        return resample_abs_pos_embed(
-            self.pos_embed,
-            new_size=grid,
-            old_size=self.grid,
-            num_prefix_tokens=0,
-            interpolation="bilinear",
-            antialias=False,
-        )
+        return resize_positions(self.pos_embed, self.grid, grid)
 
 
 def _check(image_size: int, embed_dim: int, num_heads: int) -> None:
