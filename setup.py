@@ -18,7 +18,7 @@ from setuptools.command.build_py import build_py
 REPO = Path(__file__).resolve().parent
 # the one place of the version, read without importing what may not be installed yet
 VERSION = re.search(
-    r'^__version__ = "(.+)"$', (REPO / "projects/d2seg/__init__.py").read_text(), re.M
+    r'^__version__ = "(.+)"$', (REPO / "projects/d2seg/version.py").read_text(), re.M
 )[1]
 
 INSTALL_REQUIRES = [
@@ -47,13 +47,21 @@ INSTALL_REQUIRES = [
 
 VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 19 is untried
 
+# `d2seg export` and the runtimes of its files; older ones are untried
+ONNX = ["onnx>=1.18,<2", "onnxscript>=0.5,<1", "onnxruntime>=1.22,<2"]
+OPENVINO = "openvino>=2025.2,<2027"
+
 EXTRAS_REQUIRE = {
+    "onnx": ONNX,
+    "openvino": [*ONNX, OPENVINO],
     "supervision": ["supervision>=0.31,<1"],  # results for its annotators; older ones are untried
     "video": [VIDEO],  # writing videos in the demo
     "isal": ["isal>=1.5,<2"],  # checksums of checkpoints in a fraction of zlib's time
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
     "dev": [
         VIDEO,
+        *ONNX,  # 120 MB installed, and OpenVINO's 180: so that every suite runs what is exported
+        OPENVINO,
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",  # tests in several processes
         "hypothesis>=6.100,<7",
