@@ -9,9 +9,11 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import MetadataCatalog
 from detectron2.modeling.backbone import Backbone
 from detectron2.modeling.postprocessing import sem_seg_postprocess
+from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from ..layers.segmentor import Segmentor
+from . import graph_results
 from .criterion import SetCriterion
 from .mask_resizer import MaskResizer
 from .postprocessing import (
@@ -20,7 +22,7 @@ from .postprocessing import (
     semantic_inference,
     semantic_labels,
 )
-from .query_masks import ImageMasks
+from .query_masks import GivenMasks, ImageMasks
 from .targets import targets_of
 
 TASKS = ("semantic", "instance", "panoptic")
@@ -134,6 +136,8 @@ class MaskClassificationSegmentor(Segmentor):
             ``panoptic_seg`` and ``instances`` as the tasks ask, in detectron2's formats.
         """
         images = self.normalised_batch(batched_inputs)
+        if self.exported is not None:
+            return self._results_of_exported(batched_inputs, images)
         features = self.backbone(images.tensor)
         pred_logits, pred_masks = self.transformer_decoder(self.pixel_decoder(features))
         padded_size = tuple(images.tensor.shape[-2:])
@@ -154,6 +158,62 @@ class MaskClassificationSegmentor(Segmentor):
                 )
                 for i, example in enumerate(batched_inputs)
             ]
+
+    def network(self, images: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            images: (B, 3, H, W), normalised, H and W multiples of ``size_divisibility``.
+
+        Returns:
+            ``pred_logits`` (B, Q, K+1), the last of them no-object; ``pred_masks`` (B, Q, h, w),
+            logits.
+        """
+        decoded = self.pixel_decoder(self.backbone(images))
+        pred_logits, pred_masks = self.transformer_decoder(decoded)
+        return {"pred_logits": pred_logits[-1], "pred_masks": pred_masks.all()[-1]}
+
+    def network_results(
+        self, outputs: dict[str, Tensor], size: tuple[int, int], task: str
+    ) -> dict[str, Tensor]:
+        """Results in a graph, of ``outputs`` of :meth:`network` for one image of ``size``: see
+        ``graph_results``.
+
+        Raises:
+            ValueError: the model does not do the task.
+        """
+        settings = self.inference_settings
+        if task not in settings.tasks:
+            raise ValueError(f"--postprocess {task}: the model offers {', '.join(settings.tasks)}")
+        size, masks = tuple(size), (outputs["pred_logits"], outputs["pred_masks"])
+        if task == "semantic":
+            return graph_results.semantic_labels(*masks, size)
+        num_classes = self.criterion.num_classes
+        is_thing = torch.tensor([c in settings.thing_ids for c in range(num_classes)])
+        if task == "instance":
+            return graph_results.instances(
+                *masks, size, is_thing=is_thing, max_instances=settings.max_instances
+            )
+        return graph_results.panoptic_map(
+            *masks,
+            size,
+            is_thing=is_thing,
+            object_mask_threshold=settings.object_mask_threshold,
+            overlap_threshold=settings.overlap_threshold,
+            intersect=settings.intersect_panoptic,
+        )
+
+    def _results_of_exported(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
+        outputs = self.exported(images.tensor)
+        return [
+            self._result(
+                outputs["pred_logits"][i].float(),
+                GivenMasks(outputs["pred_masks"][i].float()),
+                example,
+                tuple(images.tensor.shape[-2:]),
+                tuple(images.image_sizes[i]),
+            )
+            for i, example in enumerate(batched_inputs)
+        ]
 
     def _result(
         self,
