@@ -9,10 +9,10 @@ import pytest
 PACKAGE_DIR = Path(__file__).resolve().parents[1] / "projects/d2seg"
 GROUND = (
     *("text", "pictures", "registries", "layers", "backbones", "data", "checkpoint"),
-    *("visualization", "acceleration"),
+    *("visualization", "acceleration", "runtimes", "version"),
 )
 FAMILIES = ("mask_classification", "per_pixel")
-ABOVE = (("config",), ("evaluation", "prediction", "model_zoo"), ("engine",), ("cli",))
+ABOVE = (("config",), ("evaluation", "export", "prediction", "model_zoo"), ("engine",), ("cli",))
 # every folder that is not named here is a method
 METHODS = tuple(
     {path.parent.name for path in PACKAGE_DIR.glob("*/__init__.py")}

@@ -29,6 +29,7 @@ COMMANDS = {
     "draw": Command("draw", "draw what a model sees in pictures, videos or through a camera"),
     "check": Command("check", "list what is wrong with data sets"),
     "visualize": Command("visualize", "draw the annotations of data sets"),
+    "export": Command("export", "write a model as a file that runs without Python"),
     "convert": Command("convert", "rename the weights of a checkpoint to another layout"),
     "zoo": Command("zoo", "list configs and what is published of them; fetch weights"),
     "info": Command("info", "count parameters, operations and memory of a config"),
