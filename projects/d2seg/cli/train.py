@@ -29,6 +29,8 @@ from ..checkpoint import Checkpointer
 from ..config.loading import use_words_of_checkpoint
 from ..engine import Trainer, run, setup
 from ..evaluation import num_unreadable
+from ..prediction.exported import build_exported, open_for, use_size_of_exported
+from ..runtimes.session import is_exported
 from .imports import add_import_argument
 
 logger = logging.getLogger(__name__)
@@ -68,9 +70,13 @@ def work(args: argparse.Namespace) -> int:
 
 
 def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
-    """Score MODEL.WEIGHTS, or the last checkpoint, to resume."""
+    """Score MODEL.WEIGHTS, a checkpoint or an exported file, or the last checkpoint, to resume."""
     cfg = cfg.clone()
     cfg.defrost()
+    if is_exported(cfg.MODEL.WEIGHTS) and not resume:
+        session = open_for(cfg)
+        use_size_of_exported(cfg, session)
+        return Trainer.test(cfg, build_exported(cfg, session))
     use_words_of_checkpoint(cfg)
     model = Trainer.build_model(cfg)
     checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)

@@ -60,6 +60,9 @@ def _add_input_config(cfg: CN) -> None:
     cfg.INPUT.AUGMENTATION = "resize_crop"
     # (height, width) that "fixed_size" resizes to in training and at test time, whatever the aspect
     cfg.INPUT.FIXED_SIZE = (512, 512)
+    # (height, width) that test pictures are made to fit into, in the place of MIN_SIZE_TEST and
+    # MAX_SIZE_TEST; empty: not. Set by exported files that take one size
+    cfg.INPUT.FIT_SIZE_TEST = ()
     # photometric distortion of SSD (Liu et al. 2016, section 2.2)
     cfg.INPUT.COLOR_AUG_SSD = False
     # (height, width) that the training mapper pads to, right and bottom; empty: no padding there
@@ -115,6 +118,8 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.PER_IMAGE_METRICS = False
     # "fp32", "bf16" or "fp16": of the weights in --eval-only and in the demo
     cfg.TEST.DTYPE = "fp32"
+    # "auto", "onnxruntime", "openvino" or "torch": who runs MODEL.WEIGHTS of an exported file
+    cfg.TEST.RUNTIME = "auto"
     # e.g. "panoptic_seg/PQ": keeps model_best.pth and serves early stopping; empty: off
     cfg.TEST.BEST_METRIC = ""
     # stop after so many evaluations without a better BEST_METRIC; 0: off

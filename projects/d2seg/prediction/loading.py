@@ -13,6 +13,9 @@ from ..config.defaults import set_semantic_output
 from ..config.description import ENTRY, config_from_description
 from ..config.loading import load_config
 from ..config.tasks import TASKS, tasks_of
+from ..runtimes import open_session
+from ..runtimes.session import is_exported
+from .exported import config_of_exported
 from .identification import identify
 from .predictor import Predictor, build_predictor
 
@@ -25,6 +28,7 @@ def load(
     confidence: float | None = None,
     *,
     config: str | Path | CfgNode | None = None,
+    runtime: str = "auto",
 ) -> Predictor:
     """A model that is ready to be called with pictures, from its checkpoint.
 
@@ -33,7 +37,8 @@ def load(
     of the published configs.
 
     Args:
-        weights: a file, a folder of transformers, or an address that detectron2 resolves.
+        weights: a file, a folder of transformers, or an address that detectron2 resolves; or a file
+            of ``d2seg export`` (.onnx, .xml, .pt2), which runs on the CPU in its number format.
         task: "panoptic", "semantic", "instance" or "referring"; None: the first of these that the
             model offers. It also decides between configs whose models are alike.
         device: None: CUDA where there is a GPU, else the CPU.
@@ -42,6 +47,8 @@ def load(
         confidence: in [0, 1]; see ``Predictor.__call__``. None: whatever the model gives.
         config: a config file, a name in detectron2's model zoo, or a config, for a checkpoint that
             neither holds nor implies one.
+        runtime: of an exported file: "onnxruntime", "openvino" or "torch"; "auto": the first that
+            is installed and runs the format, in the order of docs/export.md.
 
     Returns:
         The predictor. Called with a path, PIL image, array (BGR unless ``channel_order`` says
@@ -51,13 +58,23 @@ def load(
     Raises:
         ValueError: an argument makes no sense; the checkpoint is missing, damaged, unsafe, of no
             known layout, or fits several configs, which are named; the model does not do the task.
+        ModuleNotFoundError: the runtime of an exported file is not installed.
     """
     changes = _checked_changes(task, device, dtype, confidence)
     source = str(weights)
     if not source:
         raise ValueError("weights is empty; give the path of a checkpoint")
-    content = read_checkpoint(find_file(source))
-    cfg = _find_config(content, source, task, config)
+    content, session = None, None
+    if is_exported(source):
+        _check_of_exported(source, device, dtype, config)
+        session = open_session(source, runtime)
+        changes = {"MODEL.DEVICE": "cpu"}
+        cfg = config_of_exported(session, source)
+    elif runtime != "auto":
+        raise ValueError(f"runtime is {runtime!r}; {source} is no exported file, which torch runs")
+    else:
+        content = read_checkpoint(find_file(source))
+        cfg = _find_config(content, source, task, config)
     cfg.merge_from_list([item for change in changes.items() for item in change])
     cfg.MODEL.WEIGHTS = source
     set_semantic_output(cfg, "scores")  # a training by train_net.py had labels
@@ -66,7 +83,26 @@ def load(
     if task is not None and task not in offered:
         model = f"{source}, of {cfg.MODEL.META_ARCHITECTURE},"
         raise ValueError(f"task is {task!r}; {model} offers {', '.join(offered)}")
-    return build_predictor(cfg, task or min(offered, key=TASKS.index), confidence, content)
+    return build_predictor(cfg, task or min(offered, key=TASKS.index), confidence, content, session)
+
+
+def _check_of_exported(
+    source: str,
+    device: str | torch.device | None,
+    dtype: str | torch.dtype | None,
+    config: str | Path | CfgNode | None,
+) -> None:
+    """
+    Raises:
+        ValueError: an argument that an exported file leaves no choice of.
+    """
+    if device is not None and torch.device(device).type != "cpu":
+        raise ValueError(f"device is {str(device)!r}; exported files, as {source}, run on the CPU")
+    for name, value in (("dtype", dtype), ("config", config)):
+        if value is not None:
+            raise ValueError(
+                f"{name} is {value!r}; the exported file {source} has its own: leave it out"
+            )
 
 
 def _checked_changes(

@@ -24,6 +24,9 @@ from ..config.loading import use_words_of_checkpoint
 from ..config.tasks import check_expressions
 from ..data.augmentation import build_augmentations
 from ..data.class_metadata import class_metadata
+from ..runtimes import Session
+from ..runtimes.session import is_exported
+from .exported import build_exported, open_for, use_size_of_exported
 from .inputs import Picture, collect_pictures
 from .results import Prediction
 from .selection import select_confident
@@ -156,33 +159,43 @@ def build_predictor(
     task: str,
     confidence_threshold: float | None = None,
     content: dict[str, Any] | None = None,
+    session: Session | None = None,
 ) -> Predictor:
-    """The config's model with MODEL.WEIGHTS, on MODEL.DEVICE.
+    """The config's model with MODEL.WEIGHTS, on MODEL.DEVICE; an exported file on the CPU.
 
     Args:
         task: one of ``tasks_of(cfg)``, the only one that a model of this project then computes.
         confidence_threshold: in [0, 1]; reaches the model too (see ``set_confidence_threshold``).
         content: of the file MODEL.WEIGHTS, where ``read_checkpoint`` has read it before.
+        session: of the exported file MODEL.WEIGHTS, where it is open already.
 
     Raises:
         ValueError: no such device here; weights missing, or of another architecture.
+        ModuleNotFoundError: the runtime of an exported file is not installed.
     """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.TEST.TASKS = [task]
     if confidence_threshold is not None:
         set_confidence_threshold(cfg, confidence_threshold)
-    resize = _resize(cfg, task)
-    check_device(cfg.MODEL.DEVICE)
-    use_words_of_checkpoint(cfg)
-    model = build_model(cfg)
-    Checkpointer(model).load(
-        cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True, content=content
-    )
+    if session is None and is_exported(cfg.MODEL.WEIGHTS):
+        session = open_for(cfg)
+    if session is not None:
+        use_size_of_exported(cfg, session)
+        model = build_exported(cfg, session)
+    else:
+        _resize(cfg, task)  # what is wrong with it is said before the model is built
+        check_device(cfg.MODEL.DEVICE)
+        use_words_of_checkpoint(cfg)
+        model = build_model(cfg)
+        Checkpointer(model).load(
+            cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True, content=content
+        )
+        model = prepare_as_configured(cfg, model.eval())
     return Predictor(
-        model=prepare_as_configured(cfg, model.eval()),
+        model=model,
         task=task,
-        resize=resize,
+        resize=_resize(cfg, task),
         image_format=cfg.INPUT.FORMAT,
         confidence_threshold=confidence_threshold,
         metadata=class_metadata(cfg),
