@@ -28,6 +28,18 @@ SEMANTIC_OUTPUTS = ("scores", "labels")
 
 
 @dataclass(frozen=True)
+class ImageQueries:
+    """The queries of one image: ``logits`` (Q, K+1), ``masks`` Q of (h, w) that cover
+    ``padded_size``, the image being ``content_size`` of it and ``output_size`` in the result."""
+
+    logits: Tensor
+    masks: ImageMasks
+    padded_size: tuple[int, int]
+    content_size: tuple[int, int]
+    output_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class PostprocessingSettings:
     """What is made of the queries; see ``postprocessing.py`` for the thresholds."""
 
@@ -39,11 +51,13 @@ class PostprocessingSettings:
     score_threshold: float
     intersect_panoptic: bool
     semantic_output: str
+    keep_queries: bool = False  # results hold ``queries``, ImageQueries, too
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
         object.__setattr__(self, "thing_ids", frozenset(self.thing_ids))  # lists of LazyConfigs
-        if not self.tasks or set(self.tasks) - set(TASKS):
+        is_empty = not self.tasks and not self.keep_queries
+        if is_empty or set(self.tasks) - set(TASKS):
             raise ValueError(f"TEST.TASKS is {list(self.tasks)}; name one or more of {list(TASKS)}")
         if self.semantic_output not in SEMANTIC_OUTPUTS:
             raise ValueError(
@@ -169,6 +183,10 @@ class MaskClassificationSegmentor(Segmentor):
         width = example.get("width", content_size[1])
         resize = MaskResizer(padded_size, content_size, (height, width))
         result: dict = {}
+        if settings.keep_queries:
+            result["queries"] = ImageQueries(
+                pred_logits, pred_masks, padded_size, content_size, (height, width)
+            )
         if "semantic" in settings.tasks:
             # as published: scores are made at the size of the input, then resized
             to_content = MaskResizer(padded_size, content_size)
