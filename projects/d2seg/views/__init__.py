@@ -1,0 +1,1 @@
+"""One picture seen several times: in tiles (TEST.TILES), resized and mirrored (TEST.AUG)."""
