@@ -27,8 +27,10 @@ from detectron2.utils import comm
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
 from ..config.loading import use_words_of_checkpoint
+from ..config.tasks import tasks_of
 from ..engine import Trainer, run, setup
 from ..evaluation import num_unreadable
+from ..views import with_views
 from .imports import add_import_argument
 
 logger = logging.getLogger(__name__)
@@ -75,7 +77,8 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     model = Trainer.build_model(cfg)
     checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)
-    return Trainer.test(cfg, prepare_as_configured(cfg, model))
+    model = with_views(cfg, prepare_as_configured(cfg, model.eval()), tasks_of)
+    return Trainer.test(cfg, model)
 
 
 def finish(cfg: CfgNode, results: dict[str, Any]) -> int:

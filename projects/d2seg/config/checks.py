@@ -10,6 +10,8 @@ import torch
 from detectron2.config import CfgNode
 
 from ..registries import EVALUATORS, LR_SCHEDULERS, OPTIMIZERS
+from ..views import check_views
+from .tasks import tasks_of
 
 CLIP_TYPES = ("full_model", "value", "norm")
 
@@ -57,6 +59,8 @@ def check_values(cfg: CfgNode, *, training: bool) -> None:
     """
     check_device(cfg.MODEL.DEVICE)
     _check_precision(cfg)
+    if cfg.TEST.TILES.ENABLED or cfg.TEST.AUG.ENABLED:
+        check_views(cfg, tasks_of(cfg))
     for name in cfg.TEST.EVALUATORS:
         EVALUATORS.check(name)
     if training:

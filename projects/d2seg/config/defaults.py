@@ -113,6 +113,12 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.BOUNDARY_WIDTH = 0
     # the semantic evaluator also gives Dice, IoU, precision and recall as means over images
     cfg.TEST.PER_IMAGE_METRICS = False
+    # pictures larger than a tile are seen in tiles of SIZE x SIZE pixels of the model's input, of
+    # which neighbours share OVERLAP pixels; an object should fit in what they share, or nearly
+    cfg.TEST.TILES = CN()
+    cfg.TEST.TILES.ENABLED = False
+    cfg.TEST.TILES.SIZE = 1024
+    cfg.TEST.TILES.OVERLAP = 256
     # "fp32", "bf16" or "fp16": of the weights in --eval-only and in the demo
     cfg.TEST.DTYPE = "fp32"
     # e.g. "panoptic_seg/PQ": keeps model_best.pth and serves early stopping; empty: off

@@ -119,6 +119,18 @@ class ResizeShortestEdge(T.ResizeShortestEdge):
         return transform
 
 
+def reading_config(cfg: CfgNode) -> CfgNode:
+    """The config by which pictures are read at test time: with TEST.AUG.ENABLED they keep their own
+    size, for each view is resized from that."""
+    if not cfg.TEST.AUG.ENABLED:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.MIN_SIZE_TEST = 0
+    cfg.freeze()
+    return cfg
+
+
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Return what ``INPUT`` asks for, in order; right and bottom padding, if any, comes last.
 

@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
 from ..registries import SAMPLERS
+from .augmentation import reading_config
 from .catalog import metadata_of
 from .dicts import Dicts, load_dicts
 from .faults import flag
@@ -80,7 +81,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         at = list(cfg.DATASETS.TEST).index(dataset_name)
         file = cfg.DATASETS.PROPOSAL_FILES_TEST[at]
         dicts = detectron2_build.load_proposals_into_dataset(dicts, file)
-    mapper = build_mapper(cfg, is_train=False)
+    mapper = build_mapper(reading_config(cfg), is_train=False)
     return build_detection_test_loader(dicts, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
 
 

@@ -27,6 +27,7 @@ from ..data.build import build_test_loader, build_train_loader
 from ..data.loader import TrainLoader
 from ..data.seeding import choose_seed
 from ..evaluation.build import build_evaluator
+from ..views import with_views
 from .distribution import distributed
 from .full_disk import is_write_error
 from .hooks import (
@@ -91,11 +92,8 @@ class Trainer(DefaultTrainer):
             model, cfg.OUTPUT_DIR, entries=entries, trainer=weakref.proxy(self)
         )
         self._weights_file = WeightsFile(model, cfg.OUTPUT_DIR, entries=entries)
-        self._average = (
-            ExponentialMovingAverage(model, cfg.SOLVER.EMA.DECAY)
-            if cfg.SOLVER.EMA.ENABLED
-            else None
-        )
+        ema = cfg.SOLVER.EMA
+        self._average = ExponentialMovingAverage(model, ema.DECAY) if ema.ENABLED else None
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self._place_loader()
@@ -261,7 +259,8 @@ class Trainer(DefaultTrainer):
     def _evaluate(self) -> dict[str, Any]:
         if self._stop_reason:  # there may be little time
             return {}
-        model = self.checkpointer.model  # not its wrapper
+        # the model itself, not its wrapper for several processes
+        model = with_views(self.cfg, self.checkpointer.model, tasks_of)
         results = self.test(self.cfg, model)
         if self._average is not None:
             logger.info("Evaluating the averaged weights; their results begin with %s", EMA_PREFIX)

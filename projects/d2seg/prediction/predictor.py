@@ -21,9 +21,10 @@ from ..checkpoint import Checkpointer
 from ..config.checks import check_device
 from ..config.defaults import set_semantic_output
 from ..config.loading import use_words_of_checkpoint
-from ..config.tasks import check_expressions
-from ..data.augmentation import build_augmentations
+from ..config.tasks import check_expressions, tasks_of
+from ..data.augmentation import build_augmentations, reading_config
 from ..data.class_metadata import class_metadata
+from ..views import check_views, with_views
 from .inputs import Picture, collect_pictures
 from .results import Prediction
 from .selection import select_confident
@@ -165,7 +166,8 @@ def build_predictor(
         content: of the file MODEL.WEIGHTS, where ``read_checkpoint`` has read it before.
 
     Raises:
-        ValueError: no such device here; weights missing, or of another architecture.
+        ValueError: no such device here; weights missing, or of another architecture; TEST.TILES or
+            TEST.AUG are not for this model.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -174,13 +176,14 @@ def build_predictor(
         set_confidence_threshold(cfg, confidence_threshold)
     resize = _resize(cfg, task)
     check_device(cfg.MODEL.DEVICE)
+    check_views(cfg, (task,))
     use_words_of_checkpoint(cfg)
     model = build_model(cfg)
     Checkpointer(model).load(
         cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True, content=content
     )
     return Predictor(
-        model=prepare_as_configured(cfg, model.eval()),
+        model=with_views(cfg, prepare_as_configured(cfg, model.eval()), tasks_of),
         task=task,
         resize=resize,
         image_format=cfg.INPUT.FORMAT,
@@ -193,7 +196,7 @@ def _resize(cfg: CfgNode, task: str) -> T.Augmentation:
     """What the mapper of the task does to a picture at test time."""
     if task == "referring":
         return T.Resize(tuple(cfg.INPUT.REFERRING_SIZE))
-    (resize,) = build_augmentations(cfg, is_train=False)
+    (resize,) = build_augmentations(reading_config(cfg), is_train=False)
     return resize
 
 
