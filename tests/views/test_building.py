@@ -162,3 +162,20 @@ def test_panoptic_results_of_other_models_are_not_merged(weights: CfgNode) -> No
     cfg = changed(weights, "TEST.AUG.ENABLED", True)
     with pytest.raises(ValueError, match="not of Identity"):
         with_views(cfg, nn.Identity(), lambda _: ("panoptic",))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mask2former/ade20k_semantic_resnet50",
+        "maskformer/ade20k_semantic_swin_base",
+        "mask2former/cityscapes_semantic_resnet50",
+        "maskformer/coco_stuff_10k_semantic_resnet50",
+    ],
+)
+def test_the_published_multi_scale_sizes(repo_dir: Path, name: str) -> None:
+    cfg = load_config(str(repo_dir / "configs" / f"{name}.yaml"))
+    assert not cfg.TEST.AUG.ENABLED
+    factors = [size / cfg.INPUT.MIN_SIZE_TEST for size in cfg.TEST.AUG.MIN_SIZES]
+    assert factors == [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+    check_views(changed(cfg, "TEST.AUG.ENABLED", True), ("semantic",))
