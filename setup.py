@@ -18,7 +18,7 @@ from setuptools.command.build_py import build_py
 REPO = Path(__file__).resolve().parent
 # the one place of the version, read without importing what may not be installed yet
 VERSION = re.search(
-    r'^__version__ = "(.+)"$', (REPO / "projects/d2seg/__init__.py").read_text(), re.M
+    r'^__version__ = "(.+)"$', (REPO / "projects/d2seg/version.py").read_text(), re.M
 )[1]
 
 INSTALL_REQUIRES = [
@@ -45,15 +45,34 @@ INSTALL_REQUIRES = [
     "termcolor>=2,<4",
 ]
 
+SUPERVISION = "supervision>=0.31,<1"  # older ones are untried; brings no OpenCV of its own
+SHTAB = "shtab>=1.13,<2"  # older ones are untried; 1.7 takes no functions of one's own
+PARQUET = "pyarrow>=14,<24"  # 26 needs numpy 2
+SLURM = "submitit>=1.5,<2"
 VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 19 is untried
 
+# `d2seg export` and the runtimes of its files; older ones are untried
+ONNX = ["onnx>=1.18,<2", "onnxscript>=0.5,<1", "onnxruntime>=1.22,<2"]
+OPENVINO = "openvino>=2025.2,<2027"
+
 EXTRAS_REQUIRE = {
-    "supervision": ["supervision>=0.31,<1"],  # results for its annotators; older ones are untried
+    "onnx": ONNX,
+    "openvino": [*ONNX, OPENVINO],
+    "supervision": [SUPERVISION],  # results for its annotators
+    "completion": [SHTAB],  # d2seg --print-completion
     "video": [VIDEO],  # writing videos in the demo
     "isal": ["isal>=1.5,<2"],  # checksums of checkpoints in a fraction of zlib's time
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
+    "parquet": [PARQUET],  # tables of pictures for d2seg predict
+    "slurm": [SLURM],  # tools/submit.py
     "dev": [
         VIDEO,
+        SUPERVISION,
+        SHTAB,
+        PARQUET,
+        SLURM,
+        *ONNX,  # 120 MB installed, and OpenVINO's 180: so that every suite runs what is exported
+        OPENVINO,
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",  # tests in several processes
         "hypothesis>=6.100,<7",

@@ -245,6 +245,7 @@ def test_mistakes_in_the_call_end_in_one_line(run, maskformer, pictures, tmp_pat
     assert "offers semantic, not panoptic" in message
     nothing = ["--config-file", maskformer, "--output", tmp_path / "out", "--input", "absent*.jpg"]
     assert "no picture or video in absent*.jpg" in refused(run, *nothing)
+    assert "no picture or video in ''" in refused(run, *nothing[:-1], "")
     assert "--opts" in refused(run, *call, "MODEL.DEVICE", "cpu", "--output", tmp_path / "out")
     config = ["--config-file", "absent.yaml", "--input", pictures, "--output", tmp_path / "out"]
     assert "absent.yaml" in refused(run, *config)

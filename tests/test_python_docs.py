@@ -67,6 +67,8 @@ def test_every_block(repo_dir: Path, folder: Path) -> None:
     assert names["drawing"].size == (160, 120)
     assert names["labels"].shape == names["ids"].shape == (60, 80)
     assert len(names["results"]) == 2
+    assert Image.open(folder / "b_drawn.png").size == (80, 60)
+    assert names["damaged"] == []
     assert names["outputs"].keys() >= {"panoptic_seg"}
     assert names["classes_found"] == ["floor", "chair"]
     assert names["conversion"].left == []

@@ -1,6 +1,7 @@
 """README commands are tested as written, and the links of README.md and docs/."""
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 from detectron2 import model_zoo
 from PIL import Image
 
+from d2seg.config.files import find_file
 from d2seg.config.loading import load_config
 from d2seg.data.shapes.generate import NUM_IMAGES, ensure_shapes
 
@@ -30,6 +32,7 @@ def read_commands() -> list[str]:
 
 
 COMMANDS = read_commands()
+WORDS = [command for command in COMMANDS if command.startswith("d2seg ")]
 SCRIPT_CALLS = [command for command in COMMANDS if command.startswith("python ")]
 MAKE_CALLS = [
     *(command for command in COMMANDS if command.startswith("make ")),
@@ -72,7 +75,7 @@ def find_command(*words: str, without: str = "") -> str:
 def test_every_command_is_checked_here() -> None:
     assert len(SCRIPT_CALLS) >= 5
     assert {"make demo", "make test"} <= set(MAKE_CALLS)
-    assert all(command in SCRIPT_CALLS + MAKE_CALLS for command in COMMANDS)
+    assert all(command in SCRIPT_CALLS + MAKE_CALLS + WORDS for command in COMMANDS)
     scripts = {command.split()[1] for command in SCRIPT_CALLS}
     assert {"train_net.py", "demo.py"} <= scripts
 
@@ -86,6 +89,13 @@ def test_make_knows_the_target(command: str) -> None:
     assert done.returncode == 0, done.stderr
     for setting in (word for word in words if "=" in word):
         assert setting.partition("=")[2] in done.stdout
+
+
+@pytest.mark.parametrize("command", WORDS)
+def test_word_and_zoo_accept_the_command(command: str) -> None:
+    _, word, *rest = shlex.split(command)
+    parser = importlib.import_module(f"d2seg.cli.{word}").make_parser()
+    assert find_file(parser.parse_intermixed_args(rest).config)[1] == "d2seg"
 
 
 @pytest.mark.parametrize("command", SCRIPT_CALLS)

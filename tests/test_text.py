@@ -208,6 +208,13 @@ def test_damaged_matrices_and_missing_files(tmp_path: Path) -> None:
     np.save(file, np.array([{}] * 8), allow_pickle=True)  # a pickle may run anything
     with pytest.raises(ValueError, match=r"cannot read the word vectors .*vectors.npy"):
         load_word_vectors(file, WORDS)
+    header = b"\x93NUMPY\x01\x00" + (8000).to_bytes(2, "little") + b"(" * 8000  # nested too deep
+    with (tmp_path / "vectors.npz").open("wb") as archive:
+        np.savez(archive, np.zeros((8, 2)))
+    for content in (header, (tmp_path / "vectors.npz").read_bytes(), b"\x93NUMPY\x01\x00"):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"cannot read the word vectors .*vectors.npy"):
+            load_word_vectors(file, WORDS)
     for missing in ("nowhere.npy", "nowhere.txt"):
         with pytest.raises(ValueError, match=f"cannot read the word vectors .*{missing}"):
             load_word_vectors(tmp_path / missing, WORDS)

@@ -4,6 +4,9 @@
     python tools/benchmark.py --what inference --model mask2former
     python tools/benchmark.py --what training --model maskformer --dtype bf16
     python tools/benchmark.py --what postprocess --model mask2former --against plain
+    python tools/benchmark.py --what runtimes --model segformer_b0
+
+The last one exports the network and times it in eager mode, in ONNX Runtime (fp32) and OpenVINO.
 
 Both sides hold the same random weights and get the same input; their outputs are compared first.
 They run in processes of their own and by turns, A B A B; the figures are medians after a warm-up
@@ -38,6 +41,10 @@ TASKS = ["panoptic", "instance", "semantic"]
 
 def main() -> int:
     args = parse_arguments()
+    if args.what == "runtimes":
+        print(tabulate(measure_runtimes(args), headers="keys", tablefmt="github"))
+        print(", ".join(f"{key} {value}" for key, value in machine("cpu").items()))
+        return 0
     rows = [measure(args, task) for task in (args.task if args.what == "postprocess" else [""])]
     print(tabulate([shown(row) for row in rows], headers="keys", tablefmt="github"))
     report = {"machine": machine(args.device), "rows": rows}
@@ -123,6 +130,36 @@ def measure(args: argparse.Namespace, task: str) -> dict[str, Any]:
         for side in sides.values():
             side.close()
     return row
+
+
+def measure_runtimes(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each runtime of one network; the file is made and compared with PyTorch first."""
+    from benchmarking.runtime_sides import RUNTIMES, export_for
+
+    with tempfile.TemporaryDirectory() as folder:
+        work = Work(args.what, args.model, "", "cpu", args.dtype, folder)
+        made = export_for(work)
+        names = [name for name in RUNTIMES if args.dtype == "fp32" or name != "onnxruntime"]
+        sides = {name: Side(name, work) for name in names}
+        expected, *_ = outputs = [side.ask("outputs") for side in sides.values()]
+        times = interleaved(sides, args.warm_up, args.repeats, f"{args.model} runtimes")
+        rows = []
+        for (name, side), found in zip(sides.items(), outputs, strict=True):
+            rows.append(
+                {
+                    "model": args.model,
+                    "dtype": args.dtype,
+                    "runtime": name,
+                    "ms": f"{statistics.median(times[name]):.1f}",
+                    "start, s": f"{side.ask('start'):.1f}",
+                    "peak, MiB": f"{side.ask('memory'):.0f}",
+                    "difference": f"{relative_difference(expected, found):.1e}",
+                    "file, MB": "" if name == "eager" else f"{made.megabytes:.0f}",
+                    "export, s": "" if name == "eager" else f"{made.seconds:.0f}",
+                }
+            )
+            side.close()
+        return rows
 
 
 def interleaved(

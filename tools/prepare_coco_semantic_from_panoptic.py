@@ -15,11 +15,11 @@ from d2seg_process import prepare_process
 prepare_process()  # before the imports that warn
 
 import numpy as np
-from PIL import Image
 
 from d2seg.data.datasets.builtin import categories_of
 from d2seg.data.datasets.categories import panoptic_metadata
 from d2seg.data.datasets.json_loaders import load_panoptic
+from d2seg.data.label_maps import read_id_map
 from d2seg.data.preparation import (
     argument_parser,
     require_any,
@@ -51,8 +51,7 @@ def convert(entry: dict[str, Any], folder: Path) -> None:
     target = folder / source.name
     if target.exists():
         return
-    with Image.open(source) as opened:
-        ids = np.array(opened.convert("RGB")).astype(np.int64) @ np.array([1, 256, 256**2])
+    ids = read_id_map(str(source))
     labels = np.full(ids.shape, IGNORE_LABEL, np.uint8)
     for segment in entry["segments_info"]:
         labels[ids == segment["id"]] = segment["category_id"]

@@ -20,6 +20,7 @@ import numpy as np
 import scipy.io
 
 from d2seg.data.datasets.categories import load_categories
+from d2seg.data.label_maps import read_labels
 from d2seg.data.preparation import (
     argument_parser,
     link_image,
@@ -28,6 +29,7 @@ from d2seg.data.preparation import (
     run_script,
     save_image,
 )
+from d2seg.names import path_inside
 
 INVALID, IGNORE_LABEL = 254, 255
 
@@ -41,7 +43,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = class_table(args.release)
     for split in ("train", "test"):
         listed = require(root / "imageLists" / f"{split}.txt", remedy).read_text().split()
-        run_parallel(lambda n, to=split: convert(root, to, n, table), listed, args.workers, split)
+        run_parallel(
+            lambda n, to=split: convert(root, to, n, args.release, table),
+            listed,
+            args.workers,
+            split,
+        )
 
 
 def class_table(release: str) -> np.ndarray:
@@ -57,12 +64,10 @@ def class_table(release: str) -> np.ndarray:
     return table
 
 
-def convert(root: Path, split: str, name: str, table: np.ndarray) -> None:
-    image = root / "images" / f"{name}.jpg"
+def convert(root: Path, split: str, name: str, release: str, table: np.ndarray) -> None:
+    image = path_inside(root / "images", f"{name}.jpg", "image listed")
     linked = root / "images_detectron2" / split / image.name
-    target = root / "annotations_detectron2" / split / f"{name}.png"
-    if linked.exists() and target.exists():
-        return
+    target = root / "annotations_detectron2" / split / f"{image.stem}.png"
     source = root / "annotations" / f"{name}.mat"
     values = read_mat(source)
     labels = table[values]
@@ -71,8 +76,15 @@ def convert(root: Path, split: str, name: str, table: np.ndarray) -> None:
             f"{source}: value {values[labels == INVALID][0]} is none of this release; "
             "try the other one with --release"
         )
-    link_image(image, linked, labels)
-    save_image(labels, target)
+    if target.exists():
+        if not np.array_equal(read_labels(target), labels):
+            raise ValueError(
+                f"{target} is there, and not what release {release} makes of {source}; remove it"
+            )
+    else:
+        save_image(labels, target)
+    if not linked.exists():
+        link_image(image, linked, labels)
 
 
 def read_mat(file: Path) -> np.ndarray:

@@ -5,11 +5,17 @@
     python tools/prepare_own_labels.py SOURCE TARGET --map 255:1 7:255
     python tools/prepare_own_labels.py SOURCE TARGET --colors-of my_data.yaml
 
-SOURCE and TARGET are folders; the tree below is kept, and the target's files are PNGs.
+SOURCE and TARGET are folders; the tree below is kept, and the target's files are PNGs. A second
+call goes on where the first was stopped; files that other arguments have made are not kept
+silently: they end the call before anything is written. Values that become one, values that --map
+lists and no file has, and colours that are not declared are reported.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+import logging
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from d2seg_process import prepare_process
@@ -17,30 +23,68 @@ from d2seg_process import prepare_process
 prepare_process()  # before the imports that warn
 
 import numpy as np
-from PIL import Image
 
-from d2seg.data.datasets.declaration import read_classes
-from d2seg.data.datasets.loaders import LABEL_SUFFIXES
+from d2seg.data.datasets.loaders import LABEL_SUFFIXES, files_below
+from d2seg.data.label_conversion import ColorTable, Conversion, ValueTable
 from d2seg.data.label_maps import read_labels
 from d2seg.data.preparation import require, run_parallel, run_script, save_image
+
+SUFFIXES = (*LABEL_SUFFIXES, ".gif")  # what the loaders read, and one more lossless format
+_NEGATIVE = re.compile(r"-\d+:\d+")
+
+logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
-    source = require(args.source, "name the folder of the label images")
-    if args.target.resolve() == source.resolve():
-        raise ValueError("TARGET is SOURCE; name another folder, nothing is overwritten")
-    files = sorted(f for f in source.rglob("*") if f.suffix.lower() in LABEL_SUFFIXES)
-    if not files:
-        raise ValueError(f"no label images ({', '.join(LABEL_SUFFIXES)}) in {source}")
-    convert = converter(args)
+    conversion = converter(args)
+    targets = plan(args.source, args.target)
+    kept = [file for file, target in targets.items() if target.exists()]
+
+    def compare(file: Path) -> None:
+        if not np.array_equal(conversion(file), read_labels(targets[file])):
+            raise ValueError(
+                f"{targets[file]} is there, and not what these arguments make of {file}; name "
+                "another TARGET, or remove this one"
+            )
 
     def work(file: Path) -> None:
-        target = (args.target / file.relative_to(source)).with_suffix(".png")
-        if not target.exists():
-            save_image(convert(file), target)
+        save_image(conversion(file), targets[file])
 
-    run_parallel(work, files, args.workers, "label maps")
+    if kept:
+        run_parallel(compare, kept, args.workers, "files that are there")
+    run_parallel(work, sorted(targets.keys() - set(kept)), args.workers, "label maps")
+    for line in conversion.remarks():
+        logger.warning("%s", line)
+
+
+def plan(source: Path, target: Path) -> dict[Path, Path]:
+    """The file to be written for each label image.
+
+    Raises:
+        ValueError: there is none, two would be one, or a folder is wrong.
+    """
+    require(source, "name the folder of the label images")
+    for name, folder in (("SOURCE", source), ("TARGET", target)):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{name} {folder} is no folder; name one")
+    if target.resolve() == source.resolve():
+        raise ValueError("TARGET is SOURCE; name another folder, nothing is overwritten")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise ValueError(
+            f"TARGET {target} lies in SOURCE {source}, and would be converted itself by a second "
+            "call; name a folder beside it"
+        )
+    files = sorted(map(Path, files_below(source, SUFFIXES)))
+    if not files:
+        raise ValueError(f"no label images ({', '.join(SUFFIXES)}) in {source}")
+    targets: dict[Path, Path] = {}
+    for file in files:
+        path = (target / file.relative_to(source)).with_suffix(".png")
+        first = targets.setdefault(path, file)
+        if first != file:
+            raise ValueError(f"{first} and {file} would both become {path}; keep one of them")
+    return {file: path for path, file in targets.items()}
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -53,7 +97,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     rule.add_argument(
         "--reduce-zero-label",
         action="store_true",
-        help="take one off every value; 0, unlabelled, becomes 255, and 255 stays",
+        help="take one off every value; 0, unlabelled, becomes the ignore label, which stays",
     )
     rule.add_argument(
         "--map", nargs="+", metavar="OLD:NEW", help="replace these values, keep the others"
@@ -64,49 +108,24 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DECLARATION",
         help="'classes' and 'colors' of this file; any other colour gets its ignore_label",
     )
+    parser.add_argument(
+        "--ignore-label",
+        type=int,
+        default=255,
+        help="of --reduce-zero-label; default: 255. Above 255 classes: 65535",
+    )
     parser.add_argument("--workers", type=int, default=4)
-    return parser.parse_args(argv)
+    args = sys.argv[1:] if argv is None else argv
+    # argparse takes -1:255 for an option, unless there is a space in it
+    return parser.parse_args([f" {a}" if _NEGATIVE.fullmatch(a) else a for a in args])
 
 
-def converter(args: argparse.Namespace) -> Callable[[Path], np.ndarray]:
-    """The function that turns a file into its label map, (H, W) uint8 or uint16."""
+def converter(args: argparse.Namespace) -> Conversion:
     if args.colors_of is not None:
-        categories, ignore_label = read_classes(args.colors_of)
-        table = np.full(1 << 24, ignore_label, np.uint8 if ignore_label < 256 else np.uint16)
-        for number, category in enumerate(categories):
-            red, green, blue = category.color
-            table[red * 256**2 + green * 256 + blue] = number
-        return lambda file: from_colors(file, table)
+        return ColorTable.of_declaration(args.colors_of)
     if args.reduce_zero_label:
-        table = np.arange(-1, 65535)
-        table[[0, 255]] = 255
-    else:
-        table = np.arange(65536)
-        for pair in args.map:
-            old, new = numbers(pair)
-            table[old] = new
-    return lambda file: from_values(file, table)
-
-
-def numbers(pair: str) -> tuple[int, int]:
-    old, _, new = pair.partition(":")
-    if not (old.isdigit() and new.isdigit() and int(old) < 65536 and int(new) < 65536):
-        raise ValueError(f"--map {pair}: it has the form OLD:NEW, as 255:1")
-    return int(old), int(new)
-
-
-def from_colors(file: Path, table: np.ndarray) -> np.ndarray:
-    with Image.open(file) as opened:
-        colors = np.array(opened.convert("RGB")).astype(np.int64)
-    return table[colors @ np.array([256**2, 256, 1])]
-
-
-def from_values(file: Path, table: np.ndarray) -> np.ndarray:
-    labels = read_labels(file)
-    if labels.size and not 0 <= labels.min() <= labels.max() < len(table):
-        raise ValueError(f"{file}: values beyond 0..{len(table) - 1}")
-    labels = table[labels]
-    return labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16)
+        return ValueTable.reducing_zero(args.ignore_label)
+    return ValueTable.of_pairs(args.map)
 
 
 if __name__ == "__main__":

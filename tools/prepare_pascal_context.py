@@ -31,6 +31,7 @@ from d2seg.data.preparation import (
     run_script,
     save_image,
 )
+from d2seg.names import path_inside
 
 SPLITS = ("train", "val")
 
@@ -82,7 +83,7 @@ def convert(
     segments: list[dict[str, Any]],
     table: dict[int, int],
 ) -> None:
-    source = root / "JPEGImages" / image["file_name"]
+    source = path_inside(root / "JPEGImages", image["file_name"], "file_name of an image")
     folder = root / "pascal_context"
     stem = Path(image["file_name"]).stem
     linked = folder / "images" / split / source.name

@@ -59,6 +59,7 @@ except AssertionError as error:  # of a registry of detectron2
 from .checkpoint.conversion import to_whole_model
 from .config.defaults import add_d2seg_config
 from .layers.state_conversion import set_converter
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpointer
@@ -76,7 +77,6 @@ __all__ = [
     "model_zoo",
     "register_dataset",
 ]
-__version__ = "0.1.0"
 
 _MODULES = {
     "Checkpointer": ".checkpoint",

@@ -169,3 +169,9 @@ class FrozenNormConv2d(Conv2d):
             bias = bias + self.bias * scale
         x = self._conv_forward(x, self.weight * scale[:, None, None, None], bias)
         return x if self.activation is None else self.activation(x)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a tensor or an array could not be allocated, on any device."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)

@@ -6,6 +6,7 @@ file when its EXIF data are asked for first, and hands out whatever was decoded 
 Shapes: H, W of the picture as it is shown, C channels.
 """
 
+import io
 import os
 import stat
 import struct
@@ -13,8 +14,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
+import cv2
 import numpy as np
+import torch
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
@@ -25,9 +29,10 @@ _DAMAGE = (
     *(SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
     *(EOFError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
 )
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _ORIENTATION = 0x0112  # of EXIF
-# where Pillow looks for EXIF data of a PNG
+# where Pillow looks for EXIF data, beside the tags of a TIFF
 _EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -49,7 +54,9 @@ def _unreadable(file_name: str, reason: str) -> UnreadableFileError:
     return UnreadableFileError(f"cannot read the image {file_name}: {reason}", reason)
 
 
-def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+    file_name: str, image_format: str, max_pixels: int = MAX_PIXELS, content: bytes | None = None
+) -> np.ndarray:
     """A picture in detectron2's format, turned as its EXIF orientation says.
 
     Grey of 16 bits is scaled from 0..65535 to 0..255, unless no value exceeds 255; grey of floating
@@ -57,6 +64,7 @@ def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) 
 
     Args:
         image_format: as of detectron2's ``read_image``
+        content: of the file, where it is at hand; ``file_name`` is then what errors call it.
 
     Returns:
         (H, W, C) uint8; float for the format YUV-BT.601
@@ -65,10 +73,20 @@ def read_image(file_name: str, image_format: str, max_pixels: int = MAX_PIXELS) 
         UnreadableFileError: the file is missing or damaged, has more than ``max_pixels``, or grey
             values that have no place in 0..255.
     """
-    with opened(file_name, max_pixels) as image:
-        # detectron2's, since Pillow's own writes the EXIF data anew and fails on odd ones
-        turned = utils._apply_exif_orientation(_as_bytes(image))
-        return utils.convert_PIL_to_numpy(turned, image_format)
+    return read_oriented(file_name, image_format, max_pixels, content)[0]
+
+
+def read_oriented(
+    file_name: str, image_format: str, max_pixels: int = MAX_PIXELS, content: bytes | None = None
+) -> tuple[np.ndarray, int]:
+    """As :func:`read_image`, with the EXIF orientation that has been applied; 1 is none."""
+    with opened(file_name, max_pixels, content) as image:
+        picture = _as_bytes(image)
+        orientation = _orientation(image)
+        if _has_exif(image):
+            # detectron2's, since Pillow's own writes the EXIF data anew and fails on odd ones
+            picture = utils._apply_exif_orientation(picture)
+        return utils.convert_PIL_to_numpy(picture, image_format), orientation
 
 
 def shown_size(file_name: str) -> tuple[int, int, bool]:
@@ -86,15 +104,17 @@ def shown_size(file_name: str) -> tuple[int, int, bool]:
 
 
 @contextmanager
-def opened(file_name: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """The decoded picture of a file. What fails in the block counts as the file's fault, too.
+def opened(
+    file_name: str | Path, max_pixels: int = MAX_PIXELS, content: bytes | None = None
+) -> Iterator[Image.Image]:
+    """The decoded picture of a file, or of its ``content``. What fails in the block counts as the
+    file's fault, too.
 
     Raises:
         UnreadableFileError: as :func:`read_image`.
     """
     try:
-        refuse_special_file(file_name)
-        with PathManager.open(str(file_name), "rb") as file, Image.open(file) as image:
+        with _stream(file_name, content) as file, Image.open(file) as image:
             check_num_pixels(*image.size, max_pixels)
             image.load()
             yield image
@@ -103,6 +123,32 @@ def opened(file_name: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Imag
     except (OSError, *_DAMAGE) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _unreadable(file_name, reason) from error
+
+
+def drawing_failure(error: Exception) -> str | None:
+    """Why one picture could not be processed, where another one may be; None for other errors.
+
+    That is what OpenCV refuses, what overflows, and memory that there is not: numpy raises
+    ``MemoryError``, torch a ``RuntimeError`` whose text alone tells, on a CPU, or its own class, on
+    a GPU.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"not enough memory: {text}"
+    is_memory = isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(part in text.lower() for part in _OUT_OF_MEMORY)
+    )
+    if is_memory:
+        return f"not enough memory: {text or 'make the picture smaller'}"
+    of_picture = isinstance(error, cv2.error | OverflowError)
+    return text or type(error).__name__ if of_picture else None
+
+
+def _stream(file_name: str | Path, content: bytes | None) -> IO[bytes]:
+    if content is not None:
+        return io.BytesIO(content)
+    refuse_special_file(file_name)
+    return PathManager.open(str(file_name), "rb")
 
 
 def refuse_special_file(file_name: str | Path) -> None:
@@ -133,12 +179,26 @@ def png_size(content: bytes) -> tuple[int, int] | None:
 
 def turned_by_exif(image: Image.Image) -> bool:
     """Whether a decoded picture has an EXIF orientation that turns or mirrors it."""
-    if image.format == "PNG" and _EXIF_KEYS.isdisjoint(image.info):
-        return False  # a label map, as a rule: asking costs a tenth of reading it
+    return _orientation(image) > 1
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; 1 where the EXIF data of a decoded picture say nothing that counts."""
+    if not _has_exif(image):
+        return 1
     try:
-        return image.getexif().get(_ORIENTATION) in range(2, 9)
+        found = image.getexif().get(_ORIENTATION)
     except _DAMAGE:  # EXIF data that cannot be read turn nothing, here as in detectron2
-        return False
+        return 1
+    return found if found in range(2, 9) else 1
+
+
+def _has_exif(image: Image.Image) -> bool:
+    """Whether there is anything to ask for an orientation: asking where there is not, as in most
+    label maps, costs a tenth of reading a small picture."""
+    if _ORIENTATION in getattr(image, "tag_v2", ()):  # of a TIFF
+        return True
+    return not _EXIF_KEYS.isdisjoint(image.info)
 
 
 def _as_bytes(image: Image.Image) -> Image.Image:

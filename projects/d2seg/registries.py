@@ -6,9 +6,9 @@
     def Lion(cfg, groups):
         return MyLion(groups, lr=cfg.SOLVER.BASE_LR)
 
-A name is that of the function or class. ``--import MODULE`` imports a module that does this; then
-``SOLVER.OPTIMIZER Lion`` is what it says. Backbones, heads and meta-architectures have detectron2's
-registries.
+A name is that of the function or class. ``--import MODULE``, or IMPORTS in a config, imports a
+module that does this; then ``SOLVER.OPTIMIZER Lion`` is what it says. Backbones, heads and
+meta-architectures have detectron2's registries.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class NamedParts(Registry):
         if name not in self.names():
             raise ValueError(
                 f"{self.key} is '{name}'; it is one of {', '.join(self.names())}, or what a module "
-                "given to --import registers"
+                "given to --import or IMPORTS registers"
             )
 
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ PAD, UNKNOWN = "<pad>", "<unk>"
 SPECIAL_WORDS = (PAD, "<go>", "<eos>", UNKNOWN)  # the first lines of a vocabulary file
 # typographic quotes and dashes, which no vocabulary has, and what stands for them
 _PLAIN = str.maketrans("\u2018\u2019\u201c\u201d\u2013\u2014", "''\"\"--")
+_PARSER_ERRORS = (SyntaxError, RecursionError, MemoryError, TokenError)  # of the header of an .npy
 _MAX_SHOWN = 60  # characters of an expression in a message
 
 
@@ -204,8 +206,8 @@ def load_word_vectors(path: str | Path, words: Sequence[str]) -> tuple[np.ndarra
 def _load_matrix(path: str | Path, num_words: int) -> np.ndarray:
     try:
         # mapped, so that a header cannot ask for more memory than the file has bytes
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        matrix = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError, *_PARSER_ERRORS) as error:
         raise ValueError(f"cannot read the word vectors {path}: {error}") from error
     if matrix.ndim != 2 or matrix.shape[0] != num_words or matrix.dtype.kind not in "fiu":
         raise ValueError(

@@ -15,6 +15,7 @@ import torch
 from detectron2.modeling import build_model
 from PIL import Image
 
+import d2seg
 from d2seg.cli import COMMANDS, main
 from d2seg.config.imports import import_modules
 from d2seg.config.loading import load_config
@@ -62,6 +63,25 @@ def test_each_word_has_help_in_its_own_name(run, word: str) -> None:
     code, out, _ = run(word, "--help")
     assert code == 0
     assert out.startswith(f"usage: d2seg {word} ")
+
+
+def test_help_and_version_are_words_too(run) -> None:
+    assert run("help") == run("--help")
+    assert run("--version") == run("-V") == (0, f"d2seg {d2seg.__version__}\n", "")
+
+
+@pytest.mark.parametrize("word", [word for word in COMMANDS if word != "zoo"])
+def test_each_word_alone_says_in_one_line_what_is_missing(run, word: str) -> None:
+    code, _, err = run(word)
+    assert code == 2
+    assert err.startswith(f"d2seg {word}: error: ")
+    assert err.count("\n") == 1
+
+
+def test_an_option_that_there_is_not(run) -> None:
+    for word in COMMANDS:
+        code, _, err = run(word, "--halp")
+        assert (code, err.count("\n")) == (2, 1)
 
 
 def test_a_word_that_there_is_not(run) -> None:

@@ -34,6 +34,8 @@ from d2seg.config.checks import check_device, check_values
         (["SOLVER.CHECKPOINT_PERIOD", 0], "CHECKPOINT_PERIOD is 0"),
         (["SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", 1.0], r"DECAY is 1\.0; it lies in"),
         (["DATASETS.TRAIN", ()], "TRAIN is empty"),
+        (["DATALOADER.SAMPLER_TRAIN", "RandomSubsetTrainingSampler"], "it is one of TrainingSam"),
+        (["INPUT.MAPPER", "coco"], r"INPUT\.MAPPER is 'coco'; it is one of detectron2, semantic"),
         (["TEST.EARLY_STOPPING_PATIENCE", 2], r"needs TEST\.BEST_METRIC, and TEST\.EVAL_PERIOD"),
         (["TEST.BEST_METRIC", "a/b"], r"BEST_METRIC needs a data set in DATASETS\.TEST"),
     ],

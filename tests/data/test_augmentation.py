@@ -280,3 +280,17 @@ def test_a_fixed_size_that_is_none(cfg, size):
     cfg.INPUT.AUGMENTATION, cfg.INPUT.FIXED_SIZE = "fixed_size", size
     with pytest.raises(ValueError, match=r"INPUT\.FIXED_SIZE is .*; it is \(height, width\)"):
         build_augmentations(cfg, True)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((480, 640), (75, 100)), ((30, 10), (80, 27)), ((1, 4000), (1, 100)), ((3, 3), (80, 80))],
+)
+def test_fits_into_the_size_of_an_exported_file(
+    cfg: CfgNode, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    cfg.INPUT.FIT_SIZE_TEST = (80, 100)
+    [resize] = build_augmentations(cfg, is_train=False)
+    image = np.zeros((*size, 3), np.uint8)
+    assert resize.get_transform(image).apply_image(image).shape == (*expected, 3)
+    assert "ResizeToFit" not in _types(build_augmentations(cfg, is_train=True))

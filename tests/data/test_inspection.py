@@ -117,9 +117,9 @@ def test_values_that_are_not_declared_are_found_and_explained(tmp_path):
 def test_hints_on_values_that_are_not_declared():
     values = parse_label_values({0: "a", 1: "b"}, ["a", "b"], ignore_label=9)
     assert undeclared_hints(Counter(), values) == []
-    assert undeclared_hints(Counter({5: 1}), values) == []
+    assert undeclared_hints(Counter({5: 1, 6: 1}), values) == []
     (hint,) = undeclared_hints(Counter({255: 1}), values)
-    assert "set ignore_label to 255" in hint
+    assert "declare ignore_label: 255" in hint
 
 
 def test_size_of_the_entry_and_exif_turns_are_seen(tmp_path):
@@ -240,7 +240,7 @@ def test_annotations_that_the_reader_drops_and_images_listed_twice_are_found(tmp
         ({255}, 3, "every pixel has the ignore label"),
         ({0, 60, 120, 180, 240}, 3, "grey levels"),
         (set(range(100)), 3, "interpolation"),
-        ({0, 4}, 3, None),
+        ({0, 4}, 3, "declare ignore_label: 4"),
     ],
 )
 def test_hints_on_label_conventions(values, num_classes, hint):
@@ -251,5 +251,5 @@ def test_hints_on_label_conventions(values, num_classes, hint):
 
 def test_a_hint_on_another_ignore_label():
     (hint,) = value_hints(Counter({0: 1, 1: 1, 255: 1}), 2, 11)
-    assert "set ignore_label to 255" in hint
+    assert "declare ignore_label: 255" in hint
     assert "declare 'values'" in hint

@@ -141,6 +141,6 @@ def test_memory_is_pinned_where_there_is_cuda(monkeypatch, has_cuda):
         return []
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
-    monkeypatch.setattr(loader_module, "DataLoader", record)
+    monkeypatch.setattr(loader_module, "QuietDataLoader", record)
     iter(make())
     assert [kwargs["pin_memory"] for kwargs in options] == [has_cuda]

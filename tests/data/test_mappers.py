@@ -248,4 +248,4 @@ def test_test_time(tmp_path, mapper: str):
 
 @pytest.mark.parametrize("is_train", [True, False])
 def test_detectron2s_own_mapper(is_train: bool):
-    assert type(build_mapper(make_cfg("detectron2"), is_train)) is DatasetMapper
+    assert isinstance(build_mapper(make_cfg("detectron2"), is_train), DatasetMapper)

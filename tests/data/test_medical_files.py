@@ -69,7 +69,7 @@ def test_slices_that_differ_in_size(tmp_path: Path) -> None:
         read_volume(str(tmp_path / "b.h5"))
     ragged = np.array([np.ones((4, 4)), np.ones((5, 4))], dtype=object)
     np.savez(tmp_path / "c.npz", image=ragged, label=ragged)
-    with pytest.raises(ArrayFileError, match=r"c\.npz cannot be read: Object arrays"):
+    with pytest.raises(ArrayFileError, match=r"c\.npz cannot be read: image\.npy is no array"):
         read_volume(str(tmp_path / "c.npz"))
 
 
@@ -98,3 +98,35 @@ def test_a_bare_array(tmp_path: Path) -> None:
     (tmp_path / "a.npy").rename(tmp_path / "a.npz")
     with pytest.raises(ArrayFileError, match="one bare array"):
         read_slice(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("suffix", ["h5", "npz"])
+def test_what_unpacks_to_all_memory(tmp_path: Path, suffix: str) -> None:
+    """Zeros of a deflated file, and values that an HDF5 file has no byte of."""
+    path = tmp_path / f"bomb.{suffix}"
+    if suffix == "npz":
+        np.savez_compressed(path, image=np.zeros((1500, 1500, 20), "f4"), label=np.zeros(1, "u1"))
+    else:
+        with h5py.File(path, "w") as file:
+            for entry in ("image", "label"):
+                file.create_dataset(entry, (10**4,) * 3, "f4")
+    for read in (read_volume, volume_shape):
+        with pytest.raises(
+            ArrayFileError, match=r"bomb\.\w+ cannot be read: it unpacks to \d+ MiB"
+        ):
+            read(str(path))
+
+
+def test_compressed_volumes_are_read(tmp_path: Path) -> None:
+    """Labels of one class compress a thousandfold."""
+    arrays = {"image": volume(40, 256, 256)["image"], "label": np.ones((40, 256, 256), "u1")}
+    np.savez_compressed(tmp_path / "a.npz", **arrays)
+    write_h5(tmp_path / "a.h5", **arrays)
+    for name in ("a.npz", "a.h5"):
+        assert np.array_equal(read_volume(str(tmp_path / name))[1], arrays["label"])
+
+
+def test_a_file_with_pickled_entries_beside_the_arrays(tmp_path: Path) -> None:
+    """They are not looked at."""
+    np.savez(tmp_path / "a.npz", image=np.ones((4, 4)), label=np.ones((4, 4)), meta={"a": 1})
+    assert read_slice(str(tmp_path / "a.npz"))[1].shape == (4, 4)

@@ -92,12 +92,13 @@ def test_missing_sources_are_named(tmp_path, caplog):
     assert "left out" in caplog.text
 
 
-def test_a_mistake_ends_a_script_in_one_line():
+def test_a_mistake_ends_a_script_in_one_line(capsys):
     def fail():
-        raise ValueError("there is no a")
+        raise ValueError("there is no a\nb")
 
-    with pytest.raises(SystemExit, match="error: there is no a"):
+    with pytest.raises(SystemExit, match="2"):
         run_script(fail)
+    assert capsys.readouterr().err == "error: there is no a\\nb\n"
 
 
 def test_the_root_is_the_folder_of_the_data_sets(monkeypatch):

@@ -129,3 +129,19 @@ def square_mask() -> np.ndarray:
     mask = np.zeros((H, W), bool)
     mask[2:6, 3:8] = True
     return mask
+
+
+_MASK, _KEYPOINTS = ("annotations", 0, "segmentation"), ("annotations", 0, "keypoints")
+_NO_MASK = "neither a list of polygons nor an RLE"
+# edits of instances, and what the message says
+MORE_REFUSED = {
+    "points one deeper": (put(*_MASK, value=[[[3, 2], [8, 2], [8, 6]]]), "no list of numbers"),
+    "an empty object": (put(*_MASK, value={}), _NO_MASK),
+    "a mask of false": (put(*_MASK, value=False), _NO_MASK),
+    "a mask of 0": (put(*_MASK, value=0), _NO_MASK),
+    "a mask of no text": (put(*_MASK, value=""), _NO_MASK),
+    "key points of text": (put(*_KEYPOINTS, value="x"), "'keypoints' is 'x'; it is x, y"),
+    "key points of NaN": (put(*_KEYPOINTS, value=[NAN, 1, 2]), "'keypoints' is [nan, 1, 2]"),
+    "key points of 1e9": (put(*_KEYPOINTS, value=[1, FAR, 2]), "'keypoints' is"),
+    "two numbers of a key point": (put(*_KEYPOINTS, value=[1, 2]), "'keypoints' is [1, 2]"),
+}

@@ -11,8 +11,10 @@ from dataset_files import unique_name, write_semantic
 from detectron2.config import CfgNode
 from mapper_samples import make_cfg
 
+from d2seg.data.build import build_train_loader
 from d2seg.data.catalog import check_files
 from d2seg.data.datasets.declaration import register_declarations
+from d2seg.data.inspection.dataset import inspect_dataset
 from d2seg.engine.prepare import check_evaluation, setup
 
 
@@ -112,3 +114,37 @@ def test_setup_asks_before_it_trains(tmp_path) -> None:
             setup(args)
     finally:
         torch.set_flush_denormal(False)
+
+
+def test_masks_that_a_mapper_needs(tmp_path) -> None:
+    def without_mask(content: dict) -> None:
+        del content["annotations"][1]["segmentation"]
+
+    name = instances(tmp_path, without_mask)["name"]
+    for mapper, is_on in (("instance", False), ("detectron2", True)):
+        cfg = make_cfg(mapper, 3)
+        cfg.DATASETS.TRAIN, cfg.MODEL.MASK_ON = (name,), is_on
+        with pytest.raises(
+            ValueError, match=r"001\.jpg: annotation 0 has no 'segmentation', which"
+        ):
+            build_train_loader(cfg)
+    cfg.MODEL.MASK_ON = False  # boxes are enough
+    build_train_loader(cfg)
+
+
+def test_a_sampler_that_counts_classes_needs_annotations(tmp_path) -> None:
+    cfg = make_cfg("semantic", 3)
+    cfg.DATASETS.TRAIN = (semantic(tmp_path),)
+    cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
+    cfg.DATALOADER.REPEAT_THRESHOLD = 0.5
+    with pytest.raises(ValueError, match="RepeatFactorTrainingSampler counts the classes of 'ann"):
+        next(iter(build_train_loader(cfg)))
+
+
+@pytest.mark.parametrize("area", [-1, "20", 1e30, [20], float("nan")])
+def test_areas_that_an_evaluation_refuses_are_listed(tmp_path, area: object) -> None:
+    name = instances(tmp_path, put("annotations", 0, "area", value=area))["name"]
+    [problem] = inspect_dataset(name).problems
+    assert "annotation 1: 'area' is" in problem.detail
+    with pytest.raises(ValueError, match="'area' is"):
+        check_evaluation(cfg_of(name, ["instance"], tmp_path))

@@ -9,6 +9,7 @@ import torch
 from coco_cases import (
     BAD_MASKS,
     CATEGORIES,
+    MORE_REFUSED,
     SQUARE,
     drop,
     instances,
@@ -62,6 +63,7 @@ REFUSED = {
     "iscrowd yes": (put(*A0, "iscrowd", value="yes"), "'iscrowd' is 'yes'"),
     "box of NaN": (put(*A0, "bbox", value=[float("nan"), 1, 2, 3]), "four finite numbers"),
     "box of three": (put(*A0, "bbox", value=[1, 2, 3]), "'bbox' is [1, 2, 3]"),
+    **MORE_REFUSED,
     **{f"mask: {k}": (put(*A0, "segmentation", value=v), m) for k, (v, m) in BAD_MASKS.items()},
 }
 
@@ -108,6 +110,7 @@ ACCEPTED = {
     "annotation ids of text": lambda content: [a.update(id="a") for a in content["annotations"]],
     "no boxes": lambda content: [a.pop("bbox") for a in content["annotations"]],
     "boxes null": lambda content: [a.update(bbox=None) for a in content["annotations"]],
+    "boxes empty": lambda content: [a.update(bbox=[]) for a in content["annotations"]],
     "boxes elsewhere": lambda content: [
         a.update(bbox=[9, 9, 2, 2]) for a in content["annotations"]
     ],

@@ -40,6 +40,11 @@ def test_command_line(tmp_path):
         read_config(parse(*TOY, "SOLVER.MAXITER", "7"))
 
 
+def test_the_home_folder_of_the_output(monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert read_config(parse(*TOY, "OUTPUT_DIR", "~/out")).OUTPUT_DIR == "/somewhere/out"
+
+
 def test_evaluation_needs_no_training_settings():
     zoo = "COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml"
     opts = ("MODEL.DEVICE", "cpu", "SOLVER.OPTIMIZER", "NONE")

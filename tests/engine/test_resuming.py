@@ -90,6 +90,21 @@ def test_other_circumstances_are_said(tmp_path, caplog):
     assert "DATASETS.TRAIN was" not in caplog.text
 
 
+def test_a_lower_rate_counts(tmp_path, caplog):
+    """As the message at a divergence advises; the rate of the checkpoint used to go on."""
+    run(tmp_path, at=At(3, send(signal.SIGTERM)))
+    opts = ("SOLVER.BASE_LR", 0.001, "SOLVER.WEIGHT_DECAY", 0.5, "SOLVER.STEPS", (7,))
+    with caplog.at_level(logging.WARNING, "d2seg"):
+        trainer = run(tmp_path, *opts, resume=True)
+    assert "weight_decay was 0.0001 and is 0.5; initial_lr was 0.01 and is 0.001" in caplog.text
+    [rate] = {group["lr"] for group in trainer.optimizer.param_groups}
+    assert rate == pytest.approx(1e-4)  # after the step of iteration 7
+    values = trainer.storage.history("lr").values()
+    assert [at for _, at in values] == list(range(8))
+    assert [value for value, at in values if at >= 5] == pytest.approx([0.001, 0.001, 0.0001])
+    assert {group["weight_decay"] for group in trainer.optimizer.param_groups} == {0.5}
+
+
 def test_metrics_are_those_of_the_uninterrupted_run(tmp_path):
     run(tmp_path / "whole", *ALL_RANDOM, *LONG)
     with pytest.raises(Killed):  # after the row of iteration 19, with a checkpoint of 13

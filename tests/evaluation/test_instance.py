@@ -78,6 +78,26 @@ def test_standard_panoptic_metadata(tmp_path):
     assert score(InstanceEvaluator(name), outputs)["segm"]["AP-dog"] == 0
 
 
+@pytest.mark.parametrize("has_fast", [True, False])
+def test_more_than_100_objects_count(tmp_path, monkeypatch, has_fast: bool) -> None:
+    """As many as the model may give: AP stops at 100 detections of an image in COCO's."""
+    if not has_fast:
+        monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    places = [(3 * (i % 13), 3 * (i // 13)) for i in range(150)]
+    objects = [(3, x, y, 2, 2) for x, y in places]
+    name = make_instances(tmp_path, objects, thing_dataset_id_to_contiguous_id={3: 0, 8: 1})
+    masks = [rectangle(x, y, 2, 2) for x, y in places]
+    outputs = {1: instance_output(masks, np.linspace(0.9, 0.5, 150).tolist(), [0] * 150)}
+    by_default = score(InstanceEvaluator(name), outputs)
+    assert by_default["segm"]["AP"] == pytest.approx(66.34, abs=0.01)
+    results = score(InstanceEvaluator(name, max_detections=200), outputs)
+    for task in ("bbox", "segm"):
+        assert results[task]["AP"] == pytest.approx(100)
+        assert results[task]["AP50"] == pytest.approx(100)
+        assert results[task]["APs"] == pytest.approx(100)
+        assert results[task]["AP-cat"] == pytest.approx(100)
+
+
 def test_no_prediction_gives_nan(tmp_path):
     name = make_instances(tmp_path, OBJECTS, thing_dataset_id_to_contiguous_id={3: 0, 8: 1})
     result = score(InstanceEvaluator(name), {1: instance_output([], [], [])})

@@ -170,7 +170,44 @@ def _bombs() -> Iterator[Case]:
     yield "index of numbers", ".index.json", b'{"weight_map": {"a": 7}}'
     yield "index without end", ".index.json", b'{"weight_map": ' + b"[" * 100_000
     yield "empty zip", ".pth", zip_of({})
+    yield from _directories(one)
     yield "text names", ".pkl", pickle.dumps({7: np.ones(3)})
+
+
+def _directories(zip_file: bytes) -> Iterator[Case]:
+    """Of 700,000 entries in 33 MB, which would become objects of 350 MB; with and without zip64."""
+    entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", *(0,) * 6, 0, 0, 0, 1, *(0,) * 4, 0, 0) + b"a"
+    directory = entry * 700_000
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 9, 9, len(directory), 0, 0)
+    yield "zip of entries alone", ".pth", directory + end
+    large = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 9, 9, len(directory), 0)
+    large += struct.pack("<4sIQI", b"PK\6\7", 0, len(directory), 1)
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 9, 9, 46, 0, 0)
+    yield "zip64 of entries alone", ".npz", directory + large + end
+    yield "zip with a comment", ".pth", zip_file[:-2] + struct.pack("<H", 60_000) + bytes(60_000)
+    yield "zip behind other bytes", ".pth", bytes(1000) + zip_file
+    yield "zip twice", ".pth", zip_file + zip_file
+    yield (
+        "zip of links",
+        ".pth",
+        zip_of({"a/data.pkl": b"}.", "../../a/data/0": b"", "/etc/x": b""}),
+    )
+    yield "npz of a path", ".npz", zip_of({"../../w.npy": _npy("<f4", (1,)) + bytes(4)})
+    for shape in ((-1,), (2**62, 4), (0, 2**62), (2**31, 2**33), (True,), (1.5,)):
+        yield f"npz of shape {shape}", ".npz", zip_of({"w.npy": _npy("<f4", shape) + bytes(4)})
+    for dtype in ("<f4,<f4", "(3,)<f4", "<M8[s]", "V4", "<U1", "|b1", ">f8", "<c8", "nonsense"):
+        yield f"npz of type {dtype}", ".npz", zip_of({"w.npy": _npy(dtype, (1,)) + bytes(4)})
+    deep = b"\x93NUMPY\x01\x00" + struct.pack("<H", 9000)
+    for text in (b"(" * 9000, b"-" * 9000, b"[" * 9000, b"'" * 9000, b"{'descr':" * 1000):
+        yield f"npz of header {text[:1]!r}", ".npz", zip_of({"w.npy": deep + text})
+    long = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b" " * 100
+    yield "npz of endless header", ".npz", zip_of({"w.npy": long})
+    yield "npz of version 9", ".npz", zip_of({"w.npy": b"\x93NUMPY\x09\x00" + bytes(100)})
+
+
+def _npy(dtype: str, shape: tuple) -> bytes:
+    header = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
 
 
 def _safetensors(header: bytes) -> bytes:

@@ -182,3 +182,39 @@ ENDLESS = {
     "next buffer": b"\x97",
     "read-only buffer": b"N\x98",
 }
+
+_PLACES = 2**17  # of a dict for the keys below, each of which looks at the places of all before it
+_CHAIN = [1]
+while len(_CHAIN) < 60_000:
+    _CHAIN.append((5 * _CHAIN[-1] + 1) % _PLACES)
+_FLOOD = b"".join(b"J" + struct.pack("<i", key) + b"N" for key in _CHAIN) + b"".join(
+    b"J" + struct.pack("<i", 1 + _PLACES * k) + b"N" for k in range(1, 12_000)
+)
+_FLOAT_FLOOD = b"".join(b"G" + struct.pack(">d", key) + b"N" for key in _CHAIN)
+ENDLESS |= {
+    "keys of one place": b"}(" + _FLOOD + b"u",
+    "set of one place": b"\x8f(" + _FLOOD.replace(b"N", b"") + b"\x90",
+    "frozenset of one place": b"cbuiltins\nfrozenset\n(](" + _FLOOD + b"etR",
+    "ordered by one place": b"ccollections\nOrderedDict\n(]("
+    + 30_000 * b"J\x01\x00\x00\x00N\x86"
+    + b"etR",
+    "floats as keys": b"}(" + _FLOAT_FLOOD + b"u",
+    "many sets": 400_000 * b"\x8f",
+    "many dicts": 3_000_000 * b"}",
+    "many tuples": b"N" + 3_000_000 * b"\x85",
+    "many frozensets": 400_000 * b"(\x91",
+    "many floats": 1_000_000 * (b"G" + bytes(8)),
+    "index far away": b"N" + b"r\xff\xff\x00\x00" + b"j\xff\xff\x00\x00",
+    "index that grows": b"N" + b"".join(b"r" + struct.pack("<I", 500 * k) for k in range(5000)),
+    "index below zero": b"Ng-5\n",
+    "index of digits": b"Np" + 200_000 * b"1" + b"\n",
+    "gap in the numbers": b"Nq\x05h\x03",
+    "long integer of digits": b"L" + 1_000_000 * b"7" + b"L\n",
+    "text that is a program": b"S'a'" + 60_000 * b"-" + b"'b'\n",
+    "text of brackets": b"S'" + b"'+" + 60_000 * b"(" + b"'\n",
+    "text that ends in a backslash": b"S'abc\\'\n",
+    "half an escape": b"S'\\x4'\n",
+    "half a unicode escape": b"V\\u12\n",
+    "state of an ordered dict": b"ccollections\nOrderedDict\n)R}U\x09_metadata}ccollections\nOrderedDict\n)Rssb",
+    "namespace in itself": b"cargparse\nNamespace\n)Rq\x00}U\x01ah\x00sb",
+}

@@ -16,6 +16,9 @@ MAY_LOAD = (
     "type S",
     "fields",
     "zip with another packed",
+    "zip with a comment",
+    "zip twice",
+    "npz of a path",
 )
 
 

@@ -12,6 +12,7 @@ not hold.
 import argparse
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -28,14 +29,17 @@ from torch import nn
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "engine")]
 
+from test_trainer import At  # noqa: E402
 from toy_training import ToyTrainer, toy_cfg  # noqa: E402
 
 from d2seg.checkpoint import torch_archive  # noqa: E402
 from d2seg.checkpoint.files import (  # noqa: E402
     CheckpointFileError,
+    WriteError,
     read_checkpoint,
     write_with_checksum,
 )
+from faults import run_folders  # noqa: E402
 from faults.damaged_files import flipped_bits, zeroed_blocks  # noqa: E402
 from faults.hostile_files import CASES, MADE, kind_of, written  # noqa: E402
 from faults.reading import outcomes  # noqa: E402
@@ -148,6 +152,67 @@ def killed_runs(folder: Path, kills: int, arm: Callable[[int], None]) -> tuple[i
     return tried, held - (kills - tried)
 
 
+def damaged_folders(folder: Path, every: int = 1) -> Iterator[Row]:
+    """Folders of interrupted runs, each damaged in one way, that are resumed; one of ``every``."""
+
+    def trained(output: Path, resume: bool) -> dict:
+        trainer = ToyTrainer(toy_cfg(output, *run_folders.OPTS))
+        trainer.resume_or_load(resume=resume)
+        trainer.train()
+        return torch.load(output / "model_final.pth", weights_only=True)["model"]
+
+    expected = trained(folder / "whole", resume=False)
+    interrupted = ToyTrainer(toy_cfg(folder / "interrupted", *run_folders.OPTS))
+    interrupted.register_hooks([At(6, lambda: interrupted.interrupt(signal.SIGTERM))])
+    interrupted.train()
+    held = 0
+    damages = list(run_folders.DAMAGES.items())[::every]
+    for number, (name, damage) in enumerate(damages):
+        output = folder / str(number)
+        shutil.copytree(folder / "interrupted", output)
+        damage(output)
+        try:
+            right = same(trained(output, resume=True), expected)
+        except Exception as error:
+            sys.stderr.write(f"{name}: {error!r}\n")
+            right = False
+        held += right
+    yield "damaged folder of a run, resumed", len(damages), held
+    yield "disk that is full from some byte of a file on", *full_disks(folder, expected, every)
+
+
+def full_disks(folder: Path, expected: dict, every: int) -> tuple[int, int]:
+    """Runs whose files can grow to some size only, resumed when there is room."""
+    size = (folder / "whole" / "model_final.pth").stat().st_size
+    sizes = range(1000, size, size // 10)[::every]
+    held = 0
+    for limit in sizes:
+        output = folder / f"full_{limit}"
+        shutil.copytree(folder / "interrupted", output)
+        before = (output / run_folders.LAST).read_bytes()
+        trainer = ToyTrainer(toy_cfg(output, *run_folders.OPTS))
+        trainer.resume_or_load(resume=True)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        run_folders.fill_disk_at(limit)
+        said = "no word"
+        try:
+            trainer.train()
+        except WriteError as error:
+            said = str(error)
+        finally:
+            run_folders.room_again()
+        whole = before == (output / run_folders.LAST).read_bytes()
+        again = ToyTrainer(toy_cfg(output, *run_folders.OPTS))
+        again.resume_or_load(resume=True)
+        again.train()
+        final = torch.load(output / "model_final.pth", weights_only=True)["model"]
+        right = said != "no word" and "\n" not in said and whole and same(final, expected)
+        held += right
+        if not right:
+            sys.stderr.write(f"{limit} of {size} bytes: {said!r}, {whole}\n")
+    return len(sizes), held
+
+
 def killed(folder: Path, kills: int) -> Iterator[Row]:
     moments = random.Random(0)
     times = [moments.uniform(0.05, 0.3) for _ in range(kills)]
@@ -197,7 +262,8 @@ def main() -> int:
             time_reading(Path(folder))
         return 0
     rows: list[Row] = []
-    for number, attempt in enumerate([hostile, damaged, lambda f: killed(f, args.kills)]):
+    attempts = [hostile, damaged, damaged_folders, lambda f: killed(f, args.kills)]
+    for number, attempt in enumerate(attempts):
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder, str(number))
             place.mkdir()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import d2seg
 from d2seg.config.description import describe
+from d2seg.prediction import loading
 from d2seg.prediction.identification import INDEX_FILE, identify
 from families.maskformer_config import small_config
 
@@ -106,13 +107,61 @@ def test_mistakes_in_the_call_are_one_line(checkpoints: Path, arguments, message
 
 
 def test_missing_and_damaged_files(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="weights is empty"):
-        d2seg.load("")
+    for nothing in ("", None, 3):
+        with pytest.raises(ValueError, match=r"weights is .*; give the path"):
+            d2seg.load(nothing)
     with pytest.raises(ValueError, match=r"no checkpoint at .*absent\.pth"):
         d2seg.load(tmp_path / "absent.pth")
     (tmp_path / "broken.pth").write_bytes(b"PK broken")
     with pytest.raises(ValueError, match=r"broken\.pth is truncated or not a checkpoint"):
         d2seg.load(tmp_path / "broken.pth")
+
+
+def test_the_home_folder_of_paths(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(checkpoints))
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    predictor = d2seg.load("~/older.pth", device="cpu", config="~/own.yaml")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    predictor("~/a.png").draw("~/b.png")
+    assert (tmp_path / "b.png").is_file()
+    with pytest.raises(ValueError, match=r"no checkpoint at .*/~nobody-of-this-name/a\.pth"):
+        d2seg.load("~nobody-of-this-name/a.pth")
+
+
+def test_a_name_of_the_zoo(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fetched = []
+
+    def find(address: str) -> str:
+        fetched.append(address)
+        return str(checkpoints / "older.pth")
+
+    monkeypatch.setattr(loading, "find_file", find)
+    monkeypatch.setattr(loading, "build_predictor", lambda cfg, task, *_: (cfg, task))
+    name = "maskformer/coco_panoptic_resnet50"
+    cfg, task = d2seg.load(name, device="cpu")
+    assert fetched == [cfg.MODEL.WEIGHTS] == [d2seg.model_zoo.get_checkpoint_url(name)]
+    assert (cfg.MODEL.META_ARCHITECTURE, task) == ("MaskFormer", "panoptic")
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 133
+    cfg, _ = d2seg.load(name, device="cpu", config=checkpoints / "own.yaml")
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 5
+    with pytest.raises(
+        ValueError, match=r"no config 'maskformer/coco'.* the nearest are maskformer"
+    ):
+        d2seg.load("maskformer/coco")
+    with pytest.raises(ValueError, match="no address of weights is known for segformer/shapes"):
+        d2seg.load("segformer/shapes_semantic_small")
+    (tmp_path / "maskformer").mkdir()  # then it is a path
+    with pytest.raises(
+        ValueError, match=r"maskformer/coco: its \d+ tensors are of no known layout"
+    ):
+        d2seg.load("maskformer/coco")
+    assert fetched[-1] == "maskformer/coco"
 
 
 def telling_state(name: str) -> dict[str, Tensor]:

@@ -12,11 +12,8 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from d2seg.config.loading import load_config
-from d2seg.prediction.predictor import (
-    Predictor,
-    build_predictor,
-    set_confidence_threshold,
-)
+from d2seg.prediction.building import build_predictor, set_confidence_threshold
+from d2seg.prediction.predictor import Predictor
 from d2seg.prediction.selection import label_map, select_confident
 from families.color_listener import color_config, color_picture, color_thirds
 from families.maskformer_config import small_config

@@ -7,7 +7,7 @@ import pytest
 
 from d2seg.config.loading import load_config
 from d2seg.data.referring.training import collect_vocabulary
-from d2seg.prediction.predictor import build_predictor
+from d2seg.prediction.building import build_predictor
 from families.overfit import over_fit
 
 

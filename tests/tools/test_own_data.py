@@ -1,5 +1,6 @@
 """The worked example of docs/own_data.md, run as it is written there."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -17,12 +18,14 @@ from dataset_files import (
 from detectron2.data import DatasetCatalog
 
 from d2seg.config.loading import load_config
+from d2seg.data.build import build_train_loader
 from d2seg.data.catalog import check_classes, check_files
 from d2seg.data.datasets import datasets_root
 from d2seg.data.datasets.declaration import _KEYS, register_declarations
 from d2seg.data.datasets.registration import PATH_KEYS
 from d2seg.data.datasets.selection import SELECTION_KEYS
 from d2seg.data.referring.reading import ReferringSource
+from d2seg.engine.prepare import check_evaluation
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def commands(guide: str, script: str) -> list[list[str]]:
 
 
 def test_the_example_is_checked_drawn_and_fits_its_config(guide, rooms, load_tool, capsys):
-    (check,) = commands(guide, "tools/check_dataset.py")
+    check, _ = commands(guide, "tools/check_dataset.py")
     assert load_tool("check_dataset").main(check) == 0
     out = capsys.readouterr().out
     assert "rooms_train: 2 images" in out
@@ -65,7 +68,7 @@ def test_the_example_is_checked_drawn_and_fits_its_config(guide, rooms, load_too
         assert load_tool("visualize_data").main(drawing) == 0
     assert len(list((rooms / "pictures").glob("rooms_*/*.png"))) == 3
     assert len(list((rooms / "samples").glob("rooms_train/*.png"))) == 2
-    (train,) = commands(guide, "train_net.py")
+    train, _ = commands(guide, "train_net.py")
     cfg = load_config(train[train.index("--config-file") + 1])
     check_classes(cfg)
     check_files((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
@@ -105,6 +108,36 @@ def test_the_conversions_run(guide, rooms, load_tool):
         write_png(rooms / "raw_labels" / "1.png", values)
         load_tool("prepare_own_labels").main(command)
         (rooms / "labels" / "1.png").unlink()
+
+
+def test_the_instances_of_the_guide_are_checked_and_fit_their_config(
+    guide, repo_dir, load_tool, tmp_path, monkeypatch, capsys
+):
+    section = guide.split("### Instances, in full")[1]
+    declaration, config = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)[:2]
+    example = json.loads(re.search(r"```json\n(.*?)```", section, re.DOTALL)[1])
+    size = example["images"][0]["height"], example["images"][0]["width"]
+    for split in ("train", "val"):
+        write_image(tmp_path / f"cells/images/{split}/001.jpg", size)
+        write_json(tmp_path / f"cells/{split}.json", example)
+    (tmp_path / "cells.yaml").write_text(declaration)
+    (tmp_path / "cells_config.yaml").write_text(config)
+    (tmp_path / "configs").symlink_to(repo_dir / "configs")
+    monkeypatch.chdir(tmp_path)
+    _, check = commands(guide, "tools/check_dataset.py")
+    assert load_tool("check_dataset").main(check) == 0
+    assert "no problems found" in capsys.readouterr().out
+    _, train = commands(guide, "train_net.py")
+    cfg = load_config(train[1], train[2:])
+    check_evaluation(cfg)
+    [sample] = next(iter(build_train_loader(one_image(cfg))))
+    assert len(sample["instances"]) == 1
+    assert (cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.TEST.TASKS) == (1, ["instance"])
+
+
+def one_image(cfg):
+    cfg.SOLVER.IMS_PER_BATCH = 1
+    return cfg
 
 
 def test_the_tables_name_every_key(guide):

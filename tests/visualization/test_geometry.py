@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 from detectron2.utils.visualizer import GenericMask
 
-from d2seg.visualization.geometry import outline, widest_place
+from d2seg.visualization import geometry
+from d2seg.visualization.geometry import outlines, widest_place
 
 
 def disc(size: int, radius: float, hole: float = 0.0) -> np.ndarray:
     center = np.arange(size) + 0.5 - size / 2
     distance = np.hypot(center[:, None], center[None])
     return (distance <= radius) & (distance >= hole)
+
+
+def outline(mask: np.ndarray, factor: int):
+    (path,) = outlines(mask, factor)
+    return path
 
 
 def signed_areas(path) -> list[float]:
@@ -50,7 +56,7 @@ def test_the_outline_is_smoother_than_a_chain_of_pixels():
 
 def test_a_single_pixel_and_no_pixel():
     mask = np.zeros((9, 9), bool)
-    assert outline(mask, 4) is None
+    assert outlines(mask, 4) == outlines(mask[:0], 4) == []
     mask[4, 4] = True
     path = outline(mask, 4)
     assert path.get_extents().contains(4.5, 4.5)
@@ -102,3 +108,36 @@ def test_no_place_is_left():
 def test_a_label_wider_than_the_image_is_centred():
     x, _ = widest_place(np.ones((40, 20), bool), 50, 8, [])
     assert x == pytest.approx(10, abs=0.5)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("top_left", [(0, 0), (7, 9), (0, 11), (26, 32)])
+def test_a_part_of_the_picture_is_traced_and_labelled_like_the_whole(factor, top_left):
+    rng = np.random.default_rng(0)
+    part = rng.random((14, 18)) < 0.7
+    part[0, 0] = part[-1, -1] = True
+    top, left = top_left
+    whole = np.zeros((40, 50), bool)
+    whole[top : top + 14, left : left + 18] = part
+    (expected,), (found,) = outlines(whole, factor), outlines(part, factor, top_left, (40, 50))
+    assert np.array_equal(found.codes, expected.codes)
+    assert np.allclose(found.vertices, expected.vertices, atol=1e-9)
+    taken = [(0.0, 0.0, 12.0, 9.0), (20.0, 12.0, 30.0, 20.0), (45.0, 35.0, 50.0, 40.0)]
+    for size in ((1.0, 1.0), (6.0, 3.0), (60.0, 3.0)):
+        for rectangles in ([], taken):
+            place = widest_place(part, *size, rectangles, top_left, (40, 50))
+            assert place == widest_place(whole, *size, rectangles)
+
+
+def test_a_long_outline_is_several_paths_of_whole_parts(monkeypatch):
+    monkeypatch.setattr(geometry, "_MAX_VERTICES", 50)
+    mask = np.zeros((12, 60), bool)
+    for left in range(1, 60, 10):
+        mask[2:10, left : left + 8] = True
+        mask[4:8, left + 2 : left + 6] = False  # a hole
+    paths = outlines(mask, 2)
+    assert len(paths) > 2
+    assert sum(len(path.to_polygons()) for path in paths) == 12
+    for path in paths:
+        areas = signed_areas(path)
+        assert sum(area > 0 for area in areas) == sum(area < 0 for area in areas)  # with its hole

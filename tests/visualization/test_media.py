@@ -12,14 +12,14 @@ from PIL import Image
 
 from d2seg.visualization.media import (
     UnreadableError,
-    VideoReader,
-    VideoWriter,
     Window,
     find_inputs,
     plan_outputs,
     read_picture,
     write_picture,
 )
+from d2seg.visualization.video_reading import VideoReader
+from d2seg.visualization.video_writing import VideoWriter
 
 NUM_FRAMES, FPS, SIZE = 12, 12.5, (48, 64)
 

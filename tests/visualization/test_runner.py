@@ -9,8 +9,9 @@ import torch
 from detectron2.data import Metadata
 from PIL import Image
 
-from d2seg.visualization.media import UnreadableError, VideoReader, read_picture
+from d2seg.visualization.media import UnreadableError, read_picture
 from d2seg.visualization.runner import Runner
+from d2seg.visualization.video_reading import VideoReader
 
 METADATA = Metadata(stuff_classes=["left"], stuff_colors=[(0, 0, 255)])
 
@@ -102,13 +103,29 @@ def test_a_failure_or_an_interruption_midway_leaves_no_video(tmp_path):
 
         def fails(image: np.ndarray, calls=calls, error=error) -> dict:
             if next(calls) == 2:
-                raise error("out of memory")
+                raise error("not of memory")
             return left_half(image)
 
         path = make_video(tmp_path / "a.avi")
         with pytest.raises(error):
             Runner(fails, METADATA).run_files([path], [tmp_path / "out.mp4"])
         assert [p.name for p in tmp_path.iterdir()] == ["a.avi"]
+
+
+def test_a_video_that_needs_too_much_memory_is_reported_and_leaves_none(tmp_path, capfd):
+    calls = iter(range(3))
+
+    def fails(image: np.ndarray) -> dict:
+        if next(calls) == 2:
+            raise RuntimeError("CUDA out of memory")
+        return left_half(image)
+
+    path = make_video(tmp_path / "a.avi")
+    runner = Runner(fails, METADATA)
+    runner.run_files([path], [tmp_path / "out.mp4"])
+    assert (runner.num_drawn, runner.num_failed) == (0, 1)
+    assert "a.avi: cannot be drawn: not enough memory: CUDA out of memory" in capfd.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["a.avi"]
 
 
 def test_an_output_that_cannot_be_written_ends_the_run(tmp_path):

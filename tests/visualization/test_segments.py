@@ -36,12 +36,13 @@ def test_panoptic_segments():
         {"id": 6, "isthing": True, "category_id": 1},  # nowhere in the map
     ]
     cat, wall, other_cat = panoptic_segments(ids, info, METADATA)
-    assert np.array_equal(cat.mask, [[0, 0, 0], [0, 1, 1], [0, 0, 0]])
+    assert np.array_equal(cat.whole_mask((3, 3)), [[0, 0, 0], [0, 1, 1], [0, 0, 0]])
+    assert (cat.mask.shape, cat.corner) == ((1, 2), (1, 1))
     assert (cat.label, cat.color, cat.category_id, cat.is_thing) == ("cat 88%", (1, 0, 0), 0, True)
     assert (wall.label, wall.color, wall.is_thing) == ("wall", (0, 0, 1), False)
     assert other_cat.label == "cat"
     # 0 and 9 stand in no info
-    assert int(sum(s.mask for s in (cat, wall, other_cat)).sum()) == 5
+    assert int(sum(s.mask.sum() for s in (cat, wall, other_cat))) == 5
 
 
 def test_instances_of_one_class_differ_in_colour():
@@ -66,8 +67,14 @@ def test_stuff_keeps_its_colour_in_every_part():
 
 def test_semantic_segments_leave_negative_classes_bare():
     cat, wall = semantic_segments(torch.tensor([[0, 0, -1], [2, -1, -1]]), METADATA)
-    assert (cat.label, cat.mask.tolist()) == ("cat", [[True, True, False], [False] * 3])
-    assert (wall.label, wall.mask.tolist()) == ("wall", [[False] * 3, [True, False, False]])
+    assert (cat.label, cat.whole_mask((2, 3)).tolist()) == (
+        "cat",
+        [[True, True, False], [False] * 3],
+    )
+    assert (wall.label, wall.whole_mask((2, 3)).tolist()) == (
+        "wall",
+        [[False] * 3, [True, False, False]],
+    )
     assert semantic_segments(torch.full((2, 2), -1), METADATA) == []
 
 
@@ -86,7 +93,7 @@ def test_instance_segments_come_best_first_in_colours_of_their_own():
     segments = instance_segments(found, METADATA)
     assert [s.label for s in segments] == ["dog 90%", "dog 70%", "cat 50%"]
     assert [s.category_id for s in segments] == [1, 1, 0]
-    assert segments[2].mask.tolist() == [[True, False], [False, False]]
+    assert segments[2].whole_mask((2, 2)).tolist() == [[True, False], [False, False]]
     assert len({s.color for s in segments}) == 3
 
 
@@ -120,7 +127,7 @@ def test_expressions_keep_their_colours_whatever_is_found():
     found.expressions = ["the  red\ncar", "a dog", "a cat"]
     first, last = referring_segments(found)
     assert (first.label, last.label) == ("the red car 87%", "a cat 50%")
-    assert last.mask.tolist() == [[False, False], [True, True]]
+    assert last.whole_mask((2, 2)).tolist() == [[False, False], [True, True]]
     assert absent_expressions({"referring": found}) == ["a dog"]
     assert absent_expressions({"sem_seg": masks}) == []
     found.pred_masks[1] = True
@@ -140,3 +147,28 @@ def test_expressions_keep_their_colours_whatever_is_found():
 )
 def test_long_expressions_are_cut_after_a_word(text, short):
     assert shorten(text, 12) == short
+
+
+@pytest.mark.parametrize("ids", [(3, 4, 5), (-7, 0, 4), (1, 2**24, 2**40), (5, 5, 9)])
+def test_ids_of_every_size_are_found(ids):
+    ids_map = torch.tensor([[ids[0], ids[0], 77], [ids[2], ids[1], -99]])
+    info = [{"id": i, "isthing": False, "category_id": 1} for i in ids]
+    found = panoptic_segments(ids_map, info, METADATA)
+    assert len(found) == 3
+    for segment, number in zip(found, ids, strict=True):
+        assert np.array_equal(segment.whole_mask((2, 3)), (ids_map == number).numpy())
+
+
+def test_many_small_segments_hold_no_more_pixels_than_the_picture():
+    rows, columns = np.mgrid[:200, :240]
+    ids = torch.from_numpy(rows // 4 * 60 + columns // 4)
+    info = [{"id": i, "isthing": True, "category_id": 0} for i in range(3000)]
+    segments = panoptic_segments(ids, info, METADATA)
+    assert len(segments) == 3000
+    assert sum(segment.mask.size for segment in segments) == 200 * 240
+    semantic = semantic_segments(ids, METADATA)
+    assert sum(segment.mask.size for segment in semantic) == 200 * 240
+    masks = torch.zeros(3, 200, 240, dtype=torch.bool)
+    masks[:, 50:60, 70:90] = True
+    found = Instances((200, 240), pred_masks=masks, scores=torch.ones(3))
+    assert sum(segment.mask.size for segment in instance_segments(found, METADATA)) == 3 * 200

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-WORKS = ("inference", "training", "postprocess")
+WORKS = ("inference", "training", "postprocess", "runtimes")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 NUM_MASKS = 8  # in a training image
 TRAINING_SIZE = (512, 512)

@@ -9,10 +9,11 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.swin import SwinTransformer
 from torch import Tensor
 
+from .freezing import Freezable, Part
 from .outputs import STAGES, STRIDE_OF_STAGE, choose_stages, leave_out
 
 
-class SwinBackbone(SwinTransformer):
+class SwinBackbone(Freezable, SwinTransformer):
     """detectron2's Swin with ResNet's names for the stages (res2..res5 for strides 4..32)."""
 
     def __init__(
@@ -53,6 +54,17 @@ class SwinBackbone(SwinTransformer):
         self._out_feature_channels = dict(zip(STAGES, self.num_features, strict=True))
         self._out_feature_strides = STRIDE_OF_STAGE
 
+    def parts(self) -> list[Part]:
+        """The patch embedding, then each stage with the merging of patches behind it."""
+        return [[self.patch_embed], *([layer] for layer in self.layers)]
+
+    def freeze(self, freeze_at: int = 0) -> "SwinBackbone":
+        """As of :class:`Freezable`. Up to the first stage that is trained nothing is computed anew:
+        detectron2's checkpoints give no gradient where their input has none."""
+        for layer in self.layers[: max(freeze_at, 0)]:
+            layer.use_checkpoint = False
+        return super().freeze(freeze_at)
+
     @property
     def size_divisibility(self) -> int:
         return 0  # each stage pads to its windows by itself
@@ -88,4 +100,4 @@ def build_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SwinBackbone:
         drop_path_rate=swin.DROP_PATH_RATE,
         use_checkpoint=swin.USE_CHECKPOINT,
         out_features=tuple(swin.OUT_FEATURES),
-    )
+    ).freeze(cfg.MODEL.BACKBONE.FREEZE_AT)

@@ -10,10 +10,11 @@ from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
+from .freezing import Freezable, Part, parts_until
 from .outputs import STRIDE_OF_STAGE, leave_out
 
 
-class TimmBackbone(Backbone):
+class TimmBackbone(Freezable, Backbone):
     """A timm model's feature pyramid under ResNet's names of the stages."""
 
     def __init__(
@@ -32,7 +33,8 @@ class TimmBackbone(Backbone):
         super().__init__()
         check_model_name("MODEL.TIMM.NAME", name)
         # asked on the meta device first: a model made for chosen features ends after the last one
-        strides = self._pyramid(name).feature_info.reduction()
+        info = self._pyramid(name).feature_info
+        strides = info.reduction()
         # the last feature of a stride is the end of its stage
         index_of_stride = {stride: i for i, stride in enumerate(strides)}
         missing = [f for f in out_features if STRIDE_OF_STAGE.get(f) not in index_of_stride]
@@ -42,6 +44,8 @@ class TimmBackbone(Backbone):
                 f"{missing or list(out_features)}"
             )
         stages = sorted(out_features, key=STRIDE_OF_STAGE.get)
+        modules = [entry["module"] for entry in info.get_dicts()]
+        self._ends = [modules[index_of_stride[s]] for s in sorted(index_of_stride) if s >= 4]
         self.model = timm.create_model(
             name,
             pretrained=pretrained,
@@ -70,6 +74,13 @@ class TimmBackbone(Backbone):
                 "convolutional or hierarchical model"
             ) from error
 
+    def parts(self) -> list[Part]:
+        """Everything before stride 4, then what leads to stride 4, 8, 16 and 32."""
+        net = getattr(self.model, "model", self.model)  # timm wraps some
+        names = {name.replace(".", "_") for name, _ in net.named_modules()}
+        ends = [end for end in self._ends if end.replace(".", "_") in names]  # the others left out
+        return parts_until(net, ends)
+
     @property
     def size_divisibility(self) -> int:
         return 32  # some timm models crop a remainder
@@ -96,4 +107,4 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         in_channels=input_shape.channels,
         pretrained=cfg.MODEL.TIMM.PRETRAINED,
         out_features=tuple(cfg.MODEL.TIMM.OUT_FEATURES),
-    )
+    ).freeze(cfg.MODEL.BACKBONE.FREEZE_AT)

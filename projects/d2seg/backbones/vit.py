@@ -16,16 +16,17 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .freezing import Freezable, Part
 from .outputs import leave_out
+from .position_table import resize_positions
 from .timm import check_model_name
 
 _FEATURE = re.compile(r"block([1-9][0-9]*)")
 
 
-class ViTBackbone(Backbone):
+class ViTBackbone(Freezable, Backbone):
     """A plain ViT whose outputs "block<n>" are the patch tokens after n blocks, without a norm.
 
     The position embedding belongs to the grid of ``img_size``; for images of another size or
@@ -115,6 +116,13 @@ class ViTBackbone(Backbone):
         positions = torch.cat([positions[:, :kept], positions[:, slots:]], dim=1)
         model.pos_embed = nn.Parameter(positions)
 
+    def parts(self) -> list[Part]:
+        """Patches, prefix tokens and positions, then each block."""
+        model = self.model
+        tokens = (model.cls_token, model.reg_token, model.pos_embed)
+        stem = [model.patch_embed, model.pos_drop, model.norm_pre]
+        return [[*stem, *(t for t in tokens if t is not None)], *([b] for b in model.blocks)]
+
     @property
     def size_divisibility(self) -> int:
         return self.patch_size
@@ -167,14 +175,10 @@ class ViTBackbone(Backbone):
     def _positions(self, grid: tuple[int, int]) -> Tensor:
         """(1, slots + h * w, C) for a grid (h, w)."""
         own, positions = self.model.patch_embed.grid_size, self.model.pos_embed
-        if tuple(grid) == tuple(own):
-            return positions
         num_slots = positions.shape[1] - own[0] * own[1]
-        # timm's resample_abs_pos_embed, up to 1.0.20, takes a table of 4 x 16 for one of 8 x 8
-        table = positions[:, num_slots:].float().unflatten(1, own).permute(0, 3, 1, 2)
-        table = F.interpolate(table, size=tuple(grid), mode="bilinear", align_corners=False)
-        table = table.flatten(2).transpose(1, 2).to(positions.dtype)
-        return torch.cat([positions[:, :num_slots], table], dim=1)
+        table = positions[:, num_slots:]
+        resized = resize_positions(table, own, grid)
+        return positions if resized is table else torch.cat([positions[:, :num_slots], resized], 1)
 
 
 def _create(name: str, **arguments: object) -> VisionTransformer:
@@ -202,7 +206,8 @@ def _patch_size(model: VisionTransformer, name: str, img_size: tuple[int, int]) 
 
 @BACKBONE_REGISTRY.register()
 def build_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViTBackbone:
-    return ViTBackbone(**vit_arguments(cfg, input_shape))
+    backbone = ViTBackbone(**vit_arguments(cfg, input_shape))
+    return backbone.freeze(cfg.MODEL.BACKBONE.FREEZE_AT)
 
 
 def vit_arguments(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:

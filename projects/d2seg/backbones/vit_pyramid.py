@@ -70,4 +70,5 @@ class ViTPyramidBackbone(SimpleFeaturePyramid):
 def build_vit_pyramid_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViTPyramidBackbone:
     """A ViT by MODEL.VIT, and on it a pyramid of MODEL.FPN.OUT_CHANNELS."""
     net = StrideSixteenViT(**vit_arguments(cfg, input_shape))
+    net.freeze(cfg.MODEL.BACKBONE.FREEZE_AT)
     return ViTPyramidBackbone(net, out_channels=cfg.MODEL.FPN.OUT_CHANNELS)

@@ -4,7 +4,7 @@ import os
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import parse_qs
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -12,6 +12,7 @@ from torch import nn
 
 from .compatibility import LoadResult, check
 from .conversion import place_backbone, to_d2seg, without_prefix
+from .download import split_options
 from .files import (
     CheckpointFileError,
     WriteError,
@@ -50,7 +51,7 @@ class Checkpointer(DetectionCheckpointer):
     """
 
     _require_complete = False
-    _source = ""
+    _source = _options = ""
     _content: dict[str, Any] | None = None
 
     def __init__(
@@ -102,14 +103,14 @@ class Checkpointer(DetectionCheckpointer):
                     "it to a checkpoint, for example OUTPUT_DIR/model_final.pth"
                 )
             return super().load(path)
-        url = urlparse(path)
-        local = find_file(url._replace(query="").geturl())
+        address, self._options = split_options(path)
+        local = find_file(address)
         self._require_complete, self._source, self._content = require_complete, path, content
         try:
-            return super().load(urlparse(local)._replace(query=url.query).geturl(), checkpointables)
+            # fvcore's: detectron2's own would read a local name such as "Exp:12/a?.pth" as a URL
+            return super(DetectionCheckpointer, self).load(local, checkpointables)
         finally:
             self._content = None
-            self._parsed_url_during_load = None  # detectron2 leaves it set when loading fails
 
     def resume_or_load(
         self, path: str, *, resume: bool = True, require_complete: bool = False
@@ -199,7 +200,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         checkpoint = read_checkpoint(filename) if self._content is None else dict(self._content)
-        queries = parse_qs(self._parsed_url_during_load.query)
+        queries = parse_qs(self._options)
         if queries.pop("matching_heuristics", ["False"]) == ["True"]:
             checkpoint["matching_heuristics"] = True
         if queries:

@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Set
+from typing import Any
 
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
@@ -36,6 +37,12 @@ def to_d2seg(state: StateDict) -> tuple[StateDict, Layout | None]:
     bare, _ = without_prefix(state)
     layout = find_layout(bare.keys())
     return (bare, None) if layout is None else (layout.convert(bare), layout)
+
+
+def options_of(state: StateDict) -> tuple[Any, ...]:
+    """Keys and values that a config must have for a model of these weights, by their layout."""
+    layout = find_layout(without_prefix(state)[0].keys())
+    return () if layout is None else layout.options
 
 
 def without_prefix(state: StateDict, model_names: Set[str] = frozenset()) -> tuple[StateDict, str]:

@@ -35,6 +35,16 @@ class _BrokenOffError(OSError):
     """The connection ended before the file did."""
 
 
+def split_options(path: str) -> tuple[str, str]:
+    """The address of a checkpoint, and what follows its question mark for detectron2, as in
+    ``model.pkl?matching_heuristics=True``. A question mark in the name of a file is part of it."""
+    address, mark, options = path.rpartition("?")
+    is_split = "://" in path or options.startswith("matching_heuristics=")
+    if mark and not os.path.exists(path) and (is_split or os.path.exists(address)):
+        return address, options
+    return path, ""
+
+
 def cached_path(url: str) -> Path:
     """Where the file of a URL lies, or will."""
     parts = urlsplit(urldefrag(url).url)

@@ -88,7 +88,7 @@ def _fetch(path: str) -> str:
         path = Detectron2Handler.S3_DETECTRON2_PREFIX + path.removeprefix(Detectron2Handler.PREFIX)
     if path.startswith(("http://", "https://")):
         return download(path)
-    return PathManager.get_local_path(path)
+    return PathManager.get_local_path(os.path.expanduser(path))
 
 
 def _near(path: str) -> str:

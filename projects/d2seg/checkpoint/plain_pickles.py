@@ -7,7 +7,7 @@ no more memory than the file has bytes, no value is hashed but text and numbers,
 recurses. The opcodes are those of protocols 0 to 5, as Python 2 and 3 write them.
 """
 
-import ast
+import codecs
 import pickle
 import struct
 from collections.abc import Callable
@@ -24,6 +24,9 @@ _BYTE, _SHORT, _INT = struct.Struct("<B"), struct.Struct("<H"), struct.Struct("<
 _SIZE, _LONG_SIZE, _DOUBLE = struct.Struct("<I"), struct.Struct("<Q"), struct.Struct(">d")
 _KEYS = (str, int, bool, type(None))
 _LARGEST = 2**63  # integers of more bits could be made to share one hash
+MAX_NUMBERS_AS_KEYS = 20_000  # chosen well, each looks at the places of all others
+_MAX_GAP = 8  # in the numbers of values, which all who write pickles count
+_MAX_DIGITS = 1300  # of an integer; the time to read more grows with their square
 _REFUSED = {
     b"R": "REDUCE",
     b"b": "BUILD",
@@ -53,8 +56,6 @@ def load_plain_pickle(data: bytes) -> Any:
         return Machine(data).run()
     except (IndexError, struct.error) as error:
         raise pickle.UnpicklingError("it is cut off, or a value is missing") from error
-    except KeyError as error:
-        raise pickle.UnpicklingError(f"there is no value number {error}") from error
     except (ValueError, SyntaxError) as error:
         raise pickle.UnpicklingError(" ".join(str(error).split())) from error
 
@@ -72,7 +73,8 @@ class Machine:
         self._data = data
         self._position = position
         self._stack: list[Any] = []
-        self._numbered: dict[int, Any] = {}
+        self._numbered: list[Any] = []  # a gap is a mark
+        self._num_number_keys = 0
 
     def run(self) -> Any:
         data, actions = self._data, self.actions
@@ -120,6 +122,8 @@ class Machine:
 
     def whole_line(self) -> int | bool:
         line = self.line().strip()
+        if len(line) > _MAX_DIGITS:
+            raise ValueError("an integer has too many digits")
         return line == "01" if line in ("00", "01") else self.checked(int(line.rstrip("L")))
 
     def checked(self, number: int) -> int:
@@ -149,13 +153,18 @@ class Machine:
         return values
 
     def remember(self, number: int) -> None:
-        if not 0 <= number < _LARGEST:  # larger ones could be made to share one hash
-            raise ValueError("the number of a value has more than 64 bits")
+        gap = number - len(self._numbered)
+        if not -len(self._numbered) <= gap < _MAX_GAP:
+            raise ValueError("the number of a value is out of order")
+        self._numbered += [_MARK] * (gap + 1)
         self._numbered[number] = self._stack[-1]
 
     def remember_byte(self) -> None:
         """Do as :meth:`remember`; this and the next are half of all opcodes and must be fast."""
-        self._numbered[self._data[self._position]] = self._stack[-1]
+        if self._data[self._position] == len(self._numbered):
+            self._numbered.append(self._stack[-1])
+        else:
+            self.remember(self._data[self._position])
         self._position += 1
 
     def recall_byte(self) -> None:
@@ -163,10 +172,10 @@ class Machine:
         self._position += 1
 
     def memoize(self) -> None:
-        self.remember(len(self._numbered))
+        self._numbered.append(self._stack[-1])
 
     def recall(self, number: int) -> None:
-        self._stack.append(self._numbered[number])
+        self._stack.append(self._numbered[number])  # a negative one is that of a value, too
 
     def add_to_list(self, values: list[Any]) -> None:
         self._target(list).extend(values)
@@ -181,6 +190,10 @@ class Machine:
         """Whether it may be hashed: the hash of nested tuples may take forever."""
         if type(key) not in _KEYS:
             raise ValueError(f"a {type(key).__name__} is the key of a dict")
+        if type(key) is int:
+            self._num_number_keys += 1
+            if self._num_number_keys > MAX_NUMBERS_AS_KEYS:
+                raise ValueError(f"it has more than {MAX_NUMBERS_AS_KEYS} numbers as keys")
 
     def push_dict(self, values: list[Any]) -> None:
         self.push({})
@@ -214,7 +227,7 @@ def _quoted(line: str) -> str:
     line = line.strip()
     if len(line) < 2 or line[0] != line[-1] or line[0] not in "'\"":
         raise ValueError("a text has no quotes")
-    return _text(ast.literal_eval(f"b{line}"))
+    return _text(codecs.escape_decode(line[1:-1].encode("utf-8", "surrogatepass"))[0])
 
 
 def _push(read: Callable[[Machine], Any]) -> Callable[[Machine], None]:
@@ -275,11 +288,11 @@ _BY_OPCODE: dict[bytes, Callable[[Machine], None]] = {
     b"s": Machine.set_item,
     b"u": lambda m: m.add_to_dict(m.since_mark()),
     # what comes again
-    b"p": lambda m: m.remember(int(m.line())),
+    b"p": lambda m: m.remember(m.whole_line()),
     b"q": Machine.remember_byte,
     b"r": lambda m: m.remember(m.number(_SIZE)),
     b"\x94": Machine.memoize,
-    b"g": lambda m: m.recall(int(m.line())),
+    b"g": lambda m: m.recall(m.whole_line()),
     b"h": Machine.recall_byte,
     b"j": lambda m: m.recall(m.number(_SIZE)),
 }

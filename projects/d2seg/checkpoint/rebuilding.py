@@ -113,7 +113,7 @@ def _ordered(allowance: Allowance, pairs: Any = ()) -> OrderedDict:
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise ValueError("an ordered dict is not of pairs")
     for key, _ in pairs:
-        check_key(key)
+        check_key(allowance, key)
     return OrderedDict(pairs)
 
 
@@ -128,12 +128,13 @@ def _counter(allowance: Allowance, counts: Any = None) -> Counter:
 def _set(allowance: Allowance, values: Any = ()) -> set:
     allowance.charge(OBJECT_SIZE * (1 + len(values)))
     for value in values:
-        check_key(value)
+        check_key(allowance, value)
     return set(values)
 
 
-def check_key(key: Any) -> None:
+def check_key(allowance: Allowance, key: Any) -> None:
     """Whether it may be hashed: that of a tuple may take forever, many numbers share one."""
+    allowance.count_key(key)
     if isinstance(key, tuple) and len(key) <= 4:
         for part in key:
             if not isinstance(part, str | bool | type(None)):

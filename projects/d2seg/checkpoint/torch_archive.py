@@ -20,6 +20,7 @@ from .allowance import Allowance
 from .checksums import crc32
 from .rebuilding import Storage
 from .weight_pickles import WeightMachine, described_storage
+from .zip_directory import check_directory
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class _Archive:
     def __init__(self, file: BinaryIO, pool: ThreadPoolExecutor) -> None:
         self._file, self._pool = file, pool
         self.size = file.seek(0, os.SEEK_END)
+        check_directory(file)
         with zipfile.ZipFile(file) as directory:
             records = directory.infolist()
         self._records = {record.filename: record for record in records}

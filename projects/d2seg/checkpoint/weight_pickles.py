@@ -5,7 +5,7 @@ make is bounded by the size of the file. Opcodes and values are counted, and not
 """
 
 import argparse
-import ast
+import codecs
 import pickle
 import struct
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .allowance import Allowance, Named
+from .allowance import BYTES_PER_OPCODE, OBJECT_SIZE, Allowance, Named
 from .nesting import check_nesting
 from .plain_pickles import Machine, UnsafePickleError
 from .rebuilding import FUNCTIONS, STORAGES, check_key, find
@@ -66,14 +66,14 @@ class WeightMachine(Machine):
             return self._run()
         except (IndexError, struct.error) as error:
             raise pickle.UnpicklingError("it is cut off, or a value is missing") from error
-        except KeyError as error:
-            raise pickle.UnpicklingError(f"there is no value number {error}") from error
         except (ValueError, TypeError, SyntaxError, ArithmeticError) as error:
             raise pickle.UnpicklingError(" ".join(str(error).split())) from error
 
     def _run(self) -> Any:
         data, actions = self._data, self.actions
-        for _ in range(_MAX_OPCODES):
+        # each makes a value of some tens of bytes, a list or a number
+        most = min(_MAX_OPCODES, self._allowance.left // BYTES_PER_OPCODE)
+        for _ in range(most):
             opcode = data[self._position]
             self._position += 1
             if opcode in actions:
@@ -84,7 +84,7 @@ class WeightMachine(Machine):
                 return value
             else:
                 self._refuse(bytes([opcode]))
-        raise ValueError(f"it has more than {_MAX_OPCODES} opcodes")
+        raise ValueError(f"it has more than {most} opcodes, many for its size")
 
     def find(self, name: str) -> None:
         found = find(name)
@@ -138,7 +138,15 @@ class WeightMachine(Machine):
         self._target(set).update(values)
 
     def check_key(self, key: Any) -> None:
-        check_key(key)
+        check_key(self._allowance, key)
+
+    def push_set(self) -> None:
+        self._allowance.charge(OBJECT_SIZE)
+        self.push(set())
+
+    def push_frozen_set(self) -> None:
+        self._allowance.charge(OBJECT_SIZE)
+        self.push(self.keys_since_mark())
 
     def _target(self, kind: type) -> Any:
         if not isinstance(self._stack[-1], kind):
@@ -181,7 +189,7 @@ def _quoted(machine: WeightMachine) -> str:
     line = machine.line_of_bytes().decode("latin1").strip()
     if len(line) < 2 or line[0] != line[-1] or line[0] not in "'\"":
         raise ValueError("a text has no quotes")
-    return ast.literal_eval(f"b{line}").decode("latin1")
+    return codecs.escape_decode(line[1:-1].encode("latin1"))[0].decode("latin1")
 
 
 _BYTE, _INT, _SIZE, _LONG_SIZE = map(struct.Struct, ("<B", "<i", "<I", "<Q"))
@@ -192,9 +200,9 @@ _BY_OPCODE: dict[bytes, Callable[[WeightMachine], None]] = {
     b"\x81": WeightMachine.call,
     b"b": WeightMachine.build,
     b"Q": WeightMachine.load_persistent,
-    b"\x8f": _push(lambda m: set()),
+    b"\x8f": WeightMachine.push_set,
     b"\x90": WeightMachine.add_to_set,
-    b"\x91": _push(WeightMachine.keys_since_mark),
+    b"\x91": WeightMachine.push_frozen_set,
     b"\x96": _push(lambda m: bytearray(m.take(m.number(_LONG_SIZE)))),
     b"S": _push(_quoted),
     b"V": _push(lambda m: m.line_of_bytes().decode("raw-unicode-escape")),

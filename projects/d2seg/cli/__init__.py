@@ -29,6 +29,7 @@ COMMANDS = {
     "draw": Command("draw", "draw what a model sees in pictures, videos or through a camera"),
     "check": Command("check", "list what is wrong with data sets"),
     "visualize": Command("visualize", "draw the annotations of data sets"),
+    "export": Command("export", "write a model as a file that runs without Python"),
     "convert": Command("convert", "rename the weights of a checkpoint to another layout"),
     "zoo": Command("zoo", "list configs and what is published of them; fetch weights"),
     "info": Command("info", "count parameters, operations and memory of a config"),
@@ -37,7 +38,11 @@ COMMANDS = {
 
 def usage() -> str:
     words = "\n".join(f"  {word:<10} {command.help}" for word, command in COMMANDS.items())
-    return f"usage: d2seg WORD [ARGUMENT ...]\n\n{words}\n\nd2seg WORD --help says more.\n"
+    return (
+        f"usage: d2seg WORD [ARGUMENT ...]\n\n{words}\n\n"
+        "d2seg WORD --help says more.\n"
+        "d2seg --version; d2seg --print-completion bash|zsh, for the shell's completion\n"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,9 +51,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     word, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
-    if word in ("-h", "--help"):
+    if word in ("-h", "--help", "help"):
         sys.stdout.write(usage())
         return 0
+    if word in ("-V", "--version"):
+        package = sys.modules[__package__.partition(".")[0]]
+        sys.stdout.write(f"d2seg {package.__version__}\n")
+        return 0
+    if word == "--print-completion":
+        from .completion import print_completion
+
+        return print_completion(rest, {word: c[:2] for word, c in COMMANDS.items()})
     if word not in COMMANDS:
         [near] = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.0)
         sys.stderr.write(

@@ -9,7 +9,6 @@ data sets are then checked against its class counts as well. Exit code 0: all is
 is wrong with the data; 2: with the command line or the config.
 """
 
-import logging
 from collections.abc import Iterable, Sequence
 
 from detectron2.config import CfgNode
@@ -20,10 +19,17 @@ from tqdm import tqdm
 from ..data.catalog import check_classes, metadata_of
 from ..data.inspection.dataset import inspect_dataset
 from ..data.inspection.report import Counts, Report
+from ..names import printable
 from .dataset_arguments import dataset_parser, parse, read_targets
-from .messages import report_mistake
+from .messages import Parser, report_mistake, show_warnings
 
 MAX_EXAMPLES = 5
+
+
+def make_parser(prog: str | None = None) -> Parser:
+    parser = dataset_parser(__doc__, prog)
+    parser.add_argument("--workers", type=int, default=4, help="images to look at at once")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -31,10 +37,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    parser = dataset_parser(__doc__, prog)
-    parser.add_argument("--workers", type=int, default=4, help="images to look at at once")
-    args = parse(parser, argv)
+    show_warnings()
+    args = parse(make_parser(prog), argv)
     try:
         names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
     except ValueError as error:
@@ -49,7 +53,7 @@ def classes_agree(cfg: CfgNode) -> bool:
     try:
         check_classes(cfg)
     except ValueError as error:
-        print(f"wrong class count: {error}")
+        print(f"wrong class count: {printable(error)}")
         return False
     return True
 
@@ -58,12 +62,12 @@ def check_one(name: str, cfg: CfgNode | None, workers: int) -> bool:
     """Print what is found in one data set; return whether something is wrong."""
 
     def progress(reports: Iterable[Report], total: int) -> Iterable[Report]:
-        return tqdm(reports, total=total, desc=name, unit="image")
+        return tqdm(reports, total=total, desc=printable(name), unit="image")
 
     try:
         report = inspect_dataset(name, workers=workers, progress=progress)
     except ValueError as error:
-        print(f"{name}: cannot be loaded: {error}")
+        print(printable(f"{name}: cannot be loaded: {error}"))
         return True
     if cfg is not None and needs_bitmasks(report) and reads_polygons_only(cfg):
         report.problem(
@@ -84,7 +88,7 @@ def reads_polygons_only(cfg: CfgNode) -> bool:
 
 
 def format_report(name: str, report: Report, metadata: Metadata) -> str:
-    parts = [f"\n{name}: {report.num_images} images", *report.facts]
+    parts = [f"\n{printable(name)}: {report.num_images} images", *report.facts]
     for source, counts in report.counts.items():
         key = "thing_classes" if source == "instance" else "stuff_classes"
         parts.append(count_table(source, counts, metadata.get(key) or []))
@@ -92,7 +96,7 @@ def format_report(name: str, report: Report, metadata: Metadata) -> str:
         found = ", ".join(f"{count} {kind}" for kind, count in report.formats.most_common())
         mixed = "mixed formats" if len(report.formats) > 1 else "format"
         parts.append(f"{mixed} of the masks: {found}")
-    parts += [f"hint: {hint}" for hint in report.hints]
+    parts += [printable(f"hint: {hint}") for hint in report.hints]
     parts.append(problem_table(report) if report.problems else "no problems found")
     return "\n".join(parts)
 
@@ -103,7 +107,7 @@ def count_table(source: str, counts: Counts, names: Sequence[str]) -> str:
     rows = [
         [
             number,
-            name.split(",")[0],
+            printable(name.split(",")[0]),
             counts.images[number],
             *([] if source == "semantic" else [counts.instances[number]]),
             counts.pixels[number],
@@ -117,7 +121,7 @@ def count_table(source: str, counts: Counts, names: Sequence[str]) -> str:
     table = tabulate(rows, headers=headers, floatfmt=".2f")
     absent = [name for number, name in enumerate(names) if not counts.images[number]]
     if absent:
-        shown = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
+        shown = ", ".join(map(printable, absent[:10])) + (", ..." if len(absent) > 10 else "")
         table += f"\n{len(absent)} of {len(names)} classes never appear: {shown}"
     return table
 
@@ -127,7 +131,7 @@ def problem_table(report: Report) -> str:
     by_kind: dict[str, list[str]] = {}
     for problem in report.problems:
         text = ": ".join(part for part in (problem.file, problem.detail) if part)
-        by_kind.setdefault(problem.kind, []).append(text)
+        by_kind.setdefault(problem.kind, []).append(printable(text))
     lines = [tabulate([[k, len(v)] for k, v in by_kind.items()], headers=["problem", "times"])]
     for kind, texts in by_kind.items():
         lines += [f"{kind}: {text}" for text in texts[:MAX_EXAMPLES]]

@@ -12,7 +12,6 @@ Values are not changed; the state of an optimizer is left behind. For transforme
 model.safetensors beside the config.json of the same architecture.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from ..checkpoint.conversion import flavours, is_own, to_d2seg, to_flavour, with
 from ..checkpoint.files import find_file, read_checkpoint, write_atomically, write_with_checksum
 from ..checkpoint.naming import StateDict
 from . import convert_config
-from .messages import report_mistake
+from .messages import Parser, report_mistake
 
 FORMATS = (".pth", ".pt", ".bin", ".safetensors")
 
@@ -70,14 +69,8 @@ def convert(source: str, target: Path, to: str) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """
-    Returns:
-        The exit code.
-    """
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser(prog: str | None = None) -> Parser:
+    parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("source", metavar="IN", help="checkpoint to read")
     parser.add_argument("target", metavar="OUT", type=Path, help="checkpoint to write")
     parser.add_argument("--to", choices=["d2seg", *flavours()], default="d2seg")
@@ -86,6 +79,15 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         action="store_true",
         help="IN and OUT are configs instead: of the official MaskFormer or Mask2Former, and YAML",
     )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    parser = make_parser(prog)
     args = parser.parse_args(argv)
     if args.config:
         return convert_config.main([args.source, str(args.target)], parser.prog)

@@ -6,7 +6,6 @@ OFFICIAL.yaml stands with the files that its _BASE_ names. What cannot be carrie
 stderr. Exit code: 0; 1 when something was left out; 2 for a mistake in the call.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from ..config.official import convert_official
+from .messages import Parser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -21,9 +21,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("source", metavar="OFFICIAL.yaml", type=Path, help="config to read")
     parser.add_argument("target", metavar="OUT.yaml", type=Path, help="config to write")
     args = parser.parse_args(argv)

@@ -10,15 +10,12 @@ from ..config.loading import load_config
 from ..data.catalog import check_files
 from ..data.datasets.declaration import register_declarations
 from .imports import add_import_argument
+from .messages import Parser
 
 
-def dataset_parser(description: str | None, prog: str | None = None) -> argparse.ArgumentParser:
+def dataset_parser(description: str | None, prog: str | None = None) -> Parser:
     """A parser of data sets by name, by declaration (docs/own_data.md) or by config."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog=prog, description=description)
     parser.add_argument("targets", nargs="*", help="names of data sets, or declaration files")
     parser.add_argument("--config-file", help="a config of this project or of the model zoo")
     add_import_argument(parser)
@@ -53,7 +50,7 @@ def read_targets(
         names += register_declarations([target]) if is_file else [target]
     cfg = None
     if args.config_file is not None:
-        cfg = load_config(args.config_file, args.opts)
+        cfg = load_config(args.config_file, args.opts, imports=args.imports)
         register_declarations(cfg.DATASETS.DECLARATIONS)
         of_config = (name for split in splits for name in cfg.DATASETS[split])
         names = names or list(dict.fromkeys(of_config))

@@ -13,7 +13,6 @@ Exit code: 0; 1 when an input could not be read, wholly or in part; 2 for a mist
 """
 
 import argparse
-import logging
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,32 +23,26 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
-from ..config.imports import import_modules
 from ..config.loading import load_config
+from ..config.stock_keys import check_stock_keys
 from ..config.tasks import TASKS, choose_task
 from ..data.catalog import check_class_names, check_drawn_classes
 from ..data.datasets.declaration import register_declarations
-from ..prediction.predictor import Predictor, build_predictor
-from ..visualization.media import Window, find_inputs, import_av, plan_outputs
+from ..prediction.building import build_predictor
+from ..prediction.predictor import Predictor
+from ..visualization.media import Window, find_inputs, is_video, plan_outputs
 from ..visualization.runner import Runner
+from ..visualization.video_reading import import_av
 from .imports import add_import_argument
+from .messages import Parser, show_warnings, user_path
 
 Predict = Callable[[np.ndarray], dict]
 
 INSTANCE_THRESHOLD = 0.5  # detectors also give many boxes that are hardly ever right
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line."""
-
-    def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def make_parser(prog: str | None = None) -> Parser:
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add("--config-file", required=True, metavar="CONFIG", help="file, or name in the model zoo")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -60,7 +53,7 @@ def make_parser(prog: str | None = None) -> Parser:
         help="pictures, videos, folders of them, or glob patterns in quotes",
     )
     source.add_argument("--webcam", action="store_true", help="the first camera; Ctrl-C ends it")
-    add("--output", type=Path, metavar="FOLDER", help="default: windows, which q or Esc ends")
+    add("--output", type=user_path, metavar="FOLDER", help="default: windows, which q or Esc ends")
     add("--task", choices=TASKS, help="default: the first of these that the model offers")
     add(
         "--expression",
@@ -95,7 +88,8 @@ def collect(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
     if any(re.fullmatch(r"[A-Z0-9_]+(\.[A-Z0-9_]+)*", item) for item in missing):
         raise ValueError(f"--input: no file '{missing[0]}'; write --opts before KEY VALUE pairs")
     if not files:
-        raise ValueError(f"--input: no picture or video in {', '.join(args.input)}")
+        shown = ", ".join(item or "''" for item in args.input)
+        raise ValueError(f"--input: no picture or video in {shown}")
     return files, missing
 
 
@@ -110,19 +104,31 @@ def make_predict(args: argparse.Namespace) -> tuple[Predict, Metadata]:
     Raises:
         ValueError: the config, the task, the expressions or the weights do not go together.
     """
-    threshold = args.confidence_threshold
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
-    import_modules(args.imports)
-    cfg = load_config(args.config_file, [*args.opts, *args.pairs], labels=True, trained=True)
+    cfg = load_model_config(args)
     task = choose_task(cfg, args.task, args.expressions)
-    register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
-    _check_classes(cfg)
+    threshold = args.confidence_threshold
     if threshold is None and task == "instance":
         threshold = INSTANCE_THRESHOLD
     predictor = build_predictor(cfg, task, threshold)
     predictor.check_expressions(args.expressions)
     return partial(_drawable, predictor, args.expressions), predictor.metadata
+
+
+def load_model_config(args: argparse.Namespace) -> CfgNode:
+    """The config of a call, its data sets registered and compared with it.
+
+    Raises:
+        ValueError: the threshold or the config makes no sense.
+    """
+    threshold = args.confidence_threshold
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
+    pairs = [*args.opts, *args.pairs]
+    cfg = load_config(args.config_file, pairs, labels=True, trained=True, imports=args.imports)
+    check_stock_keys(cfg, pairs[0::2])
+    register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
+    _check_classes(cfg)
+    return cfg
 
 
 def _check_classes(cfg: CfgNode) -> None:
@@ -156,6 +162,8 @@ def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
         outputs = [None] * len(files)
         if args.output is not None:
             outputs = plan_outputs(files, args.output)
+        elif any(map(is_video, files)):
+            import_av()
         runner = make_runner(args)
         for name in missing:
             runner.report(f"{name}: no such file")
@@ -172,16 +180,16 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """
     parser = make_parser(prog)
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    show_warnings("%(levelname)s: %(message)s")
     seed_all_rng(0)  # the same colours in every run
     try:
         runner, draw = prepare(args)
     except (ValueError, OSError, ImportError) as error:
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     try:
         draw()
     except OSError as error:  # a full disk, no camera
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     except KeyboardInterrupt:
         return 130
     where = f" into {args.output}" if args.output is not None else ""

@@ -4,7 +4,7 @@ import argparse
 
 
 def add_import_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--import MODULE``, for ``import_modules(args.imports)``."""
+    """Add ``--import MODULE``, for ``load_config(..., imports=args.imports)``."""
     parser.add_argument(
         "--import",
         action="append",

@@ -10,7 +10,6 @@ tried.
 Exit code: 0; 2 for a mistake in the call.
 """
 
-import argparse
 from collections.abc import Sequence
 
 import torch
@@ -20,22 +19,20 @@ from tabulate import tabulate
 from torch import nn
 
 from ..config.checks import check_device
-from ..config.imports import import_modules
 from ..config.loading import load_config, use_words_of_checkpoint
+from ..config.parts import check_registered, naming_parts
 from ..data.build import images_per_process
 from ..engine import cost
 from .imports import add_import_argument
-from .messages import report_mistake
+from .messages import Parser, report_mistake
 
 GB = 1e9
 
 
-def make_parser(prog: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser(prog: str | None = None) -> Parser:
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
-    add("config", help="file, or name in the model zoo")
+    add("config", nargs="?", help="file, or name in the model zoo")
     add(
         *("--size",),
         nargs=2,
@@ -55,19 +52,23 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
-    args = make_parser(prog).parse_intermixed_args(argv)
+    parser = make_parser(prog)
+    args = parser.parse_intermixed_args(argv)
+    if args.config is None:
+        parser.error("give a config: a file, or a name in the model zoo (d2seg zoo lists them)")
     try:
-        import_modules(args.imports)
-        cfg = load_config(args.config, args.opts, labels=True)
+        cfg = load_config(args.config, args.opts, labels=True, imports=args.imports)
         use_words_of_checkpoint(cfg)
         check_device(cfg.MODEL.DEVICE)
+        check_registered(cfg)
         size = tuple(args.size or cost.training_size(cfg))
         batch = args.batch or images_per_process(cfg, 1)
         if min(*size, batch) < 1:
             raise ValueError(f"--size {size[0]} {size[1]} --batch {batch}: give 1 or more")
         print(f"{args.config}, one image of {size[0]} x {size[1]}\n")
         device, cfg.MODEL.DEVICE = torch.device(cfg.MODEL.DEVICE), "cpu"  # kernels hide operations
-        model = build_model(cfg)
+        with naming_parts(cfg):
+            model = build_model(cfg)
         print(operations_table(cfg, model, size))
         if not args.no_step:
             print(f"\n{memory(cfg, model.to(device), size, batch)}")

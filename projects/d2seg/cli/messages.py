@@ -1,11 +1,52 @@
 """What a word of the command says when it cannot do its work."""
 
+import argparse
+import logging
 import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..names import expand_user, printable
 
 MISTAKE = 2  # the exit code
 
 
 def report_mistake(error: Exception) -> int:
     """Write the message in one line to stderr; return the exit code."""
-    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    sys.stderr.write(f"error: {printable(error)}\n")
     return MISTAKE
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, and shows a description as it is written."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**settings)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISTAKE, f"{self.prog}: error: {printable(message)}\n")
+
+
+def user_path(text: str) -> Path:
+    """A path of the command line, its ``~`` replaced; a type of argparse's.
+
+    Raises:
+        argparse.ArgumentTypeError: as ``expand_user``; argparse shows the message.
+    """
+    try:
+        return Path(expand_user(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+class _OneLine(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+
+def show_warnings(form: str = "%(message)s") -> None:
+    """Let warnings of the package stand on stderr, each in one line that can be shown."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine(form))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])

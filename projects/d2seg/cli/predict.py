@@ -4,20 +4,42 @@
         --opts MODEL.WEIGHTS model_final.pth MODEL.DEVICE cpu
 
 The arguments are those of d2seg draw. docs/command.md says what is written for each task.
-Exit code: 0; 1 when an input could not be read; 2 for a mistake in the call.
+With --format, for any number of pictures, in parts that survive the process, in the formats of
+other programs, on one machine or on many (docs/scaling.md):
+
+    d2seg predict --config CONFIG --weights model_final.pth --input photos/ --output predicted/ \\
+        --format coco
+    d2seg predict ... --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT     on each machine
+    d2seg predict --merge predicted/                                            and in the end
+
+Exit code: 0; 1 when an input could not be read, or a disk takes no more; 2 for a mistake in the
+call; 130 ended by Ctrl-C.
 """
 
 import argparse
-import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
 from detectron2.data import Metadata
 from tqdm import tqdm
 
+from ..names import printable
+from ..pictures import drawing_failure
 from ..prediction.writing import write_index, write_prediction
 from ..visualization.media import UnreadableError, is_video, plan_outputs, read_picture
-from .draw import Predict, collect, make_parser, make_predict
+from .draw import Predict, collect, load_model_config, make_predict
+from .draw import make_parser as make_draw_parser
+from .messages import Parser, report_mistake, show_warnings
+from .predict_folders import add_arguments, make_merge_parser, run_folder, run_merge
+
+
+def make_parser(prog: str | None = None) -> Parser:
+    parser = make_draw_parser(prog)
+    add_arguments(parser)
+    parser.description = __doc__
+    return parser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -25,11 +47,19 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if any(item.startswith("--merge") for item in argv):
+        return _guarded(run_merge, make_merge_parser(prog).parse_args(argv))
     parser = make_parser(prog)
-    parser.description = __doc__
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    if args.weights is not None:
+        args.opts = [*args.opts, "MODEL.WEIGHTS", args.weights]
+    show_warnings("%(levelname)s: %(message)s")
+    if args.format is not None:
+        return _guarded(lambda given: run_folder(given, load_model_config(given)), args)
     try:
+        if args.shard or args.part_size:
+            raise ValueError("--shard and --part-size go with --format")
         files, missing = check(args)
         outputs = plan_outputs(files, args.output)
         predict, metadata = make_predict(args)
@@ -37,12 +67,26 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         unread = [f"{name}: no such file" for name in missing]
         unread += run(predict, metadata, files, outputs)
     except (ValueError, OSError, ImportError) as error:
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     for line in unread:
-        tqdm.write(line)
+        tqdm.write(printable(line))
     number = len(files) + len(missing) - len(unread)
     print(f"{number} predicted into {args.output}, {len(unread)} could not be read", flush=True)
     return int(bool(unread))
+
+
+def _guarded(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """The exit code of ``work``; what is wrong with the call or the disk is said in one line."""
+    try:
+        return work(args)
+    except (ValueError, ImportError) as error:
+        return report_mistake(error)
+    except OSError as error:
+        report_mistake(error)
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same call goes on with the parts that are missing\n")
+        return 130
 
 
 def check(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
@@ -72,10 +116,16 @@ def run(
     names = metadata.as_dict()
     for path, output in zip(tqdm(files, unit="file"), outputs, strict=True):
         try:
-            image = read_picture(path)
+            prediction = predict(read_picture(path))
         except UnreadableError as error:
             unread.append(str(error))
             continue
-        entries[str(path)] = write_prediction(output.parent, output.stem, predict(image), names)
+        except (RuntimeError, MemoryError, cv2.error) as error:
+            reason = drawing_failure(error)
+            if reason is None:
+                raise
+            unread.append(f"{path}: cannot be predicted: {reason}")
+            continue
+        entries[str(path)] = write_prediction(output.parent, output.stem, prediction, names)
     write_index(outputs[0].parent, entries)
     return unread

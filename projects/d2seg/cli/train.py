@@ -26,10 +26,17 @@ from detectron2.utils import comm
 
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
+from ..config.description import check_stored_classes
 from ..config.loading import use_words_of_checkpoint
+from ..config.parts import naming_parts
+from ..config.tasks import tasks_of
 from ..engine import Trainer, run, setup
 from ..evaluation import num_unreadable
+from ..prediction.exported import build_exported, open_for, use_size_of_exported
+from ..runtimes.session import is_exported
+from ..views import with_views
 from .imports import add_import_argument
+from .messages import Parser
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +66,8 @@ def work(args: argparse.Namespace) -> int:
     cfg = setup(args)
     if args.eval_only:
         return finish(cfg, evaluate(cfg, args.resume))
-    trainer = Trainer(cfg)
+    with naming_parts(cfg):
+        trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     results = trainer.train()
     if results and trainer.exit_code == 0:
@@ -68,14 +76,21 @@ def work(args: argparse.Namespace) -> int:
 
 
 def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
-    """Score MODEL.WEIGHTS, or the last checkpoint, to resume."""
+    """Score MODEL.WEIGHTS, a checkpoint or an exported file, or the last checkpoint, to resume."""
     cfg = cfg.clone()
     cfg.defrost()
+    if is_exported(cfg.MODEL.WEIGHTS) and not resume:
+        session = open_for(cfg)
+        use_size_of_exported(cfg, session)
+        return Trainer.test(cfg, build_exported(cfg, session))
     use_words_of_checkpoint(cfg)
-    model = Trainer.build_model(cfg)
+    with naming_parts(cfg):
+        model = Trainer.build_model(cfg)
     checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)
-    return Trainer.test(cfg, prepare_as_configured(cfg, model))
+    rest = checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)
+    check_stored_classes(cfg, rest)
+    model = with_views(cfg, prepare_as_configured(cfg, model.eval()), tasks_of)
+    return Trainer.test(cfg, model)
 
 
 def finish(cfg: CfgNode, results: dict[str, Any]) -> int:
@@ -93,13 +108,15 @@ def finish(cfg: CfgNode, results: dict[str, Any]) -> int:
     return int(num_unreadable(results) > 0)
 
 
-def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+def make_parser(prog: str | None = None) -> Parser:
     """detectron2's, and --import."""
-    parser = default_argument_parser(
-        epilog=EXAMPLES.replace("train_net.py", prog or "train_net.py")
+    parser = Parser(
+        prog=prog,
+        description=__doc__,
+        epilog=EXAMPLES.replace("train_net.py", prog or "train_net.py"),
+        parents=[default_argument_parser()],
+        add_help=False,  # the parent has it
     )
-    parser.description = __doc__
-    parser.prog = prog or parser.prog
     add_import_argument(parser)
     return parser
 
@@ -109,4 +126,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
-    return run(work, make_parser(prog).parse_args(argv))
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    if not args.config_file and not args.opts:
+        parser.error("give --config-file: a file, or a name in the model zoo (d2seg zoo)")
+    return run(work, args)

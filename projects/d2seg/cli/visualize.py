@@ -8,7 +8,6 @@ With --mapper, what the config's training mapper makes of it: augmented, cropped
 """
 
 import copy
-import logging
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,11 +29,20 @@ from ..data.label_maps import read_id_map, read_labels
 from ..data.mappers import build_mapper
 from ..data.medical.files import is_array_file, read_slice
 from ..data.segmentations import expression_mask
+from ..names import path_inside, printable
 from ..pictures import read_image
 from .dataset_arguments import dataset_parser, parse, read_targets
-from .messages import report_mistake
+from .messages import Parser, report_mistake, show_warnings, user_path
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
+
+
+def make_parser(prog: str | None = None) -> Parser:
+    parser = dataset_parser(__doc__, prog)
+    parser.add_argument("--output", type=user_path, required=True, help="folder of the pictures")
+    parser.add_argument("--num-images", type=int, default=20, help="of each data set; default: 20")
+    parser.add_argument("--mapper", action="store_true", help="draw the config's training samples")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -42,19 +50,21 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    parser = dataset_parser(__doc__, prog)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the pictures")
-    parser.add_argument("--num-images", type=int, default=20, help="of each data set; default: 20")
-    parser.add_argument("--mapper", action="store_true", help="draw the config's training samples")
+    show_warnings()
+    parser = make_parser(prog)
     args = parse(parser, argv)
     if args.mapper and args.config_file is None:
         parser.error("--mapper needs --config-file")
+    if args.num_images < 1:
+        parser.error(f"--num-images is {args.num_images}; it is at least 1")
     try:
         names, cfg = read_targets(args, splits=("TRAIN",))
+        for name in names:
+            path_inside(args.output, name, "name of a data set")
+        args.output.mkdir(parents=True, exist_ok=True)
         draw = mapper_drawing(cfg) if args.mapper else draw_ground_truth
         failed = sum(draw_dataset(name, draw, args.output, args.num_images) for name in names)
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # the latter: the folder cannot be written to
         return report_mistake(error)
     return int(failed > 0)
 
@@ -62,21 +72,21 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
     """Draw images evenly spread over a data set; return how many could not be drawn."""
     metadata, entries = metadata_of(name), load_dicts(name)
-    folder = output / name
+    folder = path_inside(output, name, "name of a data set")
     folder.mkdir(parents=True, exist_ok=True)
     chosen = np.unique(np.linspace(0, len(entries) - 1, num_images).astype(int))
     failed = 0
-    for number in tqdm(chosen, desc=name, unit="image"):
+    for number in tqdm(chosen, desc=printable(name), unit="image"):
         entry = entries[number]
         try:
             picture = draw(copy.deepcopy(entry), metadata)
         except (OSError, ValueError) as error:
-            tqdm.write(f"{entry['file_name']}: {error}")
+            tqdm.write(printable(f"{entry['file_name']}: {error}"))
             failed += 1
             continue
         stem = Path(entry["file_name"]).stem
         Image.fromarray(picture).save(folder / f"{number:06d}_{stem}.png")
-    print(f"{name}: {len(chosen) - failed} pictures in {folder}")
+    print(printable(f"{name}: {len(chosen) - failed} pictures in {folder}"))
     return failed
 
 

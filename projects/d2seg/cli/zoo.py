@@ -8,7 +8,6 @@ Results were published by the authors, not measured here; of two, the first is f
 Exit code: 0; 2 for a mistake in the call or weights that cannot be fetched.
 """
 
-import argparse
 import dataclasses
 from collections.abc import Sequence
 
@@ -16,9 +15,18 @@ from tabulate import tabulate
 
 from .. import model_zoo
 from ..checkpoint.files import find_file
-from .messages import report_mistake
+from .messages import Parser, report_mistake
 
 COLUMNS = ("name", "metric", "result", "licence", "weights")
+
+
+def make_parser(prog: str | None = None) -> Parser:
+    parser = Parser(prog=prog, description=__doc__)
+    parser.add_argument("name", nargs="?", help="of a config; default: all of them")
+    for part in ("method", "task", "dataset"):
+        parser.add_argument(f"--{part}", help=f"list the configs of this {part} alone")
+    parser.add_argument("--fetch", action="store_true", help="fetch the weights of NAME")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -26,14 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("name", nargs="?", help="of a config; default: all of them")
-    for part in ("method", "task", "dataset"):
-        parser.add_argument(f"--{part}", help=f"list the configs of this {part} alone")
-    parser.add_argument("--fetch", action="store_true", help="fetch the weights of NAME")
-    args = parser.parse_args(argv)
+    args = make_parser(prog).parse_args(argv)
     try:
         if args.fetch and args.name is None:
             raise ValueError("--fetch needs the NAME of a config; d2seg zoo lists them")

@@ -4,12 +4,18 @@ Whether a config fits its data sets is asked in ``data/catalog.py``, whether its
 processes in ``data/build.py``.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 
-from ..registries import EVALUATORS, LR_SCHEDULERS, OPTIMIZERS
+from ..registries import EVALUATORS, LR_SCHEDULERS, MAPPERS, OPTIMIZERS, SAMPLERS
+from ..views import check_views
+from .input_checks import check_input
+from .parts import check_registered
+from .stock_keys import check_stock_keys
+from .tasks import tasks_of
 
 CLIP_TYPES = ("full_model", "value", "norm")
 
@@ -46,17 +52,23 @@ def check_device(name: str) -> None:
         ) from error
 
 
-def check_values(cfg: CfgNode, *, training: bool) -> None:
+def check_values(cfg: CfgNode, *, training: bool, pairs: Collection[str] = ()) -> None:
     """See that the device, the number format and the settings of a training make sense.
 
     Args:
         training: evaluation needs none of SOLVER but its number format.
+        pairs: keys that the command line sets, see ``check_stock_keys``.
 
     Raises:
         ValueError: a value with which nothing can run.
     """
     check_device(cfg.MODEL.DEVICE)
+    check_registered(cfg)
+    check_stock_keys(cfg, pairs)
+    check_input(cfg, training=training)
     _check_precision(cfg)
+    if cfg.TEST.TILES.ENABLED or cfg.TEST.AUG.ENABLED:
+        check_views(cfg, tasks_of(cfg))
     for name in cfg.TEST.EVALUATORS:
         EVALUATORS.check(name)
     if training:
@@ -105,6 +117,8 @@ def _check_schedule(cfg: CfgNode) -> None:
 
 def _check_data_and_selection(cfg: CfgNode) -> None:
     test = cfg.TEST
+    MAPPERS.check(cfg.INPUT.MAPPER)
+    SAMPLERS.check(cfg.DATALOADER.SAMPLER_TRAIN)
     if not cfg.DATASETS.TRAIN:
         raise ValueError("DATASETS.TRAIN is empty; name a data set, or use --eval-only")
     if test.EARLY_STOPPING_PATIENCE > 0 and not (test.BEST_METRIC and test.EVAL_PERIOD > 0):

@@ -25,6 +25,8 @@ def add_d2seg_config(cfg: CN) -> None:
     """Add all keys of d2seg, and those of detectron2's DeepLab project, to ``cfg`` in place."""
     # stem and dilation keys of the R101c backbone, poly schedule, crop area
     add_deeplab_config(cfg)
+    # modules that are imported when a file or pairs say this, not when a checkpoint does
+    cfg.IMPORTS = []
     # files that declare data sets of one's own, see docs/own_data.md
     cfg.DATASETS.DECLARATIONS = ()
     _add_input_config(cfg)
@@ -60,6 +62,9 @@ def _add_input_config(cfg: CN) -> None:
     cfg.INPUT.AUGMENTATION = "resize_crop"
     # (height, width) that "fixed_size" resizes to in training and at test time, whatever the aspect
     cfg.INPUT.FIXED_SIZE = (512, 512)
+    # (height, width) that test pictures are made to fit into, in the place of MIN_SIZE_TEST and
+    # MAX_SIZE_TEST; empty: not. Set by exported files that take one size
+    cfg.INPUT.FIT_SIZE_TEST = ()
     # photometric distortion of SSD (Liu et al. 2016, section 2.2)
     cfg.INPUT.COLOR_AUG_SSD = False
     # (height, width) that the training mapper pads to, right and bottom; empty: no padding there
@@ -113,8 +118,16 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.BOUNDARY_WIDTH = 0
     # the semantic evaluator also gives Dice, IoU, precision and recall as means over images
     cfg.TEST.PER_IMAGE_METRICS = False
+    # pictures larger than a tile are seen in tiles of SIZE x SIZE pixels of the model's input, of
+    # which neighbours share OVERLAP pixels; an object should fit in what they share, or nearly
+    cfg.TEST.TILES = CN()
+    cfg.TEST.TILES.ENABLED = False
+    cfg.TEST.TILES.SIZE = 1024
+    cfg.TEST.TILES.OVERLAP = 256
     # "fp32", "bf16" or "fp16": of the weights in --eval-only and in the demo
     cfg.TEST.DTYPE = "fp32"
+    # "auto", "onnxruntime", "openvino" or "torch": who runs MODEL.WEIGHTS of an exported file
+    cfg.TEST.RUNTIME = "auto"
     # e.g. "panoptic_seg/PQ": keeps model_best.pth and serves early stopping; empty: off
     cfg.TEST.BEST_METRIC = ""
     # stop after so many evaluations without a better BEST_METRIC; 0: off

@@ -6,13 +6,17 @@ its checkpoint alone, where neither the config file nor the data set is.
 
 import hashlib
 import json
+import logging
 from typing import Any
 
 import yaml
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 
-from ..data.class_metadata import class_metadata, to_plain, use_plain
+from ..data.class_metadata import class_metadata, first_difference, to_plain, use_plain
 from .loading import load_config, merge_tree
+
+logger = logging.getLogger(__name__)
 
 ENTRY = "d2seg"
 
@@ -21,6 +25,49 @@ def describe(cfg: CfgNode) -> dict[str, Any]:
     """The entry for a model of this config: "config", the whole of it as YAML, and "classes", see
     ``data.class_metadata.to_plain``."""
     return {"config": cfg.dump(), "classes": to_plain(class_metadata(cfg))}
+
+
+def classes_of(content: dict[str, Any]) -> dict[str, Any]:
+    """The classes that a checkpoint stores, see ``to_plain``; empty where it stores none."""
+    description = content.get(ENTRY)
+    classes = description.get("classes") if isinstance(description, dict) else None
+    return dict(classes) if isinstance(classes, dict) else {}
+
+
+def check_stored_classes(cfg: CfgNode, content: dict[str, Any]) -> None:
+    """See that a checkpoint was trained with the classes of the data sets that it is scored on.
+
+    Raises:
+        ValueError: their names differ, or stand in another order; the message has the first.
+    """
+    classes = classes_of(content)
+    for name in cfg.DATASETS.TEST:
+        difference = first_difference(classes, MetadataCatalog.get(name))
+        if difference:
+            raise ValueError(
+                f"the checkpoint was trained with {difference}: its scores would be those of other "
+                "classes; list them in its order under 'classes' of a declaration, or choose "
+                "another data set"
+            )
+
+
+def use_stored_classes(cfg: CfgNode, content: dict[str, Any], source: str) -> None:
+    """Let ``cfg`` have the classes that a checkpoint stores, in place, where its own are others.
+
+    Args:
+        source: what the user calls the checkpoint, for the warning.
+    """
+    classes = classes_of(content)
+    difference = first_difference(classes, class_metadata(cfg))
+    if difference:
+        logger.warning("%s was trained with %s; its own names are drawn", source, difference)
+        use_plain(cfg, classes, _name_of(classes))
+
+
+def _name_of(classes: dict[str, Any]) -> str:
+    """A data set's, for these classes alone."""
+    digest = hashlib.sha256(json.dumps(classes, sort_keys=True).encode()).hexdigest()
+    return f"classes_{digest[:12]}"
 
 
 def config_from_description(description: Any, source: str) -> CfgNode:
@@ -36,12 +83,12 @@ def config_from_description(description: Any, source: str) -> CfgNode:
     """
     try:
         tree, classes = yaml.safe_load(description["config"]), dict(description["classes"])
-        digest = hashlib.sha256(json.dumps(classes, sort_keys=True).encode()).hexdigest()
+        name = _name_of(classes)
     except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(
             f"{source}: its entry '{ENTRY}' is damaged; give the config it was trained with"
         ) from error
     cfg = load_config(None)
     merge_tree(cfg, tree, f"{source}: its stored config: ")
-    use_plain(cfg, classes, f"classes_{digest[:12]}")
+    use_plain(cfg, classes, name)
     return cfg

@@ -10,7 +10,7 @@ from detectron2 import model_zoo
 from detectron2.config import CfgNode
 
 from ..checkpoint.nesting import check_nesting
-from .zoo import find_config, nearest, normalise, read_table
+from .zoo import find_config, is_zoo_like, nearest, normalise, read_table
 
 TRUST_VARIABLE = "D2SEG_TRUST_CONFIGS"  # set to 1: configs may run code, as detectron2's may
 _MAX_VALUES = 100_000  # of a file, aliases written out
@@ -19,7 +19,9 @@ _FILE_FORM = "expected lines 'KEY: value', and after _BASE_ one file name or a l
 
 def find_file(name: str) -> tuple[Path, str]:
     """The file that ``name`` means, and the zoo that it is of: "d2seg", "detectron2" or none."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
+    if path.is_dir():  # the current one for an empty name
+        raise ValueError(f"config '{name}' is a folder; give a file in it, or a name of the zoo")
     if path.suffix == ".py":
         raise ValueError(
             f"config file '{name}': detectron2's lazy (.py) configs are not supported; "
@@ -38,7 +40,7 @@ def find_file(name: str) -> tuple[Path, str]:
         else:
             if in_zoo.is_file():
                 return in_zoo, "detectron2"
-    if normalise(name).partition("/")[0] in {entry.method for entry in read_table().values()}:
+    if is_zoo_like(name):
         raise ValueError(
             f"there is no config '{name}', neither as a file nor in the model zoo; the nearest "
             f"names are {', '.join(nearest(name))}"
@@ -73,6 +75,7 @@ class _ConfigFile(CfgNode):
             raise FileNotFoundError(filename)
         trusted = os.environ.get(TRUST_VARIABLE) == "1" or _is_in_zoo(Path(filename))
         try:
+            _check_merges(Path(filename))
             content = super().load_yaml_with_base(filename, allow_unsafe=trusted)
         except FileNotFoundError as error:
             raise ValueError(
@@ -102,6 +105,21 @@ class _ConfigFile(CfgNode):
         except ValueError as error:
             raise ValueError(f"{filename}: {error}") from error
         return content
+
+
+def _check_merges(path: Path) -> None:
+    """Count the values of a file that merges mappings (``<<``), before it is read: each merge of a
+    merge copies them.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    text = path.read_text(encoding="utf-8")
+    if "<<" in text:
+        try:
+            check_nesting(yaml.load(text, yaml.BaseLoader), _MAX_VALUES)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def _zoo_folder() -> Path:

@@ -15,19 +15,31 @@ from typing import Any
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
+from ..names import expand_user
 from .defaults import add_d2seg_config, set_semantic_output
 from .files import find_file, read_tree
+from .imports import import_modules
 from .zoo import normalise, read_table
 
 logger = logging.getLogger(__name__)
 
+_FREEZE_KEY = "MODEL.BACKBONE.FREEZE_AT"
+# detectron2's default, two frozen parts, is made for these; others are frozen when they are told to
+_RESNETS = (
+    "build_resnet_backbone",
+    "build_resnet_fpn_backbone",
+    "build_resnet_deeplab_backbone",
+    "build_retinanet_resnet_fpn_backbone",
+)
+
 
 def load_config(
-    config_file: str | None,
+    config_file: str | Path | None,
     opts: Sequence[str] | None = (),
     *,
     labels: bool = False,
     trained: bool = False,
+    imports: Sequence[str] = (),
 ) -> CfgNode:
     """Defaults of detectron2 and d2seg, overridden by a file, overridden by pairs.
 
@@ -45,27 +57,59 @@ def load_config(
             project's scripts ask for labels, in a fraction of the memory and time.
         trained: a name of this project's zoo brings its published checkpoint too, as detectron2's
             do; without, MODEL.WEIGHTS are those that the recipe starts from.
+        imports: modules to import besides those of IMPORTS, to which they are added: what they
+            register the config may name. A module is of the current folder or the environment.
 
     Returns:
-        The config, not frozen.
+        The config, not frozen. MODEL.BACKBONE.FREEZE_AT is 0 for all backbones but ResNets where
+        neither file nor pairs say it.
 
     Raises:
         ValueError: a file that is missing, not YAML or not for this version; an unknown key; a
-            value of the wrong type; a key without a value.
+            value of the wrong type; a key without a value; a module that fails.
     """
+    import_modules(imports)
     cfg = get_cfg()
     add_d2seg_config(cfg)
     if labels:
         set_semantic_output(cfg, "labels")
+    said: set[str] = set()
     if config_file is not None:
-        path, zoo = find_file(config_file)
-        _merge_file(cfg, path)
+        name = str(config_file)
+        path, zoo = find_file(name)
+        said = _merge_file(cfg, path)
         if zoo == "detectron2":
-            _use_zoo_weights(cfg, config_file)
+            _use_zoo_weights(cfg, name)
         elif zoo == "d2seg" and trained:
-            _use_published_weights(cfg, config_file)
+            _use_published_weights(cfg, name)
     _merge_pairs(cfg, list(opts or ()))
+    cfg.IMPORTS = list(dict.fromkeys([*imports, *cfg.IMPORTS]))
+    import_modules(cfg.IMPORTS, "IMPORTS:")
+    _expand_homes(cfg)
+    if _FREEZE_KEY not in {*said, *(opts or ())[0::2]} and not _is_resnet(cfg):
+        cfg.MODEL.BACKBONE.FREEZE_AT = 0
     return cfg
+
+
+def _is_resnet(cfg: CfgNode) -> bool:
+    name = cfg.MODEL.BACKBONE.NAME
+    return (cfg.MODEL.FPN.BOTTOM_UP if name == "build_fpn_backbone" else name) in _RESNETS
+
+
+def _expand_homes(cfg: CfgNode) -> None:
+    """Replace ``~`` in the paths to be written to and to be read from."""
+    for key, node in (
+        ("OUTPUT_DIR", cfg),
+        ("MODEL.WEIGHTS", cfg.MODEL),
+        ("MODEL.RESTR.TEXT.VOCABULARY", cfg.MODEL.RESTR.TEXT),
+        ("MODEL.RESTR.TEXT.WORD_VECTORS", cfg.MODEL.RESTR.TEXT),
+    ):
+        leaf = key.rpartition(".")[2]
+        if isinstance(node[leaf], str):
+            try:
+                node[leaf] = expand_user(node[leaf])
+            except ValueError as error:
+                raise ValueError(f"{key} is {node[leaf]!r}: {error}") from error
 
 
 def use_words_of_checkpoint(cfg: CfgNode) -> None:
@@ -78,7 +122,8 @@ def use_words_of_checkpoint(cfg: CfgNode) -> None:
         text.VOCABULARY = ""
 
 
-def _merge_file(cfg: CfgNode, path: Path) -> None:
+def _merge_file(cfg: CfgNode, path: Path) -> set[str]:
+    """Merge in place; return the keys that the file and its bases say."""
     content = read_tree(path)
     if content.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise ValueError(
@@ -86,6 +131,7 @@ def _merge_file(cfg: CfgNode, path: Path) -> None:
             "are read"
         )
     merge_tree(cfg, content, f"{path}: ")
+    return {key for key, _ in leaves(content)}
 
 
 def merge_tree(cfg: CfgNode, tree: dict[str, Any], where: str) -> None:

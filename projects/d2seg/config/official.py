@@ -5,6 +5,7 @@ file and its bases say is carried over key by key; what they leave to the defaul
 follows this project's.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +122,7 @@ def convert_official(file: str | Path) -> Conversion:
     Raises:
         ValueError: the file or a base is missing or no YAML; it is of neither repository.
     """
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     official = dict(leaves(read_tree(path)))
     head = official.get("MODEL.SEM_SEG_HEAD.NAME", "")
     if not any(key.startswith(f"{_OFFICIAL}.") for key in official) and "PerPixel" not in str(head):

@@ -101,6 +101,26 @@ def entry_of(name: str) -> ZooEntry:
     return entry
 
 
+def address_of(name: str) -> str:
+    """Where the published weights of a config are, see :attr:`ZooEntry.address`.
+
+    Raises:
+        ValueError: no config of that name, or no address is known; the message says where the
+            authors have it, if they do.
+    """
+    entry = entry_of(name)
+    if not entry.address:
+        where = f"see {entry.source}" if entry.source else "nothing is published"
+        raise ValueError(f"no address of weights is known for {entry.name}; {where}")
+    return entry.address
+
+
+def is_zoo_like(name: str) -> bool:
+    """Whether ``name``, which is no path that exists, begins as the name of a config does."""
+    method, _, rest = normalise(name).partition("/")
+    return bool(rest) and method in {entry.method for entry in read_table().values()}
+
+
 def nearest(name: str, number: int = NUM_NEAREST) -> list[str]:
     """The names that are most like ``name``, the likest first."""
     return difflib.get_close_matches(normalise(name), list(read_table()), n=number, cutoff=0.0)

@@ -3,6 +3,7 @@
 All of them draw from numpy's global generator, as detectron2's do.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import cv2
@@ -119,11 +120,42 @@ class ResizeShortestEdge(T.ResizeShortestEdge):
         return transform
 
 
+class ResizeToFit(T.Augmentation):
+    """As large as fits into a size, the aspect kept, for a model that takes this size alone."""
+
+    def __init__(self, size: Sequence[int]) -> None:
+        """``size``: (height, width)."""
+        super().__init__()
+        self.size = tuple(size)
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        height, width = image.shape[:2]
+        scale = min(self.size[0] / height, self.size[1] / width)
+        sides = (
+            min(max(round(side * scale), 1), bound)
+            for side, bound in zip((height, width), self.size, strict=True)
+        )
+        return T.ResizeTransform(height, width, *sides)
+
+
+def reading_config(cfg: CfgNode) -> CfgNode:
+    """The config by which pictures are read at test time: with TEST.AUG.ENABLED they keep their own
+    size, for each view is resized from that."""
+    if not cfg.TEST.AUG.ENABLED:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.MIN_SIZE_TEST = 0
+    cfg.freeze()
+    return cfg
+
+
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Return what ``INPUT`` asks for, in order; right and bottom padding, if any, comes last.
 
     In training: the geometry of ``INPUT.AUGMENTATION``, then colour, flip and padding. At test time
-    only the resizing to ``MIN_SIZE_TEST`` and ``MAX_SIZE_TEST``, or to ``FIXED_SIZE``.
+    only the resizing to ``MIN_SIZE_TEST`` and ``MAX_SIZE_TEST``, to ``FIXED_SIZE``, or into
+    ``FIT_SIZE_TEST``.
 
     Raises:
         ValueError: for an unknown ``INPUT.AUGMENTATION``, or a ``FIXED_SIZE`` that is none.
@@ -136,7 +168,8 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     if name == "fixed_size":
         resize = _fixed_resize(cfg)
     if not is_train:
-        return [resize]
+        fit = tuple(cfg.INPUT.FIT_SIZE_TEST)
+        return [ResizeToFit(fit) if fit and name != "fixed_size" else resize]
     if name in ("resize_crop", "fixed_size"):
         augmentations = [resize, *_crop(cfg)]
     elif name == "detr":

@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
 from ..registries import SAMPLERS
+from .augmentation import reading_config
 from .catalog import metadata_of
 from .dicts import Dicts, load_dicts
 from .faults import flag
@@ -19,9 +20,15 @@ from .loader import TrainLoader
 from .mappers import build_mapper
 from .referring.training import expanded_dicts
 from .seeding import choose_seed
+from .workers import QuietDataLoader
 
 logger = logging.getLogger(__name__)
 
+_TRUTH_OF = {  # the entry of a dict that a mapper cannot do without
+    "semantic": "sem_seg_file_name",
+    "panoptic": "pan_seg_file_name",
+    "instance": "annotations",
+}
 _KEYS = {"semantic": (), "panoptic": ("segments_info",), "slice": ()}  # that mappers read of dicts
 
 
@@ -63,6 +70,11 @@ def _sampler(cfg: CfgNode, dataset: Dicts, seed: int) -> Sampler:
         return SAMPLERS.get(name)(cfg, dataset, seed)
     if name == "TrainingSampler":
         return TrainingSampler(len(dataset), seed=seed)
+    if not all("annotations" in entry for entry in dataset):
+        raise ValueError(
+            f"DATALOADER.SAMPLER_TRAIN {name} counts the classes of 'annotations', which "
+            f"DATASETS.TRAIN {cfg.DATASETS.TRAIN} does not have; set it to TrainingSampler"
+        )
     factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
         dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
     )
@@ -80,8 +92,14 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         at = list(cfg.DATASETS.TEST).index(dataset_name)
         file = cfg.DATASETS.PROPOSAL_FILES_TEST[at]
         dicts = detectron2_build.load_proposals_into_dataset(dicts, file)
-    mapper = build_mapper(cfg, is_train=False)
-    return build_detection_test_loader(dicts, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    mapper = build_mapper(reading_config(cfg), is_train=False)
+    stock = build_detection_test_loader(dicts, mapper=mapper)
+    return QuietDataLoader(
+        stock.dataset,
+        sampler=stock.sampler,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=stock.collate_fn,
+    )
 
 
 def images_per_process(cfg: CfgNode, num_processes: int) -> int:
@@ -110,6 +128,7 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
     dataset = _loaded(cfg)
     if not isinstance(dataset, list):
         return dataset
+    _check_mapper(cfg, dataset)
     is_instance = cfg.INPUT.MAPPER not in ("semantic", "panoptic") and "annotations" in dataset[0]
     if not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         kept = dataset
@@ -117,6 +136,8 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
         kept = [d for d in dataset if _has_object(d.get("segments_info", []))]
     else:
         kept = [d for d in dataset if not is_instance or _has_object(d["annotations"])]
+    if is_instance:
+        _check_masks(cfg, dataset)
     what = "a segment" if cfg.INPUT.MAPPER == "panoptic" else "an annotation"
     if len(kept) < len(dataset):
         removed = len(dataset) - len(kept)
@@ -133,6 +154,19 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
     if is_instance and class_names:
         detectron2_build.print_instances_class_histogram(kept, class_names)
     return kept
+
+
+def _check_mapper(cfg: CfgNode, dataset: list[dict[str, Any]]) -> None:
+    """Raise ``ValueError`` where no image has what INPUT.MAPPER reads; name mappers that fit."""
+    key = _TRUTH_OF.get(cfg.INPUT.MAPPER)
+    if key is None or any(key in entry for entry in dataset):
+        return
+    fitting = [mapper for mapper, needed in _TRUTH_OF.items() if needed in dataset[0]]
+    remedy = f"set INPUT.MAPPER {' or '.join(fitting)}" if fitting else "choose another data set"
+    raise ValueError(
+        f"INPUT.MAPPER is {cfg.INPUT.MAPPER!r}, but no image of DATASETS.TRAIN "
+        f"{cfg.DATASETS.TRAIN} has '{key}', which it reads; {remedy}"
+    )
 
 
 def _loaded(cfg: CfgNode) -> Dicts:
@@ -152,6 +186,25 @@ def _loaded(cfg: CfgNode) -> Dicts:
             for dicts, file in zip(sets, files, strict=True)
         ]
     return [entry for dicts in sets for entry in dicts]
+
+
+def _check_masks(cfg: CfgNode, dataset: list[dict[str, Any]]) -> None:
+    """See that annotations have the masks that the mapper draws, before it comes to one of them.
+
+    Raises:
+        ValueError: one has none.
+    """
+    needs = cfg.INPUT.MAPPER == "instance" or (
+        cfg.INPUT.MAPPER == "detectron2" and cfg.MODEL.MASK_ON
+    )
+    for entry in dataset if needs else ():
+        for number, annotation in enumerate(entry.get("annotations", ())):
+            if annotation.get("segmentation") is None and not flag(annotation.get("iscrowd")):
+                raise ValueError(
+                    f"{entry['file_name']}: annotation {number} has no 'segmentation', which "
+                    f"INPUT.MAPPER {cfg.INPUT.MAPPER} draws its mask from; add it, or take the "
+                    "annotation out"
+                )
 
 
 def _has_object(entries: list[dict[str, Any]]) -> bool:

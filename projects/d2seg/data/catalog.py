@@ -24,6 +24,10 @@ _CLASS_KEYS = {
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES": "semantic",
     },
 }
+_MAPPING = (
+    "list them alike under 'classes' of a declaration (of label maps, 'values' says which value is "
+    "which class)"
+)
 _SEM_SEG_KEY = "MODEL.SEM_SEG_HEAD.NUM_CLASSES"
 
 
@@ -178,8 +182,8 @@ def check_class_names(names: Sequence[str]) -> None:
                 if str(found).strip().casefold() != str(wanted).strip().casefold():
                     raise ValueError(
                         f"class {number} of data set {name!r} is {found!r}, that of {other!r} "
-                        f"{wanted!r}; a model numbers its classes in one order, so declare them "
-                        "alike, or choose another data set"
+                        f"{wanted!r}; a model numbers its classes in one order, so {_MAPPING}, or "
+                        "choose another data set"
                     )
 
 

@@ -26,6 +26,22 @@ def class_metadata(cfg: CfgNode) -> Metadata:
     return next(named, found[0] if found else Metadata())
 
 
+def first_difference(classes: dict[str, Any], metadata: Metadata) -> str:
+    """Where the names of ``classes``, of :func:`to_plain`, are not those of ``metadata``, as "class
+    1 'dog', where data set 'x' has 'cat'"; "" where they agree.
+
+    A difference of case counts as none. Where one of the two has no such names, or another number
+    of them, nothing is compared.
+    """
+    for key in _CLASSES:
+        own, others = classes.get(key) or (), metadata.get(key) or ()
+        for number, (name, other) in enumerate(zip(own, others, strict=False)):
+            is_alike = str(name).strip().casefold() == str(other).strip().casefold()
+            if len(own) == len(others) and not is_alike:
+                return f"class {number} {name!r}, where data set {metadata.name!r} has {other!r}"
+    return ""
+
+
 def to_plain(metadata: Metadata) -> dict[str, Any]:
     """The entries of ``STORED`` that ``metadata`` has, as lists, dicts, strings and integers."""
     return {key: _plain(metadata.get(key)) for key in STORED if metadata.get(key) is not None}

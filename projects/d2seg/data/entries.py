@@ -11,7 +11,7 @@ from typing import Any
 import pycocotools.mask as mask_util
 from detectron2.structures import BoxMode
 
-from .faults import Faults, box, flag, whole_number
+from .faults import Faults, box, check_keypoints, flag, whole_number
 from .segmentations import FAR, plain, sound_array, sound_polygons, sound_segmentation, to_rle
 
 Entry = dict[str, Any]
@@ -34,7 +34,12 @@ def sound_annotation(annotation: Any, size: tuple[int, int] | None) -> Entry:
     crowd = annotation.get("iscrowd", 0)
     if type(crowd) is not int or crowd not in (0, 1):
         changed["iscrowd"] = flag(crowd)
+    if annotation.get("keypoints") is not None:
+        check_keypoints(annotation["keypoints"])
     values = annotation.get("bbox")
+    if isinstance(values, list) and not values:  # as where there is none
+        annotation = {key: value for key, value in annotation.items() if key != "bbox"}
+        values = None
     if values is not None:
         numbers = box(values)
         if type(values) is not list:
@@ -55,6 +60,23 @@ def box_of(mask: Any, size: tuple[int, int]) -> list[float]:
         return [0.0, 0.0, 0.0, 0.0]
     rle = to_rle(sound_segmentation(mask, size, slack=0, reach=FAR), size)
     return mask_util.toBbox(rle).tolist()
+
+
+def with_own_box(annotation: Entry, size: tuple[int, int]) -> Entry:
+    """A sound annotation of an image of ``size`` (height, width), itself or with the box of its
+    mask, where it has both and they differ."""
+    given, mask = annotation.get("bbox"), annotation.get("segmentation")
+    if given is None or mask is None or not len(mask) or "bbox_mode" not in annotation:
+        return annotation
+    if len(given) != 4:
+        return annotation
+    around = box_of(plain(mask), size)
+    if around[2] * around[3] == 0:  # outside of the image
+        return annotation
+    given = BoxMode.convert(list(given), BoxMode(annotation["bbox_mode"]), BoxMode.XYWH_ABS)
+    if not boxes_differ(given, around):
+        return annotation
+    return {**annotation, "bbox": around, "bbox_mode": BoxMode.XYWH_ABS}
 
 
 def _checked_mask(mask: Any, size: tuple[int, int] | None) -> Any:
@@ -99,7 +121,7 @@ def sound_segments(segments: list[Entry], where: str, faults: Faults) -> list[En
             faults.add("unusable segment", f"segment {number}: {error}", where)
             continue
         if found["id"] in seen:
-            faults.add("segment listed twice", f"id {found['id']}", where)
+            faults.add("segment listed twice", f"the id {found['id']} is listed twice", where)
         seen.add(found["id"])
         sound.append(found)
     return segments if is_unchanged(sound, segments) else sound

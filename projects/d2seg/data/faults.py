@@ -106,6 +106,23 @@ def box(values: Any) -> list[float]:
     raise ValueError(f"'bbox' is {_shown(values)}; it is four finite numbers, in pixels")
 
 
+def check_keypoints(values: Any) -> None:
+    """See that key points are x, y and visibility of each, all of them finite numbers.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if isinstance(values, np.ndarray | torch.Tensor):
+        values = values.tolist()
+    is_list = isinstance(values, list | tuple) and len(values) % 3 == 0
+    if not is_list or not all(
+        type(v) in _NUMBERS and -_MAX_COORDINATE <= v <= _MAX_COORDINATE for v in values
+    ):
+        raise ValueError(
+            f"'keypoints' is {_shown(values)}; it is x, y and visibility of each point, in pixels"
+        )
+
+
 def area(value: Any) -> float:
     """Pixels of a mask as a file says.
 

@@ -2,6 +2,9 @@
 
 import gc
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,12 @@ def read_json(file: str | Path, what: str = "annotations") -> Any:
     Raises:
         ValueError: it is not there, no JSON file, or nested too deep.
     """
+    if os.path.isdir(file):
+        raise ValueError(
+            f"the {what} cannot be read: {file} is a folder; name one JSON file. PNGs that number "
+            "objects (0 for none, 1, 2, ...) are not read as instances: make a file in COCO's "
+            "format of them (docs/own_data.md)"
+        )
     try:
         refuse_special_file(file)
         with PathManager.open(str(file), "rb") as opened:
@@ -27,14 +36,23 @@ def read_json(file: str | Path, what: str = "annotations") -> Any:
         reason = " ".join(str(error).split())
         shown = reason if str(file) in reason else f"{file}: {reason}"
         raise ValueError(f"the {what} cannot be read: {shown}") from error
-    was_enabled = gc.isenabled()
-    gc.disable()  # millions of new lists set it off again and again, and none of them is garbage
     try:
-        return json.loads(data)
+        with no_garbage():
+            return json.loads(data)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         form = " in COCO's format" if what in ("annotations", "categories") else ""
         raise ValueError(f"{file}: not a JSON file{form}: {reason}") from error
+
+
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """Leave Python's collector of garbage off: millions of new lists and dicts set it off again and
+    again, and none of them is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if was_enabled:
             gc.enable()

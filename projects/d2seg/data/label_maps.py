@@ -5,6 +5,7 @@ A COCO panoptic PNG stores one segment id per pixel: ``id = R + 256 * G + 256**2
 """
 
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ _TO_RGBA = {1: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGB
 # would replace them by the brightness of their colours.
 _ID_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B"}
 _GREY_IN_COLOR = {"LA", "RGB", "RGBA"}
+_BITS_PER_SAMPLE = 258  # a tag of TIFF
 _MAX_SPREAD = 16  # between the channels of a grey picture that JPEG has coded as colours
 
 
@@ -68,10 +70,15 @@ def read_id_map(path: str) -> np.ndarray:
 
 def write_id_map(path: str, id_map: np.ndarray) -> None:
     """Write (H, W) segment ids in [0, 2**24) as a COCO panoptic PNG."""
-    rgba = np.ascontiguousarray(id_map, dtype="<u4").view(np.uint8).reshape(*id_map.shape, 4)
     with PathManager.open(path, "wb") as file:
-        # the lowest level of compression: maps of segments stay small with it
-        Image.fromarray(rgba[..., :3].copy()).save(file, format="PNG", compress_level=1)
+        save_id_map(file, id_map)
+
+
+def save_id_map(file: IO[bytes], id_map: np.ndarray) -> None:
+    """As :func:`write_id_map`, into an open file."""
+    rgba = np.ascontiguousarray(id_map, dtype="<u4").view(np.uint8).reshape(*id_map.shape, 4)
+    # the lowest level of compression: maps of segments stay small with it
+    Image.fromarray(rgba[..., :3].copy()).save(file, format="PNG", compress_level=1)
 
 
 def read_labels(path: str | Path, label_values: LabelValues | None = None) -> np.ndarray:
@@ -92,8 +99,8 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
     bits).
 
     Signed 16-bit files keep labels above 32767, such as ADE20K-full's 65535 = ignore, as negative
-    numbers; they come back as what was meant. Of a palette image the values are the indices. It is
-    turned as its own EXIF orientation says, as pictures are.
+    numbers; they come back as what was meant. A negative number of 32 bits stays one. Of a palette
+    image the values are the indices. It is turned as its own EXIF orientation says.
 
     Args:
         label_values: where values are declared, a colour picture whose channels are equal is a grey
@@ -106,7 +113,7 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
         with opened(path) as image:
             if turned_by_exif(image):
                 ImageOps.exif_transpose(image, in_place=True)
-            mode = image.mode
+            mode, num_bits = image.mode, _bits(image)
             if label_values is not None and mode in _GREY_IN_COLOR:
                 pixels = np.array(image.convert("RGBA"))
             else:
@@ -116,19 +123,28 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
     if label_values is not None and mode in _GREY_IN_COLOR:
         return _grey(path, pixels, _MAX_SPREAD if label_values.nearest else 0)
     if mode not in _ID_MODES:
+        remedy = "tools/prepare_own_labels.py --colors-of turns colours into ids"
+        if mode == "F":
+            remedy = "save the numbers of the classes as whole numbers of 8 or 16 bits"
         raise ValueError(
             f"{path}: a label map needs one channel of class ids, but this image has mode {mode!r};"
-            " tools/prepare_own_labels.py turns colours into ids"
+            f" {remedy}"
         )
-    return _ids(pixels, label_values)
+    return _ids(pixels, label_values, num_bits)
 
 
-def _ids(labels: np.ndarray, label_values: LabelValues | None) -> np.ndarray:
+def _bits(image: Image.Image) -> int:
+    """Bits of a value in the file, where Pillow's mode does not say them; 0: unknown."""
+    tags = getattr(image, "tag_v2", None)
+    return 0 if tags is None else int(tags.get(_BITS_PER_SAMPLE, (0,))[0])
+
+
+def _ids(labels: np.ndarray, label_values: LabelValues | None, num_bits: int) -> np.ndarray:
     """(H, W) of an image of one channel, as :func:`read_values` promises."""
     if labels.dtype == bool:
         white = 1 if label_values is None else label_values.white()
         return labels.astype(np.uint8) * np.uint8(white)
-    if labels.dtype.kind == "i" and labels.min(initial=0) < 0:
+    if labels.dtype.kind == "i" and num_bits == 16 and labels.min(initial=0) < 0:
         labels &= 0xFFFF
     return labels
 
@@ -144,7 +160,7 @@ def _grey(path: str | Path, channels: np.ndarray, max_spread: int) -> np.ndarray
     if colored:
         raise ValueError(
             f"{path}: a label image has one channel, but {colored} pixels of this are coloured; "
-            "tools/prepare_own_labels.py turns colours into ids"
+            "tools/prepare_own_labels.py --colors-of turns colours into ids"
         )
     if alpha.min(initial=255) < 255:
         raise ValueError(f"{path}: a label image with transparent pixels; save it without alpha")

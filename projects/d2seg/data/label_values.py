@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 OTHER = "other"  # the key of all values that are not listed
-_NUM_VALUES = 1 << 16  # of label images of up to 16 bits
+MAX_LABEL = 65535  # that a label map can hold
+_NUM_VALUES = MAX_LABEL + 1
 _UNDECLARED = -1
 
 
@@ -132,6 +133,15 @@ def parse_label_values(
     if ignore_label is not None and 0 <= ignore_label < _NUM_VALUES:
         listed.setdefault(ignore_label, ignore_label)
     return LabelValues(tuple(sorted(listed.items())), classes, other, nearest)
+
+
+def check_ignore_label(value: int, what: str) -> None:
+    """Raise ``ValueError`` where no label map can hold an ignore label; ``what`` begins it."""
+    if not 0 <= value <= MAX_LABEL:
+        raise ValueError(
+            f"{what} is {value}, which a label map cannot hold; it is 0 to {MAX_LABEL}, as a rule "
+            f"255: convert label maps with tools/prepare_own_labels.py --map {value}:255"
+        )
 
 
 def names_in(values: Any) -> list[str]:

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from detectron2.data import DatasetFromList
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from .seeding import seeded_sample
+from .workers import QuietDataLoader
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class TrainLoader:
             self._sampler_of(self._seed), self._batch_size, self._is_wide, self._start
         )
         return iter(
-            DataLoader(
+            QuietDataLoader(
                 _SeededSamples(self._dicts, self._mapper, self._seed),
                 batch_sampler=batches,
                 num_workers=self._num_workers,

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
@@ -17,14 +18,17 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from ..pictures import read_image
+from ..pictures import read_oriented
 from ..registries import MAPPERS
 from .augmentation import build_augmentations
 from .checks import check_labels
+from .entries import with_own_box
 from .faults import flag
 from .label_maps import read_id_map, read_labels
+from .label_values import check_ignore_label
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
 from .medical.mapper import SliceMapper
+from .orientation import check_orientation, check_size
 from .referring.mapper import ReferringMapper
 
 # What the mappers read and models do not: left out of the sample.
@@ -34,7 +38,12 @@ _GROUND_TRUTH = (
     "label_values",
     "pan_seg_file_name",
     "segments_info",
+    "orientation",
 )
+
+
+# what augmentations raise for a picture of an odd size, and for settings that it does not go with
+_UNFIT = (ValueError, AssertionError, ArithmeticError, cv2.error)
 
 
 class MaskMapper(DatasetMapper, ABC):
@@ -91,10 +100,21 @@ class MaskMapper(DatasetMapper, ABC):
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         dataset_dict = dict(dataset_dict)
-        image = read_image(dataset_dict["file_name"], self.image_format)
+        image, orientation = read_oriented(dataset_dict["file_name"], self.image_format)
+        dataset_dict["orientation"] = orientation  # of a picture that EXIF data have turned
         utils.check_image_size(dataset_dict, image)  # adds height and width where there are none
         inputs = self._inputs(dataset_dict, image) if self.is_train else T.AugInput(image)
-        transforms = self.augmentations(inputs)
+        try:
+            transforms = self.augmentations(inputs)
+            if 0 in inputs.image.shape:
+                raise ValueError("nothing is left of it")
+        except _UNFIT as error:
+            size = f"{image.shape[0]}x{image.shape[1]} pixels (height x width)"
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                f"{dataset_dict['file_name']}: its {size} cannot be augmented as INPUT says: "
+                f"{reason}"
+            ) from error
         sample = {k: v for k, v in dataset_dict.items() if k not in _GROUND_TRUTH}
         sample["image"] = torch.from_numpy(inputs.image.transpose(2, 0, 1).copy())
         if self.is_train:
@@ -134,7 +154,8 @@ class SemanticMapper(MaskMapper):
     def _inputs(self, dataset_dict: dict[str, Any], image: np.ndarray) -> CodedImage:
         file_name = _entry(dataset_dict, "sem_seg_file_name", "semantic")
         labels = read_labels(file_name, dataset_dict.get("label_values"))
-        _check_size(labels, image, file_name)
+        check_size(labels, image, file_name)
+        check_orientation(labels, image, dataset_dict, file_name)
         check_labels(labels, self.num_classes, self.ignore_value, file_name)
         dtype = np.uint8 if max(self.num_classes, self.ignore_value) < 256 else np.uint16
         classes = np.full(np.iinfo(dtype).max + 1, self.ignore_value, dtype)
@@ -160,7 +181,8 @@ class PanopticMapper(MaskMapper):
     def _inputs(self, dataset_dict: dict[str, Any], image: np.ndarray) -> CodedImage:
         file_name = _entry(dataset_dict, "pan_seg_file_name", "panoptic")
         ids = read_id_map(file_name).astype(np.int32)
-        _check_size(ids, image, file_name)
+        check_size(ids, image, file_name)
+        check_orientation(ids, image, dataset_dict, file_name)
         segments = _entry(dataset_dict, "segments_info", "panoptic")
         crowd = np.array([flag(s.get("iscrowd")) for s in segments], dtype=bool)
         dtype = np.uint8 if len(segments) < 255 else np.uint16
@@ -207,8 +229,21 @@ class InstanceMapper(MaskMapper):
         return {"instances": to_instances(masks, classes)}
 
 
+class BoxMapper(DatasetMapper):
+    """detectron2's mapper, with the box of the mask where an annotation's own lies elsewhere, as
+    the evaluation has it (see ``entries.boxes_differ``)."""
+
+    def _transform_annotations(
+        self, dataset_dict: dict[str, Any], transforms: T.TransformList, image_shape: tuple
+    ) -> None:
+        size = dataset_dict["height"], dataset_dict["width"]
+        annotations = dataset_dict["annotations"]
+        dataset_dict["annotations"] = [with_own_box(a, size) for a in annotations]
+        super()._transform_annotations(dataset_dict, transforms, image_shape)
+
+
 _BUILT_IN: dict[str, type[DatasetMapper] | type[SliceMapper] | type[ReferringMapper]] = {
-    "detectron2": DatasetMapper,
+    "detectron2": BoxMapper,
     "semantic": SemanticMapper,
     "panoptic": PanopticMapper,
     "instance": InstanceMapper,
@@ -226,7 +261,10 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict[str, Any]], dic
     """
     name, head = cfg.INPUT.MAPPER, cfg.MODEL.SEM_SEG_HEAD
     MAPPERS.check(name)
-    if name in ("semantic", "panoptic", "slice") and head.IGNORE_VALUE < head.NUM_CLASSES:
+    is_map = name in ("semantic", "panoptic", "slice")
+    if is_map:
+        check_ignore_label(head.IGNORE_VALUE, "MODEL.SEM_SEG_HEAD.IGNORE_VALUE")
+    if is_map and head.IGNORE_VALUE < head.NUM_CLASSES:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {head.IGNORE_VALUE} is one of the classes "
             f"0..{head.NUM_CLASSES - 1}, which would never be learnt; set it above them"
@@ -246,16 +284,6 @@ def _entry(dataset_dict: dict[str, Any], key: str, mapper: str) -> Any:
             "dict; choose another mapper or another data set"
         )
     return dataset_dict[key]
-
-
-def _check_size(labels: np.ndarray, image: np.ndarray, file_name: str) -> None:
-    if labels.shape != image.shape[:2]:
-        is_turned = labels.shape == image.shape[1::-1]
-        raise ValueError(
-            f"{file_name} has shape {labels.shape}, but its image is {image.shape[:2]} "
-            "(height, width); a label image has the same size and one channel"
-            + ("; labels are of the picture as its EXIF orientation turns it" if is_turned else "")
-        )
 
 
 def _content_size(image: np.ndarray, transforms: T.TransformList) -> tuple[int, int]:

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..names import printable
 from .datasets.builtin import datasets_root
 
 logger = logging.getLogger(__name__)
@@ -45,12 +46,13 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run ``main``; what is wrong with the data becomes one line on stderr and exit code 1."""
+    """Run ``main``; what is wrong with the data becomes one line on stderr and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    except (OSError, ValueError, MemoryError, ImportError) as error:
+        sys.stderr.write(f"error: {printable(str(error) or type(error).__name__)}\n")
+        sys.exit(2)
 
 
 def require(path: Path, remedy: str) -> Path:

@@ -83,7 +83,7 @@ def build_dual_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DualSwinBa
             drop_path_rate=encoder.DROP_PATH_RATE,
             use_checkpoint=node.USE_CHECKPOINT,
             key=f"MODEL.DS_TRANSUNET.{name}",
-        )
+        ).freeze(cfg.MODEL.BACKBONE.FREEZE_AT)
         for name, encoder, patch_size in (("FINE", node.FINE, 4), ("COARSE", node.COARSE, 8))
     ]
     return DualSwinBackbone(

@@ -87,7 +87,7 @@ def count_operations(
     parts = {
         name: totals.get(f"{type(model).__name__}.{name}", 0) for name in count_parameters(model)
     }
-    return {**parts, RESULTS: totals["Global"] - sum(parts.values())}
+    return {**parts, RESULTS: totals.get("Global", 0) - sum(parts.values())}
 
 
 @contextlib.contextmanager

@@ -200,10 +200,11 @@ class EarlyStopping(HookBase):
 
 
 class StopOnSignal(HookBase):
-    """Interrupts the trainer, in all processes, after the step in which SIGTERM or SIGINT came.
+    """Interrupts the trainer, in all processes, after the step in which SIGTERM, SIGINT or SIGHUP
+    came.
 
     A second SIGINT (Ctrl-C) interrupts at once. A signal during an evaluation takes effect at the
-    end of the step after it.
+    end of the step after it. SIGHUP counts unless it is ignored, as nohup has it.
     """
 
     def __init__(self, step: TrainStep) -> None:
@@ -214,8 +215,9 @@ class StopOnSignal(HookBase):
 
     def before_train(self) -> None:
         if threading.current_thread() is threading.main_thread():  # the only one that may
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._handle)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._handle)
 
     def after_train(self) -> None:
         for number, handler in self._previous.items():

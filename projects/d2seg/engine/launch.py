@@ -6,11 +6,13 @@ import ctypes
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -21,15 +23,20 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from ..data.build import images_per_process
 from ..data.catalog import check_data
+from ..data.workers import ENDING, held_back
+from ..names import printable
+from .failure import is_lost_process
 from .full_disk import is_write_error
 from .output_folder import claim_folder
-from .prepare import check_evaluation, is_torchrun, read_config
+from .prepare import check_evaluation, check_run, is_torchrun, read_config
 from .train_step import TrainingDivergedError
 
 logger = logging.getLogger(__name__)
 
 USER_ERROR = 2  # exit code
 TRACEBACK_VARIABLE = "D2SEG_TRACEBACK"  # of the environment; set: errors are shown in full
+
+_SECONDS_TO_NOTICE = 3  # till the launcher sees which process ended first
 
 Main = Callable[[argparse.Namespace], int]
 
@@ -43,8 +50,9 @@ def run(main: Main, args: argparse.Namespace) -> int:
 
     Returns:
         An exit code: that of ``main``; or, with one line on stderr, 2 for what a user did wrong
-        (``ValueError`` and, for a package that is missing, ``ImportError``) and 1 for a training
-        that diverged, or a disk that takes no more. Any other exception passes.
+        (``ValueError`` and, for a package that is missing, ``ImportError``), 1 for a training
+        that diverged, or a disk that takes no more, 130 for Ctrl-C where nothing is to be saved,
+        and 128 + n if signal n ended a process. Any other exception passes.
     """
     if is_torchrun():
         return _guarded(_join_torchrun, main, args)
@@ -57,7 +65,7 @@ def run(main: Main, args: argparse.Namespace) -> int:
     # that to those that are about to end as well, so it exits with 0 and leaves its code here.
     code_of_interrupt = multiprocessing.get_context("spawn").RawValue("i", 0)
     try:
-        with _signals_passed_on():
+        with _signals_passed_on() as received:
             launch(
                 _worker,
                 args.num_gpus,
@@ -66,9 +74,29 @@ def run(main: Main, args: argparse.Namespace) -> int:
                 dist_url=_meeting_point(args),
                 args=(main, args, code_of_interrupt),
             )
-    except ProcessExitedException as error:  # it has said why
-        return error.exit_code if error.exit_code > 0 else 128 - error.exit_code
+    except ProcessExitedException as error:
+        return _code_of(error, received)
     return code_of_interrupt.value
+
+
+def _code_of(error: ProcessExitedException, received: list[int]) -> int:
+    """The exit code after a process of the run has ended; one that was killed could not say so."""
+    if error.exit_code > 0:  # it has said why
+        return error.exit_code
+    number = -error.exit_code
+    if received:
+        sys.stderr.write(f"{_interrupted(received[0])}\n")
+        return 128 + received[0]
+    hint = "; the system does that where memory runs out" if number == signal.SIGKILL else ""
+    sys.stderr.write(
+        f"error: process {error.error_index} was killed by signal {number}{hint}. --resume goes on "
+        "from the last checkpoint\n"
+    )
+    return 128 + number
+
+
+def _interrupted(number: int) -> str:
+    return f"{signal.Signals(number).name}: ended before there was anything to save"
 
 
 def _guarded(function: Callable[..., int], *arguments: object) -> int:
@@ -86,16 +114,29 @@ def _guarded(function: Callable[..., int], *arguments: object) -> int:
             raise
         sys.stderr.write(f"error: {_one_line(error)}\n")
         return 1
+    except KeyboardInterrupt:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        if comm.is_main_process():
+            sys.stderr.write("SIGINT: ended at once; what was saved last can be resumed from\n")
+        return 128 + signal.SIGINT
+    except RuntimeError as error:
+        if os.environ.get(TRACEBACK_VARIABLE) or not is_lost_process(error):
+            raise
+        logger.error("Another process of this run has ended: %s", _one_line(error))
+        time.sleep(_SECONDS_TO_NOTICE)
+        return 1
 
 
 def _one_line(error: Exception) -> str:
     """The message; if it went through a worker of a data loader, without the traceback there."""
     message = str(error).strip()
     if message.startswith("Caught ") and "Traceback" in message:
-        message = message.splitlines()[-1].partition(": ")[2]
+        message = re.split(r"\n[\w.]+(?:Error|Exception): ", message)[-1]
     elif not _is_raised_here(error):  # the message was not written for users of this package
         message += f" ({TRACEBACK_VARIABLE}=1 in the environment shows where)"
-    return " ".join(message.split())
+        message = " ".join(message.split())
+    return printable(message)
 
 
 def _is_raised_here(error: Exception) -> bool:
@@ -106,6 +147,7 @@ def _is_raised_here(error: Exception) -> bool:
 def _prepare_launch(args: argparse.Namespace) -> int:
     """Find here, once, what would go wrong in every process."""
     cfg = read_config(args)
+    check_run(cfg, args.eval_only)
     if _is_on_cpu(cfg):
         # the launcher chooses NCCL wherever it sees a GPU; the processes inherit this
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -139,6 +181,8 @@ def _worker(main: Main, args: argparse.Namespace, code_of_interrupt: ctypes.c_in
     # It was spawned, and so would be its data loaders' workers, each importing everything anew.
     # The platform's default, which a run of one process has too, starts them at once.
     multiprocessing.set_start_method(None, force=True)
+    signal.set_wakeup_fd(-1)  # the launcher's, where this process was forked
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # those that came during the imports, too
     code = _guarded(_as_one_of_many, main, args)
     if code > 128:
         code_of_interrupt.value = code
@@ -192,18 +236,44 @@ def _is_on_cpu(cfg: CfgNode) -> bool:
 
 
 @contextlib.contextmanager
-def _signals_passed_on() -> Iterator[None]:
-    """Pass SIGTERM and SIGINT to the children, which save and exit, before this process exits."""
+def _signals_passed_on() -> Iterator[list[int]]:
+    """Pass signals on to the children, which save and exit, before this process exits.
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        # the terminal sends SIGINT to the children too, and a second one would mean "at once"
-        for child in multiprocessing.active_children():
-            if child.pid is not None:
-                os.kill(child.pid, signal.SIGTERM)
+    They are held back from the start of a child to its first line, for one that comes while it
+    imports would make it a traceback. This process takes them in a thread of its own: its main one,
+    from which children inherit what is held back, waits for their end.
 
-    previous = {n: signal.signal(n, pass_on) for n in (signal.SIGTERM, signal.SIGINT)}
+    Yields:
+        The signals that have come.
+    """
+    received: list[int] = []
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def take() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        while number := os.read(reading, 1):
+            if number[0] not in ENDING:  # the pipe gets the numbers of all signals with a handler
+                continue
+            received.append(number[0])
+            # the terminal sends SIGINT to the children too, and a second one would mean "at once"
+            for child in multiprocessing.active_children():
+                if child.pid is not None:
+                    os.kill(child.pid, signal.SIGTERM)
+        os.close(reading)
+
+    # what is ignored stays ignored, as SIGHUP is by nohup
+    heard = [n for n in ENDING if signal.getsignal(n) != signal.SIG_IGN or n != signal.SIGHUP]
+    previous = {number: signal.signal(number, lambda *_: None) for number in heard}
+    descriptor = signal.set_wakeup_fd(writing)
+    thread = threading.Thread(target=take, daemon=True)
     try:
-        yield
+        with held_back():
+            thread.start()
+            yield received
     finally:
+        signal.set_wakeup_fd(descriptor)
+        os.close(writing)
+        thread.join()
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,33 @@ logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"  # stays; what is locked is the file, by a process that lives
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # of some network file systems
+
+
+def check_folder(folder: str) -> None:
+    """See that OUTPUT_DIR, made where it is missing, can be written to.
+
+    Raises:
+        ValueError: it is empty, a file, below a file, or cannot be written to.
+    """
+    if not folder.strip():
+        raise ValueError("OUTPUT_DIR is empty; name the folder that logs and results go to")
+    if "://" in folder:
+        raise ValueError(f"OUTPUT_DIR {folder} is an address; name a folder of this machine")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: str | Path, error: OSError | ValueError) -> ValueError:
+    is_file = isinstance(error, FileExistsError)
+    reason = "it is a file" if is_file else getattr(error, "strerror", str(error))
+    return ValueError(
+        f"OUTPUT_DIR {folder} cannot be written to ({reason}); choose another, or change its "
+        "permissions"
+    )
 
 
 @contextmanager
@@ -49,10 +77,7 @@ def _opened(folder: Path) -> Iterator[int]:
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise ValueError(
-            f"OUTPUT_DIR {folder} cannot be written to ({error.strerror}); choose another, or "
-            "change its permissions"
-        ) from error
+        raise _unwritable(folder, error) from error
     try:
         yield file
     finally:

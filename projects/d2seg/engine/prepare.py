@@ -14,7 +14,6 @@ from detectron2.utils.logger import setup_logger
 
 from ..checkpoint.checkpointer import checkpoints_in
 from ..config.checks import check_values
-from ..config.imports import import_modules
 from ..config.loading import load_config
 from ..config.tasks import tasks_of
 from ..data.build import images_per_process
@@ -23,8 +22,9 @@ from ..data.datasets.declaration import register_declarations
 from ..data.dicts import check_files_of, load_dicts
 from ..data.referring.training import write_vocabulary
 from ..evaluation.build import build_evaluator
+from ..names import path_inside
 from .full_disk import report_once
-from .output_folder import claim_folder
+from .output_folder import check_folder, claim_folder
 from .solver import auto_scale
 
 logger = logging.getLogger(__name__)
@@ -35,20 +35,34 @@ VOCABULARY_FILE = "vocabulary.txt"  # in OUTPUT_DIR
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of a command line of detectron2's ``default_argument_parser``, not frozen.
 
-    The modules of ``--import`` are imported, and the data sets that the config declares are
-    registered. Unless it says otherwise, semantic results are labels, which this project's
-    evaluators take (see ``load_config``).
+    The modules of ``--import`` and IMPORTS are imported, and the data sets that the config
+    declares are registered. Unless it says otherwise, semantic results are labels, which this
+    project's evaluators take (see ``load_config``).
 
     Raises:
         ValueError: the config has an unknown key, or values with which nothing can run.
     """
-    import_modules(getattr(args, "imports", ()))
     cfg = load_config(
-        args.config_file or None, args.opts, labels=True, trained=bool(args.eval_only)
+        args.config_file or None,
+        args.opts,
+        labels=True,
+        trained=bool(args.eval_only),
+        imports=getattr(args, "imports", ()),
     )
-    check_values(cfg, training=not args.eval_only)
+    check_values(cfg, training=not args.eval_only, pairs=args.opts[0::2])
     register_declarations(cfg.DATASETS.DECLARATIONS)
     return cfg
+
+
+def check_run(cfg: CfgNode, eval_only: bool) -> None:
+    """See that there is something to evaluate on, and a folder to write to.
+
+    Raises:
+        ValueError: DATASETS.TEST of an evaluation is empty; or as :func:`check_folder`.
+    """
+    if eval_only and not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty; name a data set to evaluate on")
+    check_folder(cfg.OUTPUT_DIR)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -65,6 +79,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     # in microcode: up to a third of a small model's step. Threads made from here on inherit it.
     torch.set_flush_denormal(True)
     cfg = read_config(args)
+    check_run(cfg, args.eval_only)
     if comm.get_local_rank() == 0:
         check_data(cfg, args.eval_only)
         # where this package's launcher starts several processes, it has done that before
@@ -114,7 +129,7 @@ def check_evaluation(cfg: CfgNode) -> None:
     """
     for name in cfg.DATASETS.TEST:
         check_files_of(load_dicts(name, for_test=True), name)
-        folder = Path(cfg.OUTPUT_DIR) / "inference" / name
+        folder = path_inside(Path(cfg.OUTPUT_DIR) / "inference", name, "name of a data set")
         build_evaluator(cfg, name, str(folder), tasks_of(cfg))
 
 

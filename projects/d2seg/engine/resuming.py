@@ -10,10 +10,13 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.projects.deeplab.lr_scheduler import WarmupPolyLR
+from detectron2.solver import LRMultiplier, LRScheduler
 from detectron2.utils.events import EventStorage
 
 logger = logging.getLogger(__name__)
 
+_SETTINGS = ("initial_lr", "weight_decay", "momentum", "nesterov", "betas", "eps")
 _WINDOW = 20  # values of which detectron2's writers take the median
 
 
@@ -26,6 +29,10 @@ def circumstances(cfg: CfgNode, num_images: int | None) -> dict[str, Any]:
         "SOLVER.IMS_PER_BATCH": cfg.SOLVER.IMS_PER_BATCH,
         "SOLVER.ACCUMULATE_STEPS": cfg.SOLVER.ACCUMULATE_STEPS,
         "SOLVER.OPTIMIZER": cfg.SOLVER.OPTIMIZER.upper(),
+        "SOLVER.LR_SCHEDULER_NAME": cfg.SOLVER.LR_SCHEDULER_NAME,
+        "SOLVER.MAX_ITER": cfg.SOLVER.MAX_ITER,
+        "SOLVER.AMP.ENABLED": cfg.SOLVER.AMP.ENABLED,
+        "SOLVER.EMA.ENABLED": cfg.SOLVER.EMA.ENABLED,
     }
 
 
@@ -88,6 +95,39 @@ def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
                 raise ValueError(f"{what} is not finite; {remedy}")
 
 
+def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What each group of parameters was built with: rates, decay, moments."""
+    return [
+        {key: value for key, value in group.items() if key not in ("params", "lr")}
+        for group in optimizer.param_groups
+    ]
+
+
+def obey_config(
+    optimizer: torch.optim.Optimizer, scheduler: LRScheduler, ours: list[dict[str, Any]]
+) -> None:
+    """Let the config of a resumed run count for its rates, which a state that was loaded has
+    replaced by those of the checkpoint, and log what has changed.
+
+    Args:
+        scheduler: its rates follow where they are a formula of the iteration, as detectron2's are.
+        ours: of :func:`settings_of`, before the state was loaded.
+    """
+    changes: dict[str, str] = {}
+    for group, settings in zip(optimizer.param_groups, ours, strict=True):
+        for key, value in settings.items():
+            if key in _SETTINGS and group.get(key) != value:
+                changes.setdefault(key, f"{key} was {group.get(key)} and is {value}")
+            group[key] = value
+    if not changes:
+        return
+    if isinstance(scheduler, LRMultiplier | WarmupPolyLR):
+        scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        for group, rate in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
+            group["lr"] = rate
+    logger.warning("The config's optimizer counts from here on: %s", "; ".join(changes.values()))
+
+
 def is_finite(tensor: torch.Tensor) -> bool:
     """Whether all numbers are; by their sum, for ``isfinite`` takes as long as writing a file."""
     if not tensor.is_floating_point():
@@ -100,11 +140,14 @@ def _kind(group: Mapping[str, Any]) -> str:
     return "ADAMW" if "betas" in group else "SGD" if "momentum" in group else "of another kind"
 
 
-def history(storage: EventStorage) -> dict[str, Any]:
-    """The last values of each scalar, of which the writers show the median."""
+def history(storage: EventStorage, iteration: int) -> dict[str, Any]:
+    """The last values of each scalar up to ``iteration``, of which the writers show the median.
+    Those after it are of a step that failed, and will be taken again."""
     return {
         name: {
-            "values": [[float(value), int(at)] for value, at in buffer.values()[-_WINDOW:]],
+            "values": [[float(value), int(at)] for value, at in buffer.values() if at <= iteration][
+                -_WINDOW:
+            ],
             "smoothed": bool(storage.smoothing_hints()[name]),
         }
         for name, buffer in storage.histories().items()

@@ -67,6 +67,7 @@ class TrainStep(SimpleTrainer):
         self.num_bad_steps = 0  # in the whole run
         self.stop_requested = False  # of this process; may be set at any time
         self.stop_agreed = False  # some process was asked to stop; the same in all after a step
+        self.is_torn = False  # a step failed while it changed the weights
         self._accumulate_steps = accumulate_steps
         self._amp_dtype = amp_dtype
         self._clip = clip
@@ -78,10 +79,22 @@ class TrainStep(SimpleTrainer):
         self._statistics = _RunningStatistics(model)
 
     def run_step(self) -> None:
-        """Raises :class:`TrainingDivergedError`, in all processes, after too many bad steps."""
+        """What fails before the weights change leaves everything as before the step.
+
+        Raises:
+            TrainingDivergedError: in all processes, after too many bad steps.
+        """
         assert self.model.training, "the model was changed to eval mode"
         seed_step(self.seed, self.iter)
         self._statistics.keep()
+        try:
+            self._run_step()
+        except BaseException:
+            if not self.is_torn:
+                self._statistics.put_back()
+            raise
+
+    def _run_step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         losses, files, data_time = self._accumulate()
         if self._scaler is not None:
@@ -97,8 +110,10 @@ class TrainStep(SimpleTrainer):
         self.stop_agreed = any(row[0] for row in everyone)
         # one row, read by all: processes can never decide differently
         if all(math.isfinite(number) for row in everyone for number in row):
+            self.is_torn = True
             self._step()
             self._log(names, everyone)
+            self.is_torn = False
         else:
             self._skip(names, values, files, everyone)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import signal
 import weakref
 from pathlib import Path
@@ -27,7 +26,10 @@ from ..data.build import build_test_loader, build_train_loader
 from ..data.loader import TrainLoader
 from ..data.seeding import choose_seed
 from ..evaluation.build import build_evaluator
+from ..names import path_inside
+from ..views import with_views
 from .distribution import distributed
+from .failure import save_after
 from .full_disk import is_write_error
 from .hooks import (
     EMA_PREFIX,
@@ -40,9 +42,17 @@ from .hooks import (
     check_finite,
 )
 from .output_folder import in_subfolder, locked
-from .resuming import circumstances, history, restore_history, trim_metrics, warn_of_changes
+from .resuming import (
+    circumstances,
+    history,
+    obey_config,
+    restore_history,
+    settings_of,
+    trim_metrics,
+    warn_of_changes,
+)
 from .solver import build_lr_scheduler, build_optimizer, gradient_clip
-from .train_step import TrainingDivergedError, TrainStep
+from .train_step import TrainStep
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +70,8 @@ class Trainer(DefaultTrainer):
 
     Attributes:
         exit_code: 0, or 128 + the signal's number if a signal ended the training.
+        last_step: the last iteration that the weights have gone through.
+        step: what takes the optimizer's steps.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -71,7 +83,7 @@ class Trainer(DefaultTrainer):
         self._stop_reason = ""
         self._history: dict[str, Any] = {}  # of the metrics, of a run that is resumed
         self._then: dict[str, Any] = {}  # its circumstances
-        self._last_step = -1  # the last iteration that the weights have gone through
+        self.last_step = -1
 
         model = prepare_for_training(self.build_model(cfg))
         optimizer = self.build_optimizer(cfg, model)
@@ -91,11 +103,8 @@ class Trainer(DefaultTrainer):
             model, cfg.OUTPUT_DIR, entries=entries, trainer=weakref.proxy(self)
         )
         self._weights_file = WeightsFile(model, cfg.OUTPUT_DIR, entries=entries)
-        self._average = (
-            ExponentialMovingAverage(model, cfg.SOLVER.EMA.DECAY)
-            if cfg.SOLVER.EMA.ENABLED
-            else None
-        )
+        ema = cfg.SOLVER.EMA
+        self._average = ExponentialMovingAverage(model, ema.DECAY) if ema.ENABLED else None
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self._place_loader()
@@ -119,7 +128,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+        folder = str(path_inside(Path(cfg.OUTPUT_DIR) / "inference", dataset_name))
         return build_evaluator(cfg, dataset_name, folder, tasks_of(cfg))
 
     def build_hooks(self) -> list[HookBase | None]:
@@ -152,7 +161,7 @@ class Trainer(DefaultTrainer):
         super().resume_or_load(resume)
         if resume and self.checkpointer.has_checkpoint():
             warn_of_changes(self._then, self._circumstances())
-        self._last_step = self.start_iter - 1
+        self.last_step = self.start_iter - 1
         self._place_loader()
 
     def train(self) -> dict[str, Any] | None:
@@ -179,7 +188,7 @@ class Trainer(DefaultTrainer):
                     with self._average.applied():
                         self._weights_file.save("model_final_ema")
             except BaseException as error:
-                saved = self._save_after(error) if isinstance(error, Exception) else ""
+                saved = save_after(self, error) if isinstance(error, Exception) else ""
                 with contextlib.suppress(OSError):  # of the record, where the disk is full
                     self._end()
                 if is_write_error(error):
@@ -217,7 +226,7 @@ class Trainer(DefaultTrainer):
         self._stop_reason = received.name
         self.exit_code = 128 + received
         check_finite(self._trainer, self.iter)
-        self._save_iteration()
+        self.save_iteration()
         logger.info(
             "%s: stopped after iteration %d, which is saved in %s. To go on, run the same command "
             "with --resume",
@@ -230,12 +239,14 @@ class Trainer(DefaultTrainer):
         state = super().state_dict()
         state["circumstances"] = self._circumstances()
         if hasattr(self, "storage"):
-            state["history"] = history(self.storage)
+            state["history"] = history(self.storage, self.iter)
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises ``ValueError`` where the state is of another kind of training."""
+        settings = settings_of(self.optimizer)
         super().load_state_dict(state_dict)
+        obey_config(self.optimizer, self.scheduler, settings)
         self._history = state_dict.get("history", {})
         self._then = state_dict.get("circumstances", {})
 
@@ -252,7 +263,7 @@ class Trainer(DefaultTrainer):
             self.iter = iteration
             self.before_step()
             self.run_step()
-            self._last_step = iteration
+            self.last_step = iteration
             self.after_step()
             if self._stop_reason:
                 return  # self.iter < max_iter tells the hooks that the end was not reached
@@ -261,7 +272,8 @@ class Trainer(DefaultTrainer):
     def _evaluate(self) -> dict[str, Any]:
         if self._stop_reason:  # there may be little time
             return {}
-        model = self.checkpointer.model  # not its wrapper
+        # the model itself, not its wrapper for several processes
+        model = with_views(self.cfg, self.checkpointer.model, tasks_of)
         results = self.test(self.cfg, model)
         if self._average is not None:
             logger.info("Evaluating the averaged weights; their results begin with %s", EMA_PREFIX)
@@ -271,29 +283,10 @@ class Trainer(DefaultTrainer):
         self._last_eval_results = results
         return results
 
-    def _save_after(self, error: Exception) -> str:
-        """Save what was trained before ``error``, if it is worth it and can be done; says what is
-        saved."""
-        known = isinstance(error, (ValueError, TrainingDivergedError))  # shown by the script
-        if known or is_write_error(error):
-            logger.error("Training ended in iteration %d", self.iter)
-        else:
-            logger.exception("Training ended in iteration %d:", self.iter)
-        self.iter = self._last_step
-        if self._last_step < self.start_iter:
-            return "Nothing was trained."
-        try:
-            check_finite(self._trainer, self.iter)
-            self._save_iteration()
-            saved = f"Iteration {self.iter} is saved; --resume goes on from there"
-            logger.info(saved)
-            return saved
-        except TrainingDivergedError as reason:
-            logger.error("Nothing is saved: %s", reason)
-        except (OSError, RuntimeError) as reason:  # a full disk; a device that is lost
-            logger.error("The weights could not be saved: %s", reason)
-        last = Path(self.checkpointer.get_checkpoint_file()).name or "none"
-        return f"Iteration {self.iter} could not be saved; the last whole checkpoint is {last}"
+    @property
+    def step(self) -> TrainStep:
+        return self._trainer
 
-    def _save_iteration(self) -> None:
+    def save_iteration(self) -> None:
+        """Write a checkpoint of ``iter`` to resume from; on the main process."""
         self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)

@@ -58,9 +58,12 @@ def build_evaluator(
     """
     num_classes, test = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.TEST
     files = (dataset_name, output_dir)
+    max_detections = max(
+        test.DETECTIONS_PER_IMAGE, cfg.MODEL.MASK_CLASSIFICATION.TEST.MAX_INSTANCES
+    )
     builders = {
         "panoptic": lambda: _build_panoptic(*files),
-        "instance": lambda: _build_instance(*files, test.KEYPOINT_OKS_SIGMAS),
+        "instance": lambda: _build_instance(*files, test.KEYPOINT_OKS_SIGMAS, max_detections),
         "semantic": lambda: _build_semantic(
             *files, num_classes, test.BOUNDARY_WIDTH, test.PER_IMAGE_METRICS
         ),
@@ -90,7 +93,7 @@ def _build_panoptic(name: str, output_dir: str | None) -> DatasetEvaluator:
 
 
 def _build_instance(
-    name: str, output_dir: str | None, kpt_oks_sigmas: Sequence[float]
+    name: str, output_dir: str | None, kpt_oks_sigmas: Sequence[float], max_detections: int
 ) -> DatasetEvaluator:
     kind = _metadata_value(name, "evaluator_type")
     if kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):
@@ -98,14 +101,17 @@ def _build_instance(
         return CityscapesInstanceEvaluator(name)
     if kind == "lvis":
         _require("lvis", name)
-        return LVISEvaluator(name, output_dir=output_dir)
+        limit = max_detections if max_detections > 300 else None  # 300 is LVIS's own
+        return LVISEvaluator(name, output_dir=output_dir, max_dets_per_image=limit)
     if kind == "pascal_voc":
         return PascalVOCDetectionEvaluator(name)
     has_file = _metadata_value(name, "json_file") is not None
     if not has_file and not any(r.get("annotations") for r in DatasetCatalog.get(name)):
         reason = "its metadata lack json_file and its dicts 'annotations'"
         raise _missing(name, "instance", reason)
-    return InstanceEvaluator(name, output_dir, kpt_oks_sigmas=kpt_oks_sigmas)
+    return InstanceEvaluator(
+        name, output_dir, kpt_oks_sigmas=kpt_oks_sigmas, max_detections=max_detections
+    )
 
 
 def _build_semantic(

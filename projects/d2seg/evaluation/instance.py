@@ -18,6 +18,8 @@ from .instance_truth import read_truth
 
 logger = logging.getLogger(__name__)
 
+_COCO_DETECTIONS = 100
+
 
 @functools.lru_cache(maxsize=1)  # chosen, and logged, once
 def coco_eval_class() -> type:
@@ -39,6 +41,17 @@ def coco_eval_class() -> type:
     return COCOeval_faster
 
 
+def _limits(max_detections: int) -> list[int]:
+    """COCO's numbers of detections, and where more are to count, these in the last place."""
+    if max_detections <= _COCO_DETECTIONS:
+        return [1, 10, _COCO_DETECTIONS]
+    logger.info("AP counts up to %d detections of an image; COCO's is of 100", max_detections)
+    # With 100 in the third place detectron2 keeps the class that it is given, and faster-coco-eval
+    # takes AP at the last one. The others take it at 100, but for a class of detectron2's own.
+    is_fast = coco_eval_class().__name__ == "COCOeval_faster"
+    return [1, 10, *([_COCO_DETECTIONS] if is_fast else []), max_detections]
+
+
 class InstanceEvaluator(COCOEvaluator):
     """Box and mask AP of ``output["instances"]`` against a COCO instances JSON.
 
@@ -53,12 +66,15 @@ class InstanceEvaluator(COCOEvaluator):
         output_dir: str | None = None,
         *,
         kpt_oks_sigmas: Sequence[float] = (),
+        max_detections: int = _COCO_DETECTIONS,
     ) -> None:
         """
         Args:
             dataset_name: its metadata has ``json_file``; or its dicts have ``annotations``.
             output_dir: where the predictions go; None writes nothing.
             kpt_oks_sigmas: see ``COCOEvaluator``.
+            max_detections: of an image, that count; fewer than COCO's 100 are taken for 100, since
+                a model that gives no more is scored alike.
 
         Raises:
             ValueError: an annotation cannot be used, or the thing classes of the metadata are not
@@ -69,7 +85,7 @@ class InstanceEvaluator(COCOEvaluator):
         self._distributed = True
         self._output_dir = output_dir
         self._use_fast_impl = False  # what it chooses from is chosen by coco_eval_class
-        self._max_dets_per_image = [1, 10, 100]
+        self._max_dets_per_image = _limits(max_detections)
         self._tasks = None  # those of the predictions
         self._cpu_device = torch.device("cpu")
         self._metadata = MetadataCatalog.get(dataset_name)
@@ -97,7 +113,7 @@ class InstanceEvaluator(COCOEvaluator):
             results = [{**x, "image_id": numbers[x["image_id"]]} for x in results]
             img_ids = None if img_ids is None else [numbers[i] for i in img_ids]
         categories = self._coco_api.loadCats(sorted(self._coco_api.getCatIds()))
-        class_names = [category["name"] for category in categories]
+        class_names = [str(x.get("name", f"category {x['id']}")) for x in categories]
         for task in self._tasks_with_ground_truth(results):
             evaluation = self._evaluate_task(results, task, img_ids) if results else None
             self._results[task] = self._derive_coco_results(evaluation, task, class_names)

@@ -78,7 +78,9 @@ def draw_worst_slices(
                 masked = np.ma.masked_array(labels, hidden)
                 limits = {"vmin": -0.5, "vmax": len(classes) - 0.5}
                 ax.imshow(masked, cmap=palette, alpha=_OPACITY, interpolation="nearest", **limits)
-            ax.set_title(title or f"{score.name}\nDice {100 * score.dice:.1f}", fontsize=8)
+            ax.set_title(
+                title or f"{score.name}\nDice {100 * score.dice:.1f}", fontsize=8, parse_math=False
+            )
             ax.axis("off")
     handles = [
         Patch(color=np.array(color) / 255, label=name)

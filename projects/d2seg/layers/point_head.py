@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from .point_rows import bilinear_corners, point_rows
 from .point_sample import most_uncertain_cells
+from .recording import is_recording
 
 
 class PointHead(nn.Module):
@@ -83,6 +84,7 @@ class PointHead(nn.Module):
         """
         is_plain = (
             torch.is_grad_enabled()
+            or is_recording()
             or features.device.type != "cpu"
             or self.predictor.weight.dtype != torch.float32
             or not features.numel()
@@ -145,19 +147,23 @@ def subdivide(
     logits = logits.contiguous()  # interpolation would keep channels-last
     for _ in range(num_steps):
         logits = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
-        predict_uncertain_cells_(logits, predict, uncertainty, num_points)
+        logits = predict_uncertain_cells(logits, predict, uncertainty, num_points)
     return logits
 
 
-def predict_uncertain_cells_(
+def predict_uncertain_cells(
     logits: Tensor,
     predict: Callable[[Tensor], Tensor],
     uncertainty: Callable[[Tensor], Tensor],
     num_points: int,
-) -> None:
-    """One step of :func:`subdivide` at the resolution of contiguous ``logits`` (N, C, H, W), in
-    place."""
+) -> Tensor:
+    """One step of :func:`subdivide` at the resolution of contiguous ``logits`` (N, C, H, W), which
+    are overwritten and returned; in a recorded graph the result is a new tensor."""
     cells, coords = most_uncertain_cells(uncertainty(logits), num_points)
     predicted = predict(coords).to(logits.dtype).transpose(1, 2)
     cells = cells[:, None].expand_as(predicted)
-    logits.view(*logits.shape[:2], -1).scatter_(2, cells, predicted)  # a view: copies are refused
+    flat = logits.view(*logits.shape[:2], -1)  # a view: copies are refused
+    if is_recording():
+        return flat.scatter(2, cells, predicted).view_as(logits)
+    flat.scatter_(2, cells, predicted)
+    return logits

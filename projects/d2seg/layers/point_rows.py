@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .point_sample import point_sample
+from .recording import is_recording
 
 
 def point_rows(features: Tensor, coords: Tensor) -> Tensor:
@@ -25,7 +26,7 @@ def point_rows(features: Tensor, coords: Tensor) -> Tensor:
         (N, P, C) in fp32.
     """
     wants_grad = torch.is_grad_enabled() and features.requires_grad
-    if features.device.type != "cpu" or wants_grad or not coords.numel():
+    if is_recording() or features.device.type != "cpu" or wants_grad or not coords.numel():
         return point_sample(features, coords).transpose(1, 2)
     num, channels, height, width = features.shape
     rows = sampling_format(features).permute(0, 2, 3, 1).reshape(-1, channels)
@@ -40,7 +41,7 @@ def point_rows(features: Tensor, coords: Tensor) -> Tensor:
 
 def sampling_format(features: Tensor) -> Tensor:
     """(N, C, H, W) as ``point_rows`` reads it on a CPU: fp32 and channels-last in memory."""
-    if features.device.type != "cpu":
+    if is_recording() or features.device.type != "cpu":
         return features
     return features.float().contiguous(memory_format=torch.channels_last)
 

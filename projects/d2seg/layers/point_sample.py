@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .chunking import budget
+from .recording import is_recording
 
 _PIXELS_AT_ONCE = budget(1 << 22)  # masks are converted to float in pieces of 16 MiB
 
@@ -146,5 +147,8 @@ def most_uncertain_cells(uncertainty: Tensor, num_points: int) -> tuple[Tensor, 
     flat = uncertainty.flatten(1)
     indices = flat.topk(min(num_points, height * width), dim=1).indices
     cells = torch.stack([indices % width, indices // width], dim=-1)  # (N, P, 2) as (x, y)
+    if is_recording():  # no tensor of sizes, which would hold the example's
+        x, y = (cells + 0.5).unbind(-1)
+        return indices, torch.stack([x / width, y / height], dim=-1)
     size = torch.tensor([width, height], dtype=torch.float32, device=uncertainty.device)
     return indices, (cells + 0.5) / size

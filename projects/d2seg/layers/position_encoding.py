@@ -7,6 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from .recording import is_recording
+
 
 def sine_position_encoding(
     height: int,
@@ -20,15 +22,15 @@ def sine_position_encoding(
 
     The first half of the channels encodes y, the second x; within a half, sine and cosine of each
     frequency alternate. Results are kept: callers must not write into them. Those without values
-    of their own, made while torch compiles or exports or on the meta device, are not.
+    of their own, made while a graph is recorded or on the meta device, are not.
 
     Raises:
         ValueError: ``channels`` is not a multiple of 4.
     """
     if channels % 4:
         raise ValueError(f"the position encoding needs channels in multiples of 4, got {channels}")
-    is_symbolic = torch.compiler.is_compiling() or device.type == "meta"
-    encode = _encoding if is_symbolic else _kept_encoding
+    has_values = not is_recording() and device.type != "meta"
+    encode = _kept_encoding if has_values else _encoding
     return encode(height, width, channels, device, dtype, temperature)
 
 
@@ -40,20 +42,30 @@ def _encoding(
     dtype: torch.dtype,
     temperature: float,
 ) -> Tensor:
-    # computed in fp32 and without autograd or inference mode, because the result outlives the call
+    index = torch.arange(channels // 4, dtype=torch.float32, device=device)  # fp32 throughout
+    frequency = temperature ** (-index / (channels // 4))  # (C/4,)
+
+    def encode(length: int) -> Tensor:  # (C/2, length)
+        position = torch.arange(1, length + 1, dtype=torch.float32, device=device)
+        position = position / (length + 1e-6) * (2 * math.pi)
+        angle = frequency[:, None] * position[None]
+        return torch.stack([angle.sin(), angle.cos()], dim=1).flatten(0, 1)
+
+    y = encode(height)[:, :, None].expand(-1, -1, width)
+    x = encode(width)[:, None, :].expand(-1, height, -1)
+    return torch.cat([y, x]).to(dtype)
+
+
+@lru_cache(maxsize=32)
+def _kept_encoding(
+    height: int,
+    width: int,
+    channels: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    temperature: float,
+) -> Tensor:
+    # without autograd or inference mode, because the result outlives the call; not in what is
+    # recorded, where leaving inference mode would switch gradients on
     with torch.inference_mode(False), torch.no_grad():
-        index = torch.arange(channels // 4, dtype=torch.float32, device=device)
-        frequency = temperature ** (-index / (channels // 4))  # (C/4,)
-
-        def encode(length: int) -> Tensor:  # (C/2, length)
-            position = torch.arange(1, length + 1, dtype=torch.float32, device=device)
-            position = position / (length + 1e-6) * (2 * math.pi)
-            angle = frequency[:, None] * position[None]
-            return torch.stack([angle.sin(), angle.cos()], dim=1).flatten(0, 1)
-
-        y = encode(height)[:, :, None].expand(-1, -1, width)
-        x = encode(width)[:, None, :].expand(-1, height, -1)
-        return torch.cat([y, x]).to(dtype)
-
-
-_kept_encoding = lru_cache(maxsize=32)(_encoding)
+        return _encoding(height, width, channels, device, dtype, temperature)

@@ -23,5 +23,7 @@ def add_mask_classification_config(cfg: CN) -> None:
     # semantic: "scores" (K, H, W) as in detectron2; "labels" (H, W), in less memory and time, for
     # which this project's scripts ask
     node.TEST.SEMANTIC_OUTPUT = "scores"
-    node.TEST.MAX_INSTANCES = 100  # instance: top-k over queries x classes
+    node.TEST.MAX_INSTANCES = (
+        100  # instance: top-k over queries x classes; TEST.DETECTIONS_PER_IMAGE does the same
+    )
     node.TEST.SCORE_THRESHOLD = 0.0  # instance: detections below are dropped

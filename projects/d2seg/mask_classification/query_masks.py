@@ -60,6 +60,21 @@ class ImageMasks:
         )[0]
 
 
+class GivenMasks(ImageMasks):
+    """Mask logits of N queries of one image that are at hand, as an exported model gives them."""
+
+    def __init__(self, masks: Tensor) -> None:
+        """``masks``: (N, h, w)."""
+        super().__init__(embeddings=masks, maps=masks)
+
+    def __getitem__(self, index: slice | Tensor) -> "GivenMasks":
+        return GivenMasks(self.maps[index])
+
+    def logits(self) -> Tensor:
+        """(N, h, w), a copy."""
+        return self.maps.clone()
+
+
 @dataclass(frozen=True)
 class QueryMasks:
     """Mask logits of every layer, image and query.

@@ -9,9 +9,11 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import MetadataCatalog
 from detectron2.modeling.backbone import Backbone
 from detectron2.modeling.postprocessing import sem_seg_postprocess
+from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from ..layers.segmentor import Segmentor
+from . import graph_results
 from .criterion import SetCriterion
 from .mask_resizer import MaskResizer
 from .postprocessing import (
@@ -20,11 +22,24 @@ from .postprocessing import (
     semantic_inference,
     semantic_labels,
 )
-from .query_masks import ImageMasks
+from .query_masks import GivenMasks, ImageMasks
 from .targets import targets_of
 
 TASKS = ("semantic", "instance", "panoptic")
 SEMANTIC_OUTPUTS = ("scores", "labels")
+_DEFAULT_DETECTIONS = 100  # of both keys
+
+
+@dataclass(frozen=True)
+class ImageQueries:
+    """The queries of one image: ``logits`` (Q, K+1), ``masks`` Q of (h, w) that cover
+    ``padded_size``, the image being ``content_size`` of it and ``output_size`` in the result."""
+
+    logits: Tensor
+    masks: ImageMasks
+    padded_size: tuple[int, int]
+    content_size: tuple[int, int]
+    output_size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -39,11 +54,13 @@ class PostprocessingSettings:
     score_threshold: float
     intersect_panoptic: bool
     semantic_output: str
+    keep_queries: bool = False  # results hold ``queries``, ImageQueries, too
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
         object.__setattr__(self, "thing_ids", frozenset(self.thing_ids))  # lists of LazyConfigs
-        if not self.tasks or set(self.tasks) - set(TASKS):
+        is_empty = not self.tasks and not self.keep_queries
+        if is_empty or set(self.tasks) - set(TASKS):
             raise ValueError(f"TEST.TASKS is {list(self.tasks)}; name one or more of {list(TASKS)}")
         if self.semantic_output not in SEMANTIC_OUTPUTS:
             raise ValueError(
@@ -59,11 +76,27 @@ class PostprocessingSettings:
             thing_ids=_thing_ids(cfg),
             object_mask_threshold=test.OBJECT_MASK_THRESHOLD,
             overlap_threshold=test.OVERLAP_THRESHOLD,
-            max_instances=test.MAX_INSTANCES,
+            max_instances=_max_instances(cfg),
             score_threshold=test.SCORE_THRESHOLD,
             intersect_panoptic=intersect_panoptic,
             semantic_output=test.SEMANTIC_OUTPUT,
         )
+
+
+def _max_instances(cfg: CfgNode) -> int:
+    """MODEL.MASK_CLASSIFICATION.TEST.MAX_INSTANCES, or detectron2's key for the same number."""
+    key, own = "MODEL.MASK_CLASSIFICATION.TEST.MAX_INSTANCES", cfg.MODEL.MASK_CLASSIFICATION.TEST
+    number, stock = own.MAX_INSTANCES, cfg.TEST.DETECTIONS_PER_IMAGE
+    if stock != _DEFAULT_DETECTIONS:
+        if number not in (stock, _DEFAULT_DETECTIONS):
+            raise ValueError(
+                f"TEST.DETECTIONS_PER_IMAGE is {stock} and {key} {number}, which mean the same; "
+                "set one of them"
+            )
+        key, number = "TEST.DETECTIONS_PER_IMAGE", stock
+    if number < 1:
+        raise ValueError(f"{key} is {number}; it must be at least 1")
+    return number
 
 
 def _thing_ids(cfg: CfgNode) -> frozenset[int]:
@@ -134,6 +167,8 @@ class MaskClassificationSegmentor(Segmentor):
             ``panoptic_seg`` and ``instances`` as the tasks ask, in detectron2's formats.
         """
         images = self.normalised_batch(batched_inputs)
+        if self.exported is not None:
+            return self._results_of_exported(batched_inputs, images)
         features = self.backbone(images.tensor)
         pred_logits, pred_masks = self.transformer_decoder(self.pixel_decoder(features))
         padded_size = tuple(images.tensor.shape[-2:])
@@ -155,6 +190,62 @@ class MaskClassificationSegmentor(Segmentor):
                 for i, example in enumerate(batched_inputs)
             ]
 
+    def network(self, images: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            images: (B, 3, H, W), normalised, H and W multiples of ``size_divisibility``.
+
+        Returns:
+            ``pred_logits`` (B, Q, K+1), the last of them no-object; ``pred_masks`` (B, Q, h, w),
+            logits.
+        """
+        decoded = self.pixel_decoder(self.backbone(images))
+        pred_logits, pred_masks = self.transformer_decoder(decoded)
+        return {"pred_logits": pred_logits[-1], "pred_masks": pred_masks.all()[-1]}
+
+    def network_results(
+        self, outputs: dict[str, Tensor], size: tuple[int, int], task: str
+    ) -> dict[str, Tensor]:
+        """Results in a graph, of ``outputs`` of :meth:`network` for one image of ``size``: see
+        ``graph_results``.
+
+        Raises:
+            ValueError: the model does not do the task.
+        """
+        settings = self.inference_settings
+        if task not in settings.tasks:
+            raise ValueError(f"--postprocess {task}: the model offers {', '.join(settings.tasks)}")
+        size, masks = tuple(size), (outputs["pred_logits"], outputs["pred_masks"])
+        if task == "semantic":
+            return graph_results.semantic_labels(*masks, size)
+        num_classes = self.criterion.num_classes
+        is_thing = torch.tensor([c in settings.thing_ids for c in range(num_classes)])
+        if task == "instance":
+            return graph_results.instances(
+                *masks, size, is_thing=is_thing, max_instances=settings.max_instances
+            )
+        return graph_results.panoptic_map(
+            *masks,
+            size,
+            is_thing=is_thing,
+            object_mask_threshold=settings.object_mask_threshold,
+            overlap_threshold=settings.overlap_threshold,
+            intersect=settings.intersect_panoptic,
+        )
+
+    def _results_of_exported(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
+        outputs = self.exported(images.tensor)
+        return [
+            self._result(
+                outputs["pred_logits"][i].float(),
+                GivenMasks(outputs["pred_masks"][i].float()),
+                example,
+                tuple(images.tensor.shape[-2:]),
+                tuple(images.image_sizes[i]),
+            )
+            for i, example in enumerate(batched_inputs)
+        ]
+
     def _result(
         self,
         pred_logits: Tensor,
@@ -169,6 +260,10 @@ class MaskClassificationSegmentor(Segmentor):
         width = example.get("width", content_size[1])
         resize = MaskResizer(padded_size, content_size, (height, width))
         result: dict = {}
+        if settings.keep_queries:
+            result["queries"] = ImageQueries(
+                pred_logits, pred_masks, padded_size, content_size, (height, width)
+            )
         if "semantic" in settings.tasks:
             # as published: scores are made at the size of the input, then resized
             to_content = MaskResizer(padded_size, content_size)

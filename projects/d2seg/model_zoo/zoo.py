@@ -9,7 +9,7 @@ from torch import nn
 
 from ..checkpoint import Checkpointer
 from ..config.loading import load_config, use_words_of_checkpoint
-from ..config.zoo import ZooEntry, entry_of, find_config, read_table
+from ..config.zoo import ZooEntry, address_of, entry_of, find_config, read_table
 
 
 def list(
@@ -59,11 +59,7 @@ def get_checkpoint_url(name: str) -> str:
         ValueError: no config of that name, or no address is known; the message says where the
             authors have it, if they do.
     """
-    entry = entry_of(name)
-    if not entry.address:
-        where = f"see {entry.source}" if entry.source else "nothing is published"
-        raise ValueError(f"no address of weights is known for {entry.name}; {where}")
-    return entry.address
+    return address_of(name)
 
 
 def get_config(name: str, trained: bool = False) -> CfgNode:

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from ..backbones.outputs import select_features
 from ..layers.config_keys import naming_keys
-from ..layers.point_head import PointHead, predict_uncertain_cells_, subdivide
+from ..layers.point_head import PointHead, predict_uncertain_cells, subdivide
 from ..layers.point_rows import point_rows, sampling_format
 from ..layers.point_sample import (
     check_sampling_ratios,
     semantic_uncertainty,
     uncertain_point_coords,
 )
+from ..layers.recording import is_recording
 
 
 class PointRefinement(nn.Module):
@@ -75,11 +76,16 @@ class PointRefinement(nn.Module):
         def predict(coords: Tensor) -> Tensor:
             return self._predict(coarse, maps, coords)
 
-        num_steps = min(self.num_subdivisions, int(log2(image_size[0] / logits.shape[-2])))
+        if is_recording():  # whole numbers, which symbols of the size divide to
+            num_doublings = int(image_size[0] // logits.shape[-2]).bit_length() - 1
+        else:
+            num_doublings = int(log2(image_size[0] / logits.shape[-2]))
+        num_steps = min(self.num_subdivisions, num_doublings)
         if num_steps < 1 and self.num_subdivisions:
             refined = logits.float().clone(memory_format=torch.contiguous_format)
-            predict_uncertain_cells_(refined, predict, uncertainty_map, self.num_subdivision_points)
-            return refined
+            return predict_uncertain_cells(
+                refined, predict, uncertainty_map, self.num_subdivision_points
+            )
         return subdivide(
             logits.float(),
             predict,

@@ -4,12 +4,14 @@ B batch, N windows, K classes, (H, W) the padded batch, (h, w) a head's own reso
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling.backbone import Backbone
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from ..layers.resampling import resize
 from ..layers.segmentor import Segmentor
 from .losses import PerPixelLoss
 from .point_refinement import PointRefinement, build_point_refinement
@@ -132,6 +134,23 @@ class PerPixelSegmentor(Segmentor):
                 losses[loss_name(f"_aux_{i}", term)] = self.auxiliary_weight * value
         return losses
 
+    def network(self, images: Tensor) -> dict[str, Tensor]:
+        """``images`` (N, C, H, W), normalised, of a fitting size, to ``logits`` (N, K, h, w)."""
+        return {"logits": self.window_logits(images)}
+
+    def network_results(
+        self, outputs: dict[str, Tensor], size: tuple[int, int], task: str
+    ) -> dict[str, Tensor]:
+        """``outputs`` of :meth:`network` for one image of ``size`` (H, W) to ``labels`` (H, W)
+        int32, in a graph.
+
+        Raises:
+            ValueError: another task than semantic.
+        """
+        if task != "semantic":
+            raise ValueError(f"--postprocess {task}: the model offers semantic")
+        return {"labels": resize(outputs["logits"], tuple(size))[0].argmax(0).int()}
+
     def window_logits(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) of a fitting size to class logits (N, K, h, w)."""
         features = self.backbone(images)
@@ -139,6 +158,9 @@ class PerPixelSegmentor(Segmentor):
         if self.point_refinement is None:
             return logits
         return self.point_refinement(logits, features, images.shape[-2:])
+
+    def _exported_logits(self, images: Tensor) -> Tensor:
+        return self.exported(images)["logits"]
 
     def _training_batch(self, batched_inputs: list[dict]) -> tuple[Tensor, Tensor]:
         """Padded images (B, C, H, W) and labels (B, H, W); the padding has the ignore value."""
@@ -171,12 +193,18 @@ class PerPixelSegmentor(Segmentor):
     def _result(self, example: dict) -> Tensor:
         image = example["image"]
         height, width = image.shape[-2:]
+        settings, size = self.inference_settings, None
+        if self.exported is not None:
+            size = self.exported.size
+        if size is not None:  # the whole image, or each window, padded to the size
+            stride = settings.stride if settings.mode == "slide" else size
+            settings = replace(settings, mode="slide", crop_size=size, stride=stride)
         return predict(
             image,
             (example.get("height", height), example.get("width", width)),
             normalise=self.normalise,
-            logits_of=self.window_logits,
-            settings=self.inference_settings,
+            logits_of=self.window_logits if self.exported is None else self._exported_logits,
+            settings=settings,
             divisibility=self.size_divisibility,
         )
 

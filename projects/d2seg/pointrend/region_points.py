@@ -12,6 +12,7 @@ from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
 from ..layers.point_rows import bilinear_corners, point_rows
+from ..layers.recording import is_recording
 
 
 def box_to_image_coords(coords: Tensor, boxes: Tensor) -> Tensor:
@@ -37,8 +38,12 @@ def sample_features_in_boxes(
     sampled = []
     for name, stride in strides.items():
         height, width = features[name].shape[-2:]
-        extent = pixels.new_tensor([width * stride, height * stride])
-        rows = point_rows(features[name][None], (pixels / extent)[None])[0]  # (R * P, C)
+        if is_recording():  # no tensor of sizes, which would hold the example's
+            x, y = pixels.unbind(-1)
+            places = torch.stack([x / (width * stride), y / (height * stride)], dim=-1)
+        else:
+            places = pixels / pixels.new_tensor([width * stride, height * stride])
+        rows = point_rows(features[name][None], places[None])[0]  # (R * P, C)
         sampled.append(rows.unflatten(0, coords.shape[:2]))
     return torch.cat(sampled, dim=2) if len(sampled) > 1 else sampled[0]
 

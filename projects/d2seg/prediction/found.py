@@ -88,7 +88,7 @@ def _instances(instances: Any, metadata: Metadata) -> Iterator[Found]:
             box,
             mask,
             category,
-            _dataset_id(metadata, "thing", category),
+            dataset_id(metadata, "thing", category),
             float(instances.scores[place]),
         )
 
@@ -96,11 +96,14 @@ def _instances(instances: Any, metadata: Metadata) -> Iterator[Found]:
 def _of_class(
     kind: str, category: int, mask: np.ndarray, score: float | None, metadata: Metadata
 ) -> Found:
-    name, dataset_id = class_name(metadata, kind, category), _dataset_id(metadata, kind, category)
-    return Found(name, box_of(mask), mask, category, dataset_id, score)
+    name, number = class_name(metadata, kind, category), dataset_id(metadata, kind, category)
+    return Found(name, box_of(mask), mask, category, number, score)
 
 
-def _dataset_id(metadata: Metadata, kind: str, category: int) -> int:
-    """The data set's own id of a contiguous one, which it is where the metadata has no other."""
+def dataset_id(metadata: Metadata, kind: str, category: int) -> int:
+    """The data set's own id of a contiguous one, which it is where the metadata has no other.
+
+    kind: "thing" or "stuff".
+    """
     mapping = metadata.get(f"{kind}_dataset_id_to_contiguous_id") or {}
     return next((theirs for theirs, ours in mapping.items() if ours == category), category)

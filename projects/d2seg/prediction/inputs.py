@@ -1,5 +1,6 @@
 """What a predictor takes for a picture: files, folders, PIL images and arrays, checked first."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,10 @@ def collect_pictures(given: Any, channel_order: str) -> tuple[list[Picture], boo
     if isinstance(given, (list, tuple)):
         nested = (collect_pictures(item, channel_order)[0] for item in given)
         return [picture for pictures in nested for picture in pictures], False
+    if isinstance(given, str) and not given:  # pathlib takes it for the current folder
+        raise ValueError("the path of a picture is empty")
     if isinstance(given, (str, Path)):
-        return _of_path(Path(given).expanduser())
+        return _of_path(Path(os.path.expanduser(given)))
     if isinstance(given, Image.Image):
         return [Picture(_of_pil(given))], True
     if isinstance(given, np.ndarray):
@@ -56,7 +59,7 @@ def collect_pictures(given: Any, channel_order: str) -> tuple[list[Picture], boo
         return [Picture(array if channel_order == "RGB" else array[:, :, ::-1])], True
     raise ValueError(
         f"a picture is a {type(given).__name__}; give a path, a folder, a PIL image, a uint8 array "
-        "(H, W, 3), or a list of these"
+        "(H, W, 3), or a list of these (stream() takes an iterator of them, too)"
     )
 
 

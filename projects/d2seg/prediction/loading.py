@@ -1,5 +1,6 @@
 """From a checkpoint alone to a predictor."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,20 @@ import torch
 from detectron2.config import CfgNode
 
 from ..acceleration import DTYPES
+from ..checkpoint.conversion import options_of
 from ..checkpoint.files import find_file, read_checkpoint
 from ..config.checks import check_device
 from ..config.defaults import set_semantic_output
 from ..config.description import ENTRY, config_from_description
 from ..config.loading import load_config
 from ..config.tasks import TASKS, tasks_of
+from ..config.zoo import address_of, is_zoo_like
+from ..runtimes import open_session
+from ..runtimes.session import is_exported
+from .building import build_predictor
+from .exported import config_of_exported
 from .identification import identify
-from .predictor import Predictor, build_predictor
+from .predictor import Predictor
 
 
 def load(
@@ -25,6 +32,7 @@ def load(
     confidence: float | None = None,
     *,
     config: str | Path | CfgNode | None = None,
+    runtime: str = "auto",
 ) -> Predictor:
     """A model that is ready to be called with pictures, from its checkpoint.
 
@@ -33,7 +41,9 @@ def load(
     of the published configs.
 
     Args:
-        weights: a file, a folder of transformers, or an address that detectron2 resolves.
+        weights: a file, a folder of transformers, an address that detectron2 resolves, or the
+            name of a config of the model zoo, whose published weights are fetched; or a file of
+            ``d2seg export`` (.onnx, .xml, .pt2), which runs on the CPU in its number format.
         task: "panoptic", "semantic", "instance" or "referring"; None: the first of these that the
             model offers. It also decides between configs whose models are alike.
         device: None: CUDA where there is a GPU, else the CPU.
@@ -42,6 +52,8 @@ def load(
         confidence: in [0, 1]; see ``Predictor.__call__``. None: whatever the model gives.
         config: a config file, a name in detectron2's model zoo, or a config, for a checkpoint that
             neither holds nor implies one.
+        runtime: of an exported file: "onnxruntime", "openvino" or "torch"; "auto": the first that
+            is installed and runs the format, in the order of docs/export.md.
 
     Returns:
         The predictor. Called with a path, PIL image, array (BGR unless ``channel_order`` says
@@ -50,14 +62,28 @@ def load(
 
     Raises:
         ValueError: an argument makes no sense; the checkpoint is missing, damaged, unsafe, of no
-            known layout, or fits several configs, which are named; the model does not do the task.
+            known layout, or fits several configs, which are named; its model has parts of modules
+            that it may not import by itself; the model does not do the task.
+        ModuleNotFoundError: the runtime of an exported file is not installed.
     """
-    changes = _checked_changes(task, device, dtype, confidence)
+    if not isinstance(weights, (str, Path)) or not str(weights):
+        raise ValueError(f"weights is {weights!r}; give the path of a checkpoint")
     source = str(weights)
-    if not source:
-        raise ValueError("weights is empty; give the path of a checkpoint")
-    content = read_checkpoint(find_file(source))
-    cfg = _find_config(content, source, task, config)
+    content, session = None, None
+    if is_exported(source):
+        _check_of_exported(source, device, dtype, config)
+        device = "cpu"
+    changes = _checked_changes(task, device, dtype, confidence)
+    if is_exported(source):
+        session = open_session(source, runtime)
+        cfg = config_of_exported(session, source)
+    elif runtime != "auto":
+        raise ValueError(f"runtime is {runtime!r}; {source} is no exported file, which torch runs")
+    else:
+        if is_zoo_like(source) and not os.path.exists(Path(source).parts[0]):
+            source, config = address_of(source), source if config is None else config
+        content = read_checkpoint(find_file(source))
+        cfg = _find_config(content, source, task, config)
     cfg.merge_from_list([item for change in changes.items() for item in change])
     cfg.MODEL.WEIGHTS = source
     set_semantic_output(cfg, "scores")  # a training by train_net.py had labels
@@ -66,7 +92,26 @@ def load(
     if task is not None and task not in offered:
         model = f"{source}, of {cfg.MODEL.META_ARCHITECTURE},"
         raise ValueError(f"task is {task!r}; {model} offers {', '.join(offered)}")
-    return build_predictor(cfg, task or min(offered, key=TASKS.index), confidence, content)
+    return build_predictor(cfg, task or min(offered, key=TASKS.index), confidence, content, session)
+
+
+def _check_of_exported(
+    source: str,
+    device: str | torch.device | None,
+    dtype: str | torch.dtype | None,
+    config: str | Path | CfgNode | None,
+) -> None:
+    """
+    Raises:
+        ValueError: an argument that an exported file leaves no choice of.
+    """
+    if device is not None and torch.device(device).type != "cpu":
+        raise ValueError(f"device is {str(device)!r}; exported files, as {source}, run on the CPU")
+    for name, value in (("dtype", dtype), ("config", config)):
+        if value is not None:
+            raise ValueError(
+                f"{name} is {value!r}; the exported file {source} has its own: leave it out"
+            )
 
 
 def _checked_changes(
@@ -106,4 +151,6 @@ def _find_config(
         return load_config(str(config))
     if ENTRY in content:
         return config_from_description(content[ENTRY], source)
-    return load_config(str(identify(content, source, task)))
+    cfg = load_config(str(identify(content, source, task)))
+    cfg.merge_from_list(list(options_of(content["model"])))
+    return cfg

@@ -3,30 +3,25 @@
 H, W a picture's size in pixels, K classes, E expressions.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import detectron2.data.transforms as T
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from detectron2.data import Metadata
-from detectron2.modeling import build_model
 from torch import nn
 
-from ..acceleration import prepare_as_configured
-from ..checkpoint import Checkpointer
-from ..config.checks import check_device
-from ..config.defaults import set_semantic_output
-from ..config.loading import use_words_of_checkpoint
 from ..config.tasks import check_expressions
-from ..data.augmentation import build_augmentations
-from ..data.class_metadata import class_metadata
+from ..visualization.media import UnreadableError
 from .inputs import Picture, collect_pictures
 from .results import Prediction
 from .selection import select_confident
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -101,6 +96,43 @@ class Predictor:
         results = list(self._predict(collected, list(expressions), batch_size))
         return results[0] if is_single else results
 
+    def stream(
+        self,
+        pictures: str | Path | np.ndarray | Iterable | Any,
+        *,
+        channel_order: str = "BGR",
+        expressions: Sequence[str] = (),
+        batch_size: int = 1,
+        on_unreadable: Callable[[UnreadableError], object] | None = None,
+    ) -> Iterator[Prediction]:
+        """Results one after the other, for folders whose results do not fit into memory at once.
+
+        Args:
+            pictures: as of :meth:`__call__`; or an iterator of such, which is asked for the next
+                one when its turn comes.
+            channel_order, expressions, batch_size: as of :meth:`__call__`; ``batch_size`` results
+                are held at a time.
+            on_unreadable: called with the error of each file that cannot be decoded, which names
+                it; None: it is logged as a warning. The others are predicted all the same.
+
+        Returns:
+            An iterator of what :meth:`__call__` gives for a picture, in their order;
+            ``Prediction.path`` is the file.
+
+        Raises:
+            ValueError: as :meth:`__call__`, before the first result unless ``pictures`` is an
+                iterator.
+        """
+        check_expressions(self.task, expressions)
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it is 1 or more")
+        if isinstance(pictures, Iterator):
+            collected = (p for item in pictures for p in collect_pictures(item, channel_order)[0])
+        else:
+            collected, _ = collect_pictures(pictures, channel_order)
+        report = on_unreadable or _warn
+        return self._predict(collected, list(expressions), batch_size, report)
+
     def check_expressions(self, expressions: Sequence[str]) -> None:
         """See, before pictures are read, that the model can take the expressions.
 
@@ -115,19 +147,41 @@ class Predictor:
             self.model.check_expressions(list(expressions))
 
     def _predict(
-        self, pictures: list[Picture], expressions: list[str], batch_size: int
+        self,
+        pictures: Iterable[Picture],
+        expressions: list[str],
+        batch_size: int,
+        on_unreadable: Callable[[UnreadableError], object] | None = None,
     ) -> Iterator[Prediction]:
-        for start in range(0, len(pictures), batch_size):
-            examples = [
-                (picture, self._example(picture, expressions))
-                for picture in pictures[start : start + batch_size]
-            ]
+        readable = self._read(pictures, expressions, on_unreadable)
+        while examples := list(islice(readable, batch_size)):
             # of one size, so that none is padded for the sake of another
             for _, group in groupby(examples, key=lambda pair: pair[1]["image"].shape):
                 yield from self._run(list(group))
 
-    def _example(self, picture: Picture, expressions: list[str]) -> dict[str, Any]:
-        """The model's input."""
+    def _read(
+        self,
+        pictures: Iterable[Picture],
+        expressions: list[str],
+        on_unreadable: Callable[[UnreadableError], object] | None,
+    ) -> Iterator[tuple[Picture, dict[str, Any]]]:
+        for picture in pictures:
+            try:
+                example = self.make_example(picture, expressions)
+            except UnreadableError as error:
+                if on_unreadable is None:
+                    raise
+                on_unreadable(error)
+                continue
+            yield picture, example
+
+    def make_example(self, picture: Picture, expressions: list[str]) -> dict[str, Any]:
+        """The model's input: detectron2's dict with "image" (3, h, w) uint8, the picture's "height"
+        and "width", and "expressions" if there are any.
+
+        Raises:
+            UnreadableError: the picture's file cannot be decoded.
+        """
         image = picture.rgb()
         height, width = image.shape[:2]
         pixels = image if self.image_format == "RGB" else image[:, :, ::-1]
@@ -137,11 +191,18 @@ class Predictor:
         return example | ({"expressions": expressions} if expressions else {})
 
     @torch.inference_mode()
+    def run_model(self, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The entry of the task for each of :meth:`make_example`, see :meth:`__call__`."""
+        outputs = self.model(examples)
+        return [
+            select_confident(output, self.task, self.confidence_threshold) for output in outputs
+        ]
+
     def _run(self, group: list[tuple[Picture, dict[str, Any]]]) -> list[Prediction]:
-        outputs = self.model([example for _, example in group])
+        outputs = self.run_model([example for _, example in group])
         return [
             Prediction(
-                select_confident(output, self.task, self.confidence_threshold),
+                output,
                 picture=picture,
                 task=self.task,
                 metadata=self.metadata,
@@ -151,61 +212,5 @@ class Predictor:
         ]
 
 
-def build_predictor(
-    cfg: CfgNode,
-    task: str,
-    confidence_threshold: float | None = None,
-    content: dict[str, Any] | None = None,
-) -> Predictor:
-    """The config's model with MODEL.WEIGHTS, on MODEL.DEVICE.
-
-    Args:
-        task: one of ``tasks_of(cfg)``, the only one that a model of this project then computes.
-        confidence_threshold: in [0, 1]; reaches the model too (see ``set_confidence_threshold``).
-        content: of the file MODEL.WEIGHTS, where ``read_checkpoint`` has read it before.
-
-    Raises:
-        ValueError: no such device here; weights missing, or of another architecture.
-    """
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.TEST.TASKS = [task]
-    if confidence_threshold is not None:
-        set_confidence_threshold(cfg, confidence_threshold)
-    resize = _resize(cfg, task)
-    check_device(cfg.MODEL.DEVICE)
-    use_words_of_checkpoint(cfg)
-    model = build_model(cfg)
-    Checkpointer(model).load(
-        cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True, content=content
-    )
-    return Predictor(
-        model=prepare_as_configured(cfg, model.eval()),
-        task=task,
-        resize=resize,
-        image_format=cfg.INPUT.FORMAT,
-        confidence_threshold=confidence_threshold,
-        metadata=class_metadata(cfg),
-    )
-
-
-def _resize(cfg: CfgNode, task: str) -> T.Augmentation:
-    """What the mapper of the task does to a picture at test time."""
-    if task == "referring":
-        return T.Resize(tuple(cfg.INPUT.REFERRING_SIZE))
-    (resize,) = build_augmentations(cfg, is_train=False)
-    return resize
-
-
-def set_confidence_threshold(cfg: CfgNode, threshold: float) -> None:
-    """Tell the model in place, so that doubtful queries and boxes do not take pixels from others.
-
-    The keys are read by detectron2's ROI heads and RetinaNet, its combination of instances and
-    stuff, and this project's mask-classification and per-pixel models.
-    """
-    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
-    cfg.MODEL.RETINANET.SCORE_THRESH_TEST = threshold
-    cfg.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = threshold
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.OBJECT_MASK_THRESHOLD = threshold
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.SCORE_THRESHOLD = threshold
-    set_semantic_output(cfg, "scores")  # labels tell no probability
+def _warn(error: UnreadableError) -> None:
+    logger.warning("%s; it is left out", error)

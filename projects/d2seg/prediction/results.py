@@ -1,6 +1,7 @@
 """A model's answer for one picture: detectron2's dict, drawn or in other programs' formats."""
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class Prediction(dict):
             UnreadableError: the picture's file is no longer there.
         """
         if path is not None:
-            path = Path(path).expanduser()
+            path = Path(os.path.expanduser(path))
             if path.suffix.lower() != ".png" or not path.absolute().parent.is_dir():
                 raise ValueError(f"draw() writes PNG files into folders that exist, not {path}")
         shown = self.drawable()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.chunking import budget
+from ..layers.recording import is_recording
 
 _SLOPE = 0.01  # of the leaky ReLU
 _STRIP = budget(1 << 18)  # of the last map: 1 MiB, which stays in cache
@@ -70,7 +71,8 @@ class MaskDecoder(nn.Module):
         of_image, of_expression = self.layers[0].weight.flatten(1).split(self.dim, dim=1)
         of_image = F.linear(patches, of_image)
         masked = patch_logits[..., None] * F.linear(fused, of_expression @ projection)
-        if not torch.is_grad_enabled() and patches.device.type == "cpu":
+        is_loop = not torch.is_grad_enabled() and patches.device.type == "cpu"
+        if is_loop and not is_recording():
             pairs = zip(of_image[image_of], masked, strict=True)
             return torch.stack([self._decode_one(one + other, grid) for one, other in pairs])
         features = of_image.index_select(0, image_of) + masked

@@ -78,7 +78,7 @@ class FusionEncoder(nn.Module):
         for block in others:
             tokens = _plain_block(block, tokens)
         patches, words = tokens.split([patches.shape[1], words.shape[1]], dim=1)
-        sequence = torch.cat([words, self.seed.expand(len(words), -1, -1)], dim=1)
+        sequence = torch.cat([words, self.seed.expand(words.shape[0], -1, -1)], dim=1)
         for block in self.language_seed:
             sequence = block(sequence)
         classifier = self.proj_classifier(self.norm(sequence[:, -1:]))  # (E, 1, C)

@@ -19,6 +19,7 @@ from ..layers.position_encoding import sine_position_encoding
 from ..layers.resampling import resize
 from ..layers.segmentor import Segmentor
 from .decoder import MaskDecoder
+from .examples import name_of, padded_masks, sentences_of
 from .fusion import FusionEncoder
 from .losses import ReferringLoss
 from .text_encoder import TextEncoder, build_text_encoder
@@ -165,6 +166,25 @@ class ReSTR(Segmentor):
                     "MODEL.RESTR.FUSION.SHARE_WEIGHTS False"
                 )
 
+    def network(self, images: Tensor, ids: Tensor, is_word: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            images: (1, 3, H, W), normalised, of the size that the model takes.
+            ids: (E, T) int64, token ids of expressions for the picture.
+            is_word: (E, T) bool.
+
+        Returns:
+            ``mask_logits`` (E, h, w).
+        """
+        features = self.encode_images(images)
+        image_of = torch.zeros_like(ids[:, 0])
+        return {"mask_logits": self.logits_of_tokens(features, ids, is_word, image_of)[0]}
+
+    def example_words(self, num_expressions: int = 2) -> dict[str, Tensor]:
+        """Inputs of :meth:`network` beside the images, of made-up expressions."""
+        ids, is_word = self.text_encoder.example(num_expressions)
+        return {"ids": ids, "is_word": is_word}
+
     def encode_images(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to normed patches (B, C, h, w)."""
         features = self.backbone(images)[self.in_feature]
@@ -205,13 +225,13 @@ class ReSTR(Segmentor):
         return mask_logits, patch_logits.unflatten(1, grid)
 
     def _losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        sentences = [_sentences(example) for example in batched_inputs]
+        sentences = [sentences_of(example) for example in batched_inputs]
         if not any(sentences):
             raise ValueError(
-                f"{_name(batched_inputs[0])}: no training sample of the batch has an expression"
+                f"{name_of(batched_inputs[0])}: no training sample of the batch has an expression"
             )
         images = self.normalised_batch(batched_inputs).tensor
-        masks = _padded_masks(batched_inputs, images.shape[-2:]).to(self.device)
+        masks = padded_masks(batched_inputs, images.shape[-2:]).to(self.device)
         counts = torch.tensor([len(of_image) for of_image in sentences])
         image_of = torch.arange(len(counts)).repeat_interleave(counts).to(self.device)
         features = self.encode_images(images)
@@ -222,15 +242,12 @@ class ReSTR(Segmentor):
     def _result(self, example: dict) -> Instances:
         height, width = example["image"].shape[-2:]
         size = (example.get("height", height), example.get("width", width))
-        sentences = _sentences(example)
+        sentences = sentences_of(example)
         # strings are typed by a user; what a data set says in unknown words only is scored as it is
         self.check_expressions([e for e in example.get("expressions", ()) if isinstance(e, str)])
         images = self.normalised_batch([example]).tensor
-        features = self.encode_images(images)
         masks, scores = [], []
-        for part in self._parts(len(sentences), features):
-            image_of = torch.zeros(part.stop - part.start, dtype=torch.int64, device=self.device)
-            logits = self.logits(features, sentences[part], image_of)[0].float()
+        for logits in self._mask_logits(images, sentences):
             logits = resize(logits, images.shape[-2:])[:, :height, :width]
             for one in logits.split(1):  # the result may be many times as large as the input
                 found, certainty = self._masks(resize(one, size))
@@ -241,6 +258,17 @@ class ReSTR(Segmentor):
         result.pred_masks = torch.cat([empty, *masks])
         result.scores = torch.cat([torch.zeros(0, device=self.device), *scores])
         return result
+
+    def _mask_logits(self, images: Tensor, sentences: list[str]) -> Iterator[Tensor]:
+        """(E, h, w) of some of the sentences after the others, in fp32."""
+        if self.exported is not None:
+            if sentences:
+                yield self.exported(images, *self.text_encoder.tokenize(sentences))["mask_logits"]
+            return
+        features = self.encode_images(images)
+        for part in self._parts(len(sentences), features):
+            image_of = torch.zeros(part.stop - part.start, dtype=torch.int64, device=self.device)
+            yield self.logits(features, sentences[part], image_of)[0].float()
 
     def _masks(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """(E, height, width) -> masks of that shape and their scores (E,)."""
@@ -258,28 +286,3 @@ class ReSTR(Segmentor):
         num_tokens = features.shape[-2] * features.shape[-1] + self.text_encoder.max_tokens
         width = self.fusion.vision_language[0].mlp.fc1.out_features
         return _NUMBERS_AT_ONCE.slices(num_expressions, num_tokens * width, features.device)
-
-
-def _sentences(example: dict) -> list[str]:
-    entries = example.get("expressions", ())
-    return [entry if isinstance(entry, str) else entry["sentence"] for entry in entries]
-
-
-def _padded_masks(batched_inputs: list[dict], size: Sequence[int]) -> Tensor:
-    """(E, *size) bool of all examples; their padding belongs to no object."""
-    padded = []
-    for example in batched_inputs:
-        if "expression_masks" not in example:
-            raise ValueError(
-                f"{_name(example)}: the training sample has no 'expression_masks', which ReSTR "
-                'needs; set INPUT.MAPPER to "referring"'
-            )
-        masks = example["expression_masks"]
-        whole = masks.new_zeros((len(masks), *size))
-        whole[:, : masks.shape[1], : masks.shape[2]] = masks
-        padded.append(whole)
-    return torch.cat(padded)
-
-
-def _name(example: dict) -> str:
-    return example.get("file_name", "(no file name)")

@@ -202,6 +202,12 @@ class TextEncoder(nn.Module):
         ids = torch.tensor([ids for ids, _ in rows], device=self.positions.device)
         return ids, torch.tensor([real for _, real in rows], device=self.positions.device)
 
+    def example(self, num_expressions: int) -> tuple[Tensor, Tensor]:
+        """As :meth:`tokenize`, of made-up expressions of half the tokens."""
+        ids = torch.arange(num_expressions * self.max_tokens).view(num_expressions, -1)
+        is_word = torch.arange(self.max_tokens) < max(1, self.max_tokens // 2)
+        return (ids % len(self.vocabulary)) * is_word, is_word.repeat(num_expressions, 1)
+
     def forward(self, ids: Tensor, is_word: Tensor) -> Tensor:
         """
         Args:

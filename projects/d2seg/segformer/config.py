@@ -6,6 +6,7 @@ from detectron2.config import CfgNode as CN
 def add_segformer_config(cfg: CN) -> None:
     cfg.MODEL.SEGFORMER = node = CN()
     node.EMBED_DIM = 256  # of the head; 768 for B2 to B5
+    node.LEVEL_NORMS = False  # as mmsegmentation: a norm and a ReLU on each level
     cfg.MODEL.MIT = CN()  # B0; see table 6 of the SegFormer paper for the others
     cfg.MODEL.MIT.EMBED_DIMS = [32, 64, 160, 256]
     cfg.MODEL.MIT.DEPTHS = [2, 2, 2, 2]

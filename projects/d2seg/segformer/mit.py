@@ -16,6 +16,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..backbones.freezing import Freezable, Part
 from ..backbones.outputs import STAGES, STRIDE_OF_STAGE, choose_stages, leave_out
 
 Size = tuple[int, int]
@@ -123,7 +124,7 @@ class Stage(nn.Module):
         return to_map(self.norm(tokens), size)
 
 
-class MixTransformer(Backbone):
+class MixTransformer(Freezable, Backbone):
     """MiT-B0..B5; the defaults are B0's (table 6 of the paper)."""
 
     def __init__(
@@ -167,6 +168,10 @@ class MixTransformer(Backbone):
         self._out_feature_channels = dict(zip(STAGES, embed_dims, strict=True))
         self._out_feature_strides = STRIDE_OF_STAGE
         self.apply(_init_weights)
+
+    def parts(self) -> list[Part]:
+        """The first patch embedding, then each stage."""
+        return [[self.stages[0].patch_embed], *([stage] for stage in self.stages)]
 
     @property
     def size_divisibility(self) -> int:
@@ -229,4 +234,4 @@ def build_mit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> MixTransformer:
         mlp_ratio=mit.MLP_RATIO,
         drop_path_rate=mit.DROP_PATH_RATE,
         out_features=mit.OUT_FEATURES,
-    )
+    ).freeze(cfg.MODEL.BACKBONE.FREEZE_AT)

@@ -17,6 +17,7 @@ def build_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> SegFormerHead
         embed_dim=cfg.MODEL.SEGFORMER.EMBED_DIM,
         norm=head.NORM,
         dropout=cfg.MODEL.PER_PIXEL.DROPOUT,
+        level_norms=cfg.MODEL.SEGFORMER.LEVEL_NORMS,
     )
 
 

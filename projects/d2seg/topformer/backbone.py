@@ -14,6 +14,7 @@ from detectron2.modeling.backbone import Backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..backbones.freezing import Freezable, Part
 from ..backbones.outputs import STRIDE_OF_STAGE, choose_stages
 from .semantics import SemanticsBlock, SemanticsInjection
 from .token_pyramid import TokenPyramid
@@ -21,7 +22,7 @@ from .token_pyramid import TokenPyramid
 POOLING = 2  # of the coarsest tokens: the transformer works at stride 64 (section 3.2)
 
 
-class TopFormerBackbone(Backbone):
+class TopFormerBackbone(Freezable, Backbone):
     """Yields maps of one width at the strides of the chosen tokens."""
 
     def __init__(
@@ -64,6 +65,15 @@ class TopFormerBackbone(Backbone):
         self._out_feature_channels = dict.fromkeys(self._out_features, out_dim)
         self._out_feature_strides = STRIDE_OF_STAGE
 
+    def parts(self) -> list[Part]:
+        """The pyramid's stem, what leads to each of its tokens, and the transformer."""
+        parts: list[list[nn.Module]] = [[self.pyramid.stem], []]
+        for stage, block in zip(self.pyramid.stage_of_block, self.pyramid.blocks, strict=True):
+            parts[-1].append(block)
+            if stage is not None:
+                parts.append([])
+        return [*parts[:-1], [self.semantics]]
+
     @property
     def size_divisibility(self) -> int:
         return 0  # maps are ceiled and resized to each other
@@ -94,4 +104,4 @@ def build_topformer_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TopFormerB
         out_features=tuple(node.OUT_FEATURES),
         drop_path_rate=node.DROP_PATH_RATE,
         norm=cfg.MODEL.SEM_SEG_HEAD.NORM,
-    )
+    ).freeze(cfg.MODEL.BACKBONE.FREEZE_AT)

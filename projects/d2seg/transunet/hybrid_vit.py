@@ -11,11 +11,13 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
-from timm.layers import PatchEmbed, resample_abs_pos_embed
+from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..backbones.freezing import Freezable, Part
+from ..backbones.position_table import resize_positions
 from .resnetv2 import ResNetV2
 
 STRIDE = 16
@@ -23,7 +25,7 @@ STRIDES = {"stem": 2, "res2": 4, "res3": 8, "vit": STRIDE}
 _norm = partial(nn.LayerNorm, eps=1e-6)
 
 
-class HybridViT(Backbone):
+class HybridViT(Freezable, Backbone):
     """Gives "vit", the transformer's output at stride 16, and with a ResNet also its maps at
     strides 2, 4 and 8 as "stem", "res2" and "res3"."""
 
@@ -73,6 +75,12 @@ class HybridViT(Backbone):
         self._out_features = list(self._out_feature_channels)
         self._out_feature_strides = {name: STRIDES[name] for name in self._out_features}
 
+    def parts(self) -> list[Part]:
+        """Root and stages of the ResNet, if there is one; patches and positions; each block."""
+        cnn = () if self.cnn is None else self.cnn.children()
+        stem = [self.patch_embed, self.pos_embed, self.pos_drop]
+        return [*([part] for part in cnn), stem, *([block] for block in self.blocks)]
+
     @property
     def size_divisibility(self) -> int:
         return STRIDE
@@ -102,16 +110,7 @@ class HybridViT(Backbone):
         return features
 
     def _position(self, grid: tuple[int, int]) -> Tensor:
-        if grid == self.grid:
-            return self.pos_embed
-        return resample_abs_pos_embed(
-            self.pos_embed,
-            new_size=grid,
-            old_size=self.grid,
-            num_prefix_tokens=0,
-            interpolation="bilinear",
-            antialias=False,
-        )
+        return resize_positions(self.pos_embed, self.grid, grid)
 
 
 def _check(image_size: int, embed_dim: int, num_heads: int) -> None:
@@ -156,4 +155,4 @@ def build_hybrid_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> HybridViT
         mlp_ratio=node.MLP_RATIO,
         dropout=node.DROPOUT,
         use_checkpoint=node.USE_CHECKPOINT,
-    )
+    ).freeze(cfg.MODEL.BACKBONE.FREEZE_AT)

@@ -18,7 +18,7 @@ from detectron2.utils.video_visualizer import VideoVisualizer, _DetectedInstance
 from detectron2.utils.visualizer import VisImage, Visualizer
 from matplotlib.patches import PathPatch
 
-from .geometry import Rectangle, outline, widest_place
+from .geometry import Rectangle, outlines, widest_place
 from .segments import (
     Color,
     Segment,
@@ -55,14 +55,14 @@ class SegmentVisualizer(Visualizer):
             notes: lines for the lower left corner. Labels that find no place in their segment stand
                 there too, in its colour; without notes (None) they are left out.
         """
-        by_area = sorted(segments, key=lambda segment: int(segment.mask.sum()))
+        by_area = sorted(segments, key=lambda segment: np.count_nonzero(segment.mask))
         for segment in reversed(by_area):
             self._paint(segment)
         # Small segments have little choice of place for their label; so they choose first.
         lines = [(note, _NOTE_COLOR) for note in notes or ()]
         taken = [self._corner(lines)] if lines else []
         for segment in by_area:
-            is_large = segment.mask.mean() >= _SMALLEST_LABELLED
+            is_large = self._share(segment) >= _SMALLEST_LABELLED
             if segment.label and not (is_large and self._write_label(segment, taken)):
                 lines.append((segment.label, _legible(segment.color)))
         if notes is not None:
@@ -73,24 +73,32 @@ class SegmentVisualizer(Visualizer):
         return super().draw_text(text.replace("$", r"\$"), *args, **kwargs)
 
     def _paint(self, segment: Segment) -> None:
-        path = outline(segment.mask, max(2, round(self.output.scale)))
-        if path is None:
-            return
-        patch = PathPatch(
-            path,
-            facecolor=(*segment.color, _ALPHA),
-            edgecolor=_EDGE,
-            linewidth=max(0.5, 0.4 * self.output.scale),
-            joinstyle="round",
-        )
-        self.output.ax.add_patch(patch)
+        factor = max(2, round(self.output.scale))
+        for path in outlines(segment.mask, factor, segment.corner, self._size()):
+            patch = PathPatch(
+                path,
+                facecolor=(*segment.color, _ALPHA),
+                edgecolor=_EDGE,
+                linewidth=max(0.5, 0.4 * self.output.scale),
+                joinstyle="round",
+            )
+            # not add_patch, which looks at each vertex for limits that the picture has set
+            self.output.ax.add_artist(patch)
+
+    def _size(self) -> tuple[int, int]:
+        """(height, width) of the image."""
+        return self.output.height, self.output.width
+
+    def _share(self, segment: Segment) -> float:
+        """Of the image's area."""
+        return np.count_nonzero(segment.mask) / (self.output.height * self.output.width)
 
     def _write_label(self, segment: Segment, taken: list[Rectangle]) -> bool:
         """Label the widest place without a label; return False if there is none."""
-        size = self._font_size(float(segment.mask.mean()))
+        size = self._font_size(self._share(segment))
         line = self._line(size)
         width, height = _LETTER * line * len(segment.label) + 2, _LINE_SPACING * line
-        place = widest_place(segment.mask, width, height, taken)
+        place = widest_place(segment.mask, width, height, taken, segment.corner, self._size())
         if place is None:
             return False
         x, y = place
@@ -135,10 +143,22 @@ class ColorTracker(VideoVisualizer):
         super().__init__(metadata)
         self._num_colors_used = 0
 
-    def recolor(self, segments: Sequence[Segment]) -> list[Segment]:
-        """The segments of the next frame; those of things in their objects' colours."""
+    def recolor(
+        self, segments: Sequence[Segment], size: tuple[int, int] | None = None
+    ) -> list[Segment]:
+        """The segments of the next frame; those of things in their objects' colours.
+
+        Args:
+            size: (height, width) of the frame; None: the masks are of all of it.
+        """
         found = [
-            _DetectedInstance(s.category_id, None, _rle(s.mask), None, _FRAMES_REMEMBERED)
+            _DetectedInstance(
+                s.category_id,
+                None,
+                _rle(s.whole_mask(size or s.mask.shape)),
+                None,
+                _FRAMES_REMEMBERED,
+            )
             for s in segments
             if s.is_thing
         ]
@@ -208,7 +228,9 @@ def draw_prediction(
         segments = panoptic_segments(*prediction["panoptic_seg"], metadata)
     else:
         segments = semantic_segments(prediction["sem_seg"], metadata)
-    visualizer.draw_segments(tracker.recolor(segments) if tracker else segments, notes)
+    visualizer.draw_segments(
+        tracker.recolor(segments, image.shape[:2]) if tracker else segments, notes
+    )
     return visualizer.output.get_image()
 
 

@@ -10,19 +10,20 @@ import numpy as np
 from detectron2.data import Metadata
 from tqdm import tqdm
 
+from ..names import printable
+from ..pictures import drawing_failure
 from .drawing import ColorTracker, draw_prediction
 from .media import (
     UnreadableError,
-    VideoReader,
-    VideoWriter,
     Window,
     is_video,
     read_picture,
     write_picture,
 )
 from .segments import absent_expressions
+from .video_reading import Camera, VideoReader
+from .video_writing import VideoWriter
 
-_FAILURES = (cv2.error, MemoryError)  # what one picture may cause and another not
 # Smaller pictures are enlarged, so that labels are legible and contours fine; videos are not.
 _PICTURE_SIDE, _MAX_SCALE = 1024, 4
 
@@ -62,8 +63,10 @@ class Runner:
                     run(path, output)
                 except UnreadableError as error:
                     self.report(str(error))
-                except _FAILURES as error:
-                    reason = " ".join(str(error).split()) or type(error).__name__
+                except (RuntimeError, MemoryError, OverflowError, cv2.error) as error:
+                    reason = drawing_failure(error)
+                    if reason is None:
+                        raise
                     self.report(f"{path}: cannot be drawn: {reason}")
                 progress.update()
                 if self._is_stopped:
@@ -80,7 +83,7 @@ class Runner:
     def report(self, message: str) -> None:
         """Count an input as unreadable."""
         self.num_failed += 1
-        tqdm.write(message, file=sys.stderr)
+        tqdm.write(printable(message), file=sys.stderr)
 
     def _run_picture(self, path: Path, output: Path | None) -> None:
         image = read_picture(path)
@@ -93,10 +96,10 @@ class Runner:
             self._is_stopped = self._window.show(picture, wait_ms=0)
         self.num_drawn += 1
         for expression in absent_expressions(prediction):
-            tqdm.write(f'{path}: nothing found for "{expression}"', file=sys.stderr)
+            tqdm.write(printable(f'{path}: nothing found for "{expression}"'), file=sys.stderr)
 
     def _run_video(self, source: Path | int, output: Path | None) -> None:
-        reader = VideoReader(source)
+        reader = VideoReader(source) if isinstance(source, Path) else Camera(source)
         num_frames = 0
         with nullcontext() if output is None else VideoWriter(output, reader.fps) as writer:
             try:
@@ -119,10 +122,12 @@ class Runner:
                 "are left out"
             )
 
-    def _draw_frames(self, reader: VideoReader, name: str) -> Iterator[np.ndarray]:
+    def _draw_frames(self, reader: VideoReader | Camera, name: str) -> Iterator[np.ndarray]:
         tracker = ColorTracker(self._metadata)
         never_found: list[str] | None = None
-        for image in tqdm(reader, name, reader.num_frames or None, leave=False, unit="frame"):
+        for image in tqdm(
+            reader, printable(name), reader.num_frames or None, leave=False, unit="frame"
+        ):
             prediction = self._predict(image)
             absent = absent_expressions(prediction)
             if never_found is None:
@@ -130,4 +135,5 @@ class Runner:
             never_found = [expression for expression in never_found if expression in absent]
             yield draw_prediction(image, prediction, self._metadata, tracker=tracker)
         for expression in never_found or ():
-            tqdm.write(f'{name}: nothing found for "{expression}" in any frame', file=sys.stderr)
+            line = f'{name}: nothing found for "{expression}" in any frame'
+            tqdm.write(printable(line), file=sys.stderr)

@@ -6,6 +6,7 @@ H, W the image's size in pixels. Colours are RGB in [0, 1].
 import colorsys
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,20 +14,33 @@ import torch
 from detectron2.data import Metadata
 from detectron2.structures import Instances
 from detectron2.utils.colormap import colormap
+from scipy import ndimage
 
 Color = tuple[float, float, float]
+Part = tuple[slice, slice]  # rows and columns of a picture
+_MAX_TABLE = 1 << 24  # entries: as many as a COCO panoptic PNG has ids
 _LONGEST_EXPRESSION = 32  # letters of one in a label
 
 
 @dataclass(frozen=True)
 class Segment:
-    """mask: (H, W) bool. label: "" for none. category_id: contiguous, as the metadata counts."""
+    """mask: (h, w) bool, the part of the picture that holds the segment: so thousands of small ones
+    take no more memory and time than the picture. label: "" for none. category_id: contiguous, as
+    the metadata counts. corner: (row, column) of the mask in the picture."""
 
     mask: np.ndarray
     color: Color
     label: str
     category_id: int
     is_thing: bool
+    corner: tuple[int, int] = (0, 0)
+
+    def whole_mask(self, size: tuple[int, int]) -> np.ndarray:
+        """(H, W) bool, in a picture of (height, width)."""
+        whole = np.zeros(size, bool)
+        (top, left), (height, width) = self.corner, self.mask.shape
+        whole[top : top + height, left : left + width] = self.mask
+        return whole
 
 
 def panoptic_segments(
@@ -39,12 +53,16 @@ def panoptic_segments(
         segments_info: "id", "isthing", "category_id" and, if there is one, "score" in [0, 1].
     """
     ids = panoptic_seg.cpu().numpy()
+    if ids.dtype.itemsize < 4:  # ids beyond its range are compared with
+        ids = ids.astype(np.int32)
+    parts = _parts(ids, [info["id"] for info in segments_info])
     seen: Counter[int] = Counter()
     segments = []
     for info in segments_info:
-        mask = ids == info["id"]
-        if not mask.any():
+        if info["id"] not in parts:
             continue
+        part = parts[info["id"]]
+        mask = ids[part] == info["id"]
         category, is_thing = info["category_id"], bool(info["isthing"])
         kind = "thing" if is_thing else "stuff"
         color = class_color(metadata, kind, category)
@@ -54,8 +72,40 @@ def panoptic_segments(
         label = _label(
             class_name(metadata, kind, category), info.get("score") if is_thing else None
         )
-        segments.append(Segment(mask, color, label, category, is_thing))
+        segments.append(Segment(mask, color, label, category, is_thing, _corner(part)))
     return segments
+
+
+def _parts(ids: np.ndarray, wanted: Sequence[int]) -> dict[int, Part]:
+    """The smallest part of an id map (H, W) that holds each of the ids that it has, found in one
+    pass over the map."""
+    if not wanted:
+        return {}
+    lowest, highest = min(wanted), max(wanted)
+    numbers = {number: code for code, number in enumerate(dict.fromkeys(wanted), start=1)}
+    if highest - lowest < _MAX_TABLE:
+        # an entry more at both ends: of all ids beyond them
+        table = np.zeros(highest - lowest + 3, np.int32)
+        table[np.array(list(numbers)) - lowest + 1] = list(numbers.values())
+        codes = table[np.clip(ids, lowest - 1, highest + 1) - (lowest - 1)]
+    else:
+        present, places = np.unique(ids, return_inverse=True)
+        codes = np.array([numbers.get(i, 0) for i in present.tolist()], np.int32)[places]
+    found = ndimage.find_objects(codes.reshape(ids.shape), len(numbers))
+    return {i: part for i, part in zip(numbers, found, strict=True) if part is not None}
+
+
+def _cropped(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """The smallest part of a mask (H, W) that holds all of it, and its corner."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return mask[:0, :0], (0, 0)
+    part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return mask[part], _corner(part)
+
+
+def _corner(part: Part) -> tuple[int, int]:
+    return part[0].start, part[1].start
 
 
 def semantic_segments(labels: torch.Tensor, metadata: Metadata) -> list[Segment]:
@@ -64,16 +114,18 @@ def semantic_segments(labels: torch.Tensor, metadata: Metadata) -> list[Segment]
         labels: (H, W) contiguous class ids; pixels with a negative one stay bare.
     """
     array = labels.cpu().numpy()
-    present = np.flatnonzero(np.bincount(array[array >= 0].ravel())).tolist()
+    parts = ndimage.find_objects(np.maximum(array.astype(np.int32) + 1, 0))
     return [
         Segment(
-            array == category,
+            array[part] == category,
             class_color(metadata, "stuff", category),
             class_name(metadata, "stuff", category),
             category,
             is_thing=False,
+            corner=_corner(part),
         )
-        for category in present
+        for category, part in enumerate(parts)
+        if part is not None
     ]
 
 
@@ -82,16 +134,12 @@ def instance_segments(instances: Instances, metadata: Metadata) -> list[Segment]
     order = torch.argsort(instances.scores, descending=True, stable=True).tolist()
     labels = instance_labels(instances, metadata)
     categories = instance_categories(instances)
-    return [
-        Segment(
-            instances.pred_masks[i].numpy().astype(bool),
-            palette_color(rank),
-            labels[i],
-            categories[i],
-            is_thing=True,
-        )
-        for rank, i in enumerate(order)
-    ]
+    segments = []
+    for rank, i in enumerate(order):
+        mask, corner = _cropped(instances.pred_masks[i].numpy().astype(bool))
+        color = palette_color(rank)
+        segments.append(Segment(mask, color, labels[i], categories[i], True, corner))
+    return segments
 
 
 def referring_segments(found: Instances) -> list[Segment]:
@@ -104,13 +152,15 @@ def referring_segments(found: Instances) -> list[Segment]:
         found: on the CPU, with ``pred_masks`` (E, H, W), ``scores`` (E,) and ``expressions``, E
             strings.
     """
-    return [
-        Segment(mask.numpy(), palette_color(i), _label(shorten(text), score), i, is_thing=False)
-        for i, (mask, text, score) in enumerate(
-            zip(found.pred_masks, found.expressions, found.scores.tolist(), strict=True)
-        )
-        if mask.any()
-    ]
+    segments = []
+    for i, (whole, text, score) in enumerate(
+        zip(found.pred_masks, found.expressions, found.scores.tolist(), strict=True)
+    ):
+        mask, corner = _cropped(whole.numpy())
+        if mask.size:
+            label = _label(shorten(text), score)
+            segments.append(Segment(mask, palette_color(i), label, i, False, corner))
+    return segments
 
 
 def absent_expressions(prediction: dict) -> list[str]:

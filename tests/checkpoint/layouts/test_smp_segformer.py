@@ -1,4 +1,4 @@
-"""SegFormer of segmentation_models.pytorch, and Mix Transformers of mmsegmentation 1.x."""
+"""SegFormer of segmentation_models.pytorch."""
 
 import importlib.util
 import re
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from d2seg.checkpoint import Checkpointer
 from d2seg.checkpoint.conversion import to_d2seg, to_flavour
-from d2seg.checkpoint.layouts import find_layout, mmseg_segformer, smp_segformer
+from d2seg.checkpoint.layouts import find_layout, smp_segformer
 from d2seg.config.loading import load_config
 from families.segformer_config import small_config
 
@@ -57,50 +57,6 @@ def test_one_logit_becomes_two_classes(model: nn.Module) -> None:
         hidden, ours["decode_head.predictor.weight"], ours["decode_head.predictor.bias"]
     )
     torch.testing.assert_close(two.softmax(1)[:, 1], one.sigmoid()[:, 0])
-
-
-def in_mmseg(model: nn.Module) -> State:
-    """The backbone's tensors under mmsegmentation's names: the projections are one, linear layers
-    of the feed-forward part convolutions."""
-    state: State = {}
-    for name, tensor in model.backbone.state_dict().items():
-        for ours, theirs in [
-            (r"stages\.(\d)\.patch_embed\.conv", r"layers.\1.0.projection"),
-            (r"stages\.(\d)\.patch_embed\.norm", r"layers.\1.0.norm"),
-            (r"stages\.(\d)\.norm", r"layers.\1.2"),
-            (r"stages\.(\d)\.blocks", r"layers.\1.1"),
-            (r"attention\.output", "attn.attn.out_proj"),
-            (r"attention\.reduction_norm", "attn.norm"),
-            (r"attention\.reduction", "attn.sr"),
-            (r"feed_forward\.linear1", "ffn.layers.0"),
-            (r"feed_forward\.depthwise", "ffn.layers.1"),
-            (r"feed_forward\.linear2", "ffn.layers.4"),
-        ]:
-            name = re.sub(ours, theirs, name)
-        if re.search(r"ffn\.layers\.[04]\.weight", name):
-            tensor = tensor[..., None, None]
-        state[f"backbone.{name}"] = tensor
-    for name in [name for name in state if "attention.query" in name]:
-        key_value = state.pop(name.replace("query", "key_value"))
-        fused = re.sub(r"attention\.query\.", "attn.attn.in_proj_", name)
-        state[fused] = torch.cat([state.pop(name), key_value])
-    return state
-
-
-@pytest.mark.parametrize("with_head", [False, True])
-def test_every_tensor_of_mmseg(
-    model: nn.Module, same_state: Callable, caplog: pytest.LogCaptureFixture, with_head: bool
-) -> None:
-    state = in_mmseg(model)
-    if with_head:
-        state["decode_head.convs.0.bn.weight"] = torch.ones(3)
-    else:
-        state = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
-    ours, layout = to_d2seg(state)
-    assert layout is mmseg_segformer.LAYOUT
-    expected = {f"backbone.{name}": t for name, t in model.backbone.state_dict().items()}
-    same_state(ours, expected)
-    assert ("its 1 tensors are left out" in caplog.text) == with_head
 
 
 def test_real_weights_of_smp(repo_dir: Path, tmp_path: Path) -> None:

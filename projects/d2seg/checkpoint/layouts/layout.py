@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from typing import Any
 
 from ..naming import StateDict
 
@@ -26,3 +27,4 @@ class Layout:
     convert: Callable[[StateDict], StateDict]
     backbone_only: bool = False  # an ImageNet model
     export: Export | None = None
+    options: tuple[Any, ...] = ()  # keys and values that a config of such a model must have

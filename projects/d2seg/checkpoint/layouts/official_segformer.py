@@ -34,8 +34,9 @@ def _convert(state: StateDict) -> StateDict:
 
 
 def is_our_segformer(names: Set[str]) -> bool:
-    """Whether it is a SegFormer on a Mix Transformer, the backbone of foreign layouts."""
-    return {"backbone.stages.0.patch_embed.conv.weight", "decode_head.linears.res2.weight"} <= names
+    """Whether it is the paper's SegFormer on a Mix Transformer, the backbone of foreign layouts."""
+    has_bias = "decode_head.linears.res2.bias" in names  # not so mmsegmentation's variant
+    return "backbone.stages.0.patch_embed.conv.weight" in names and has_bias
 
 
 LAYOUT = Layout(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..faults import Faults, flag, image_size, is_id, whole_number
+from ..faults import Faults, check_keypoints, flag, image_size, is_id, whole_number
 from ..json_files import read_json
 
 Entry = dict[str, Any]
@@ -158,6 +158,8 @@ def _instance_fault(annotation: Entry, category_ids: set[int]) -> str | None:
     try:
         category = whole_number(annotation.get("category_id"), "category_id")
         is_ignored = flag(annotation.get("ignore"), "ignore")
+        if annotation.get("keypoints") is not None:
+            check_keypoints(annotation["keypoints"])
     except ValueError as error:
         return str(error)
     if category not in category_ids:
@@ -167,6 +169,9 @@ def _instance_fault(annotation: Entry, category_ids: set[int]) -> str | None:
     if not annotation.get("bbox") and not annotation.get("segmentation"):
         return "it has neither 'segmentation' nor 'bbox'"
     mask = annotation.get("segmentation")
+    if mask is not None and (mask == {} or not isinstance(mask, list | dict)):
+        shown = " ".join(repr(mask)[:60].split())
+        return f"'segmentation' is {shown}: the mask is neither a list of polygons nor an RLE"
     if (
         isinstance(mask, list)
         and len(mask) > 2
@@ -185,6 +190,8 @@ def _panoptic_fault(annotation: Entry, category_ids: set[int]) -> str | None:
     if not isinstance(segments, list) or not {dict}.issuperset(map(type, segments)):
         return "'segments_info' is missing, or no list of entries"
     categories = [segment.get("category_id") for segment in segments]
+    if {int, float}.issuperset(map(type, categories)) and category_ids.issuperset(categories):
+        return None
     for number, category in enumerate(categories):
         if type(category) not in (int, float) or category not in category_ids:
             return (

@@ -6,21 +6,26 @@ DATASETS.DECLARATIONS lists such files; ``register_declarations`` registers what
 import difflib
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from detectron2.data import MetadataCatalog
 
-from ...checkpoint.nesting import check_nesting
-from ..faults import Faults
-from ..json_files import read_json
-from ..label_values import OTHER, LabelValues, names_in, parse_label_values
+from ..label_values import (
+    MAX_LABEL,
+    OTHER,
+    LabelValues,
+    check_ignore_label,
+    names_in,
+    parse_label_values,
+)
 from .builtin import split_name
 from .categories import Category, distinct_colors
-from .coco_files import sound_categories
+from .declared_categories import json_categories
+from .declared_text import read_yaml, shown, with_texts
 from .registration import check_paths, register_dataset
 from .selection import SELECTION_KEYS, Selection, parse_selection
 
@@ -38,8 +43,6 @@ _KEYS = (
     "root",
     "splits",
 )
-_SEMANTIC_KEYS = ("classes", "colors", "values", "nearest_value")
-_MAX_VALUES = 1_000_000  # of a file, aliases written out
 _registered: dict[Path, "Declaration"] = {}
 
 
@@ -71,7 +74,7 @@ def register_declarations(files: Sequence[str | Path]) -> list[str]:
     """
     names = []
     for file in files:
-        path = Path(file).expanduser().resolve()
+        path = Path(os.path.expanduser(file)).resolve()
         declaration = read_declaration(path)
         names += declaration.dataset_names
         if _registered.get(path) == declaration:
@@ -109,19 +112,19 @@ def read_declaration(file: str | Path) -> Declaration:
     for key in ("name", "task", "splits"):
         if not content.get(key):
             raise ValueError(f"{file}: '{key}' is missing")
-    name, task = str(content["name"]), content["task"]
+    name, task = content["name"], content["task"]
     splits, selections = _splits(file, name, task, content)
     if task == "semantic":
         categories = _declared_categories(file, content)
     else:
-        categories = _json_categories(file, task, content, splits)
+        categories = json_categories(file, task, content, splits)
     return Declaration(
         name,
         task,
         categories,
         splits,
         _ignore_label(file, content, len(categories)),
-        str(content.get("label_suffix", "")),
+        content.get("label_suffix", ""),
         _label_values(file, content, [category.name for category in categories]),
         selections,
     )
@@ -142,10 +145,13 @@ def read_classes(file: str | Path) -> tuple[tuple[Category, ...], int]:
 
 def _ignore_label(file: str | Path, content: dict[str, Any], num_classes: int) -> int:
     ignore_label = content.get("ignore_label", 255 if num_classes <= 255 else 65535)
-    if not isinstance(ignore_label, int) or 0 <= ignore_label < num_classes:
+    is_number = isinstance(ignore_label, int) and not isinstance(ignore_label, bool)
+    if is_number:
+        check_ignore_label(ignore_label, f"{file}: ignore_label")
+    if not is_number or ignore_label < num_classes:
         raise ValueError(
-            f"{file}: ignore_label is {ignore_label!r}; it is a number that is none of the "
-            f"{num_classes} classes"
+            f"{file}: ignore_label is {shown(repr(ignore_label))}; it is a number that is none "
+            f"of the {num_classes} classes, at most {MAX_LABEL}"
         )
     return ignore_label
 
@@ -173,19 +179,17 @@ def _label_values(
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise ValueError(f"there is no declaration {file} of a data set")
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        check_nesting(content, _MAX_VALUES)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    """The keys that a file sets to something, with texts as they are written."""
+    content, written = read_yaml(file)
     if not isinstance(content, dict):
         raise ValueError(f"{file}: a declaration is a list of 'key: value'")
     for key in content.keys() - set(_KEYS):
-        near = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"{file}: unknown key '{key}'; the nearest is '{near}'")
-    return content
+        near = difflib.get_close_matches(shown(key), _KEYS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"{file}: unknown key '{shown(key)}'; the nearest is '{near}'")
+    try:
+        return with_texts(content, written)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def _splits(
@@ -220,12 +224,16 @@ def _declared_categories(file: str | Path, content: dict[str, Any]) -> tuple[Cat
         raise ValueError(
             f"{file}: 'classes' is the list of class names; the first is label value 0"
         )
-    names = [str(name) for name in classes]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{file}: the class {name!r} is listed twice")
+    names = list(classes)
+    for name, times in Counter(name.strip() for name in names).items():
+        if times > 1:
+            raise ValueError(f"{file}: the class {shown(name)!r} is listed twice")
     colors = content.get("colors") or distinct_colors(len(names))
-    if len(colors) != len(names) or not all(_is_color(color) for color in colors):
+    if (
+        not isinstance(colors, list)
+        or len(colors) != len(names)
+        or not all(_is_color(color) for color in colors)
+    ):
         raise ValueError(f"{file}: 'colors' has one [red, green, blue] for each of the classes")
     return tuple(
         Category(i, name, False, tuple(color))
@@ -236,47 +244,7 @@ def _declared_categories(file: str | Path, content: dict[str, Any]) -> tuple[Cat
 def _is_color(color: Any) -> bool:
     if not isinstance(color, (list, tuple)) or len(color) != 3:
         return False
-    return all(isinstance(level, int) and 0 <= level <= 255 for level in color)
-
-
-def _json_categories(
-    file: str | Path, task: str, content: dict[str, Any], splits: dict[str, dict[str, Path]]
-) -> tuple[Category, ...]:
-    """The categories that all splits' annotation files agree on, in the order of their ids."""
-    wrong = [key for key in _SEMANTIC_KEYS if content.get(key)]
-    if wrong:
-        place = "has none" if task == "referring" else "has those of its annotation files"
-        raise ValueError(f"{file}: '{wrong[0]}' is for task semantic; task {task} {place}")
-    if task == "referring":
-        return ()
-    first, expected = "", None
-    for split, paths in splits.items():
-        found = _read_categories(paths["annotations"], task)
-        if expected is not None and found != expected:
-            raise ValueError(f"{file}: the categories of '{split}' differ from those of '{first}'")
-        first, expected = split, found
-    colors = distinct_colors(len(expected or ()))
-    return tuple(
-        Category(number, name, is_thing, color)
-        for (number, name, is_thing), color in zip(expected or (), colors, strict=True)
-    )
-
-
-def _read_categories(annotations: Path, task: str) -> list[tuple[int, str, bool]]:
-    """(id, name, whether a thing) of the categories of a JSON file, in the order of their ids."""
-    content = read_json(annotations, "categories")
-    if not isinstance(content, dict):
-        raise ValueError(f"{annotations}: not a JSON file in COCO's format: it is no object")
-    entries = content.get("categories")
-    needed = {"id", "name", "isthing"} if task == "panoptic" else {"id", "name"}
-    is_list = isinstance(entries, list) and entries and all(isinstance(e, dict) for e in entries)
-    if not is_list or any(needed - entry.keys() for entry in entries):
-        raise ValueError(f"{annotations}: 'categories' needs entries with {sorted(needed)}")
-    sound = sound_categories(entries, task == "panoptic", Faults(str(annotations)))
-    categories = [(e["id"], str(e["name"]), bool(e.get("isthing", True))) for e in sound]
-    if task == "instance":
-        categories = [(number, name, True) for number, name, _ in categories]
-    return sorted(categories)
+    return all(type(level) is int and 0 <= level <= 255 for level in color)
 
 
 def _summary(declaration: Declaration) -> str:

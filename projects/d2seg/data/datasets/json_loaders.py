@@ -9,6 +9,7 @@ from typing import Any
 from detectron2.structures import BoxMode
 
 from ..faults import Faults
+from ..json_files import no_garbage
 from .coco_files import Entry, Id, read_coco
 
 logger = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 _ANNOTATION_KEYS = ("iscrowd", "bbox", "keypoints", "category_id")
 
 
+@no_garbage()
 def load_instances(
     json_file: str | Path,
     image_root: str | Path,
@@ -80,9 +82,11 @@ def load_instances(
 
 def is_short(part: Any) -> bool:
     """Whether a polygon cannot be drawn; as ``load_coco_json``, which leaves out odd ones, too."""
-    return isinstance(part, list) and (len(part) < 6 or len(part) % 2 == 1)
+    is_short = isinstance(part, list) and (len(part) < 6 or len(part) % 2 == 1)
+    return is_short and not any(isinstance(number, list | dict) for number in part)
 
 
+@no_garbage()
 def load_panoptic(
     json_file: str | Path,
     image_root: str | Path,
@@ -125,9 +129,9 @@ def load_panoptic(
             "segments_info": [
                 {
                     **segment,
-                    "category_id": _contiguous(
-                        segment, contiguous, json_file, annotation["image_id"]
-                    ),
+                    "category_id": contiguous[segment["category_id"]]
+                    if segment["category_id"] in contiguous
+                    else _contiguous(segment, contiguous, json_file, annotation["image_id"]),
                     "isthing": segment["category_id"] in things,
                 }
                 for segment in annotation["segments_info"]

@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless ones
+CONVERT = "convert it to PNG, as tools/prepare_own_labels.py does with GIF"
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
 
 
@@ -44,10 +45,12 @@ def pair_files(
     """
     suffix, extensions = _split_suffix(label_suffix)
     wanted = extensions if lossy else tuple(x for x in extensions if x not in LOSSY_SUFFIXES)
-    labels = _by_stem(_files(label_root, wanted), label_root, suffix)
+    labels = _by_stem(files_below(label_root, wanted), label_root, suffix)
     taken = set(labels.values())  # images and label maps may lie in one folder
     images = _by_stem(
-        (file for file in _files(image_root, IMAGE_SUFFIXES) if file not in taken), image_root, ""
+        (file for file in files_below(image_root, IMAGE_SUFFIXES) if file not in taken),
+        image_root,
+        "",
     )
     chosen = sorted(images) if selection is None else _pick(selection, images, image_root)
     alone = [images[stem] for stem in sorted(images.keys() & set(chosen) - labels.keys())]
@@ -74,7 +77,7 @@ def _split_suffix(label_suffix: str) -> tuple[str, tuple[str, ...]]:
 
 def _refuse_lossy(label_root: str | Path, suffix: str, images: dict[str, str]) -> None:
     """Raise ``ValueError`` where an image without a label map, by stem, has one in JPEG."""
-    lossy = _by_stem(_files(label_root, LOSSY_SUFFIXES), label_root, suffix)
+    lossy = _by_stem(files_below(label_root, LOSSY_SUFFIXES), label_root, suffix)
     found = [lossy[stem] for stem, image in images.items() if lossy.get(stem, image) != image]
     if found:
         raise ValueError(
@@ -83,14 +86,53 @@ def _refuse_lossy(label_root: str | Path, suffix: str, images: dict[str, str]) -
         )
 
 
-def _files(root: str | Path, suffixes: tuple[str, ...]) -> Iterable[str]:
+def of_other_formats(
+    label_root: str | Path, label_suffix: str, images: Iterable[str], image_root: str | Path
+) -> dict[str, str]:
+    """What lies in the place of the label maps that ``images`` lack, by image: files of their names
+    with an extension that label maps do not have."""
+    suffix, _ = _split_suffix(label_suffix)
+    stems = {os.path.splitext(os.path.relpath(i, image_root))[0] + suffix: i for i in images}
+    found = {}
+    for file in files_below(label_root, ("",)):
+        image = stems.get(os.path.splitext(os.path.relpath(file, label_root))[0])
+        if image is not None and not os.path.samefile(file, image):
+            found.setdefault(image, file)
+    return found
+
+
+def files_below(root: str | Path, suffixes: tuple[str, ...]) -> Iterable[str]:
+    """The files of a folder and its subfolders with these suffixes, but for hidden ones. Links are
+    followed, except those that lead back to a folder that they are in.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
     if not os.path.isdir(root):
         raise ValueError(f"there is no folder {root}")
-    for folder, folders, names in os.walk(root, followlinks=True):
+    real = {str(root): os.path.realpath(root)}
+    for folder, folders, names in os.walk(str(root), followlinks=True):
         folders[:] = [f for f in folders if not f.startswith(".")]
+        for name in folders[:]:
+            path = os.path.join(folder, name)
+            real[path] = os.path.join(real[folder], name)
+            if os.path.islink(path):
+                real[path] = os.path.realpath(path)
+                if _leads_back(path, real):
+                    folders.remove(name)
         for name in names:
             if name.lower().endswith(suffixes) and not name.startswith("."):
                 yield os.path.join(folder, name)
+
+
+def _leads_back(link: str, real: dict[str, str]) -> bool:
+    """Whether a link to a folder leads to one that it is in; ``real`` has their true paths."""
+    folder = os.path.dirname(link)
+    while folder in real:
+        if real[folder] == real[link]:
+            return True
+        folder = os.path.dirname(folder)
+    return False
 
 
 def _by_stem(files: Iterable[str], root: str | Path, suffix: str) -> dict[str, str]:
@@ -130,15 +172,20 @@ def load_semantic(
             f"{len(no_label)} images that {selection.list_file} lists have no label map in "
             f"{label_root}, as {no_label[0]}"
         )
+    others = of_other_formats(label_root, label_suffix, no_label, image_root) if no_label else {}
+    instead = f"; {next(iter(others.values()))} is none: {CONVERT}" if others else ""
     if not pairs:
         raise ValueError(
             f"no image of {image_root} has a label map in {label_root}: the name of a label map is "
             f"that of its image{f' with {label_suffix} behind it' if label_suffix else ''}, "
-            f"with the extension {' or '.join(LABEL_SUFFIXES + LOSSY_SUFFIXES * lossy)}"
+            f"with the extension {' or '.join(LABEL_SUFFIXES + LOSSY_SUFFIXES * lossy)}{instead}"
         )
-    for kind, files in (("images without a label map", no_label), ("unused label maps", no_image)):
+    for kind, files, hint in (
+        ("images without a label map", no_label, instead),
+        ("unused label maps", no_image, ""),
+    ):
         if files:
-            logger.warning("%d %s are left out, as %s", len(files), kind, files[0])
+            logger.warning("%d %s are left out, as %s%s", len(files), kind, files[0], hint)
     return [
         {
             "file_name": image,

@@ -7,6 +7,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ...names import path_inside
 from ..label_values import LabelValues
 from ..referring.reading import ReferringSource
 from . import categories as tables
@@ -81,6 +82,7 @@ def register_dataset(
             name that is taken, or an ignore label that is a class.
     """
     check_paths(name, task, paths)
+    path_inside("inference", name, "name of a data set")  # where its predictions are written
     check_is_new(name)
     _check_ignore_label(name, ignore_label, len(categories))
     files = {key: str(path) for key, path in paths.items()}

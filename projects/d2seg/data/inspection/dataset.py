@@ -16,15 +16,16 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, Metadata
 
-from ...pictures import UnreadableFileError, shown_size
+from ...pictures import UnreadableFileError, read_oriented, shown_size
 from ..catalog import kind_of, metadata_of, num_classes_of
 from ..datasets.json_loaders import load_instances, load_panoptic
-from ..datasets.loaders import pair_files
+from ..datasets.loaders import CONVERT, of_other_formats, pair_files
 from ..dicts import loaded_entries, sound_entry
-from ..faults import Faults
+from ..faults import Faults, area
 from ..json_files import read_json
 from ..label_maps import read_id_map, read_values
 from ..label_values import LabelValues
+from ..orientation import complaint, fits_unturned
 from ..referring.inspection import inspect_expressions, summarize
 from ..referring.reading import ReferringSource
 from .annotations import inspect_annotations
@@ -127,6 +128,8 @@ def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
         _inspect_labels(entry["sem_seg_file_name"], values, size, space, report)
     if "pan_seg_file_name" in entry and "panoptic" in space.num_classes:
         _inspect_panoptic(entry, size, space.num_classes["panoptic"], report)
+    if report.num_turned:
+        _inspect_orientation(entry, report)
     if "annotations" in entry and "instance" in space.num_classes:
         inspect_annotations(entry, size, space.num_classes["instance"], report)
     if "expressions" in entry:
@@ -152,6 +155,20 @@ def _image_size(entry: dict[str, Any], report: Report) -> tuple[int, int] | None
             f"{declared[0]}x{declared[1]}",
         )
     return height, width
+
+
+def _inspect_orientation(entry: dict[str, Any], report: Report) -> None:
+    readers = {"sem_seg_file_name": partial(read_values, label_values=entry.get("label_values"))}
+    readers["pan_seg_file_name"] = read_id_map
+    for key in readers.keys() & entry.keys():
+        try:
+            image, orientation = read_oriented(entry["file_name"], "L")
+            labels = readers[key](entry[key])
+        except ValueError:  # said already
+            continue
+        if fits_unturned(image, labels, orientation, entry[key]):
+            detail = complaint(entry["file_name"], orientation)
+            report.problem("label map of the unturned picture", entry[key], detail)
 
 
 def _check_size(
@@ -243,12 +260,17 @@ def _check_files_left_out(
             lossy=values is not None and values.nearest,
             selection=metadata.get("selection"),
         )
+        others = of_other_formats(
+            metadata.sem_seg_root, metadata.label_suffix, no_label, metadata.image_root
+        )
         for file in no_label:
-            report.problem("image without label map", file)
+            detail = f"{others[file]} is none: {CONVERT}" if file in others else ""
+            report.problem("image without label map", file, detail)
         for file in no_image:
             report.problem("label map without image", file)
     if kind == "instance" and json_file and Path(json_file).is_file():
         annotated = read_json(json_file).get("annotations") or []
+        wrong_areas = [fault for a in annotated if (fault := _area_fault(a))]
         missing = len(annotated) - sum(len(entry["annotations"]) for entry in entries)
         missing -= sum(problem.kind == "unusable annotation" for problem in report.problems)
         if missing > 0:
@@ -257,3 +279,15 @@ def _check_files_left_out(
                 json_file,
                 f"{missing} annotations are left out: fewer than 3 points, or an unlisted image",
             )
+        for fault in wrong_areas:
+            report.problem("unusable annotation", json_file, fault)
+
+
+def _area_fault(annotation: dict[str, Any]) -> str:
+    """What an evaluation refuses, and a training does not read."""
+    try:
+        if annotation.get("area") is not None:
+            area(annotation["area"])
+    except ValueError as error:
+        return f"annotation {annotation.get('id')!r}: {error}"
+    return ""

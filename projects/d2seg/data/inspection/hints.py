@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from ..label_values import LabelValues
+from ..label_values import MAX_LABEL, LabelValues
 
 
 def value_hints(values: Counter, num_classes: int, ignore_label: int) -> list[str]:
@@ -28,14 +28,28 @@ def value_hints(values: Counter, num_classes: int, ignore_label: int) -> list[st
         )
     elif wrong == {num_classes}:
         hints.append(
-            f"the values are 0..{num_classes}, one more than there are classes: if 0 means "
-            "unlabelled, convert with tools/prepare_own_labels.py --reduce-zero-label; if it is a "
-            "class of its own, add its name to the classes"
+            f"the values are 0..{num_classes}, one more than there are classes: if {num_classes} "
+            f"means unlabelled, declare ignore_label: {num_classes}; if 0 does, convert with "
+            "tools/prepare_own_labels.py --reduce-zero-label; if each is a class, add the name of "
+            "the missing one"
         )
-    elif wrong == {255}:
+    elif len(wrong) == 1 and min(wrong) < 0:
         hints.append(
-            f"255 is among the values and {ignore_label} is the ignore label: if 255 means "
-            "unlabelled, set ignore_label to 255; if it marks an object, declare 'values'"
+            f"{min(wrong)} is among the values: if it means unlabelled, convert with "
+            f"tools/prepare_own_labels.py --map {min(wrong)}:{ignore_label}"
+        )
+    elif len(wrong) == 1 and max(wrong) <= MAX_LABEL:
+        value = min(wrong)
+        hints.append(
+            f"{value} is among the values and {ignore_label} is the ignore label: if {value} means "
+            f"unlabelled, declare ignore_label: {value}; if it marks an object, declare 'values'"
+        )
+    elif len(wrong) > 1 and present | {0} == set(range(max(present) + 1)):
+        hints.append(
+            f"the values are 0..{max(present)} without a gap, for {num_classes} classes: if they "
+            "number objects, declare values: {0: background, other: object} for semantic "
+            "segmentation (as instances such PNGs are not read, make a file in COCO's format of "
+            "them); if interpolation or JPEG made them, declare 'values' with nearest_value: true"
         )
     elif len(wrong) > 3 and len(values) <= 2 * num_classes:
         hints.append(
@@ -59,9 +73,11 @@ def undeclared_hints(undeclared: Counter, label_values: LabelValues) -> list[str
     """
     if not undeclared:
         return []
-    if set(undeclared) == {255}:
+    if len(undeclared) == 1 and 0 <= min(undeclared) <= MAX_LABEL:
+        value = min(undeclared)
         return [
-            "255 is not among the declared values: if it means unlabelled, set ignore_label to 255"
+            f"{value} is not among the declared values: if it means unlabelled, declare "
+            f"ignore_label: {value}"
         ]
     if len(undeclared) > 3:
         return [

@@ -4,15 +4,26 @@
 D slices of a volume, H, W the height and width of a slice.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from struct import error as StructError
 from zipfile import BadZipFile
 from zlib import error as ZlibError
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
+
+from ...checkpoint.npz import check_unpacked, read_npz
 
 ENTRIES = ("image", "label")
 SUFFIXES = (".npz", ".h5", ".hdf5")
+_VOLUMES_PER_BYTE = 64  # labels compress a thousandfold, the image beside them a few times
+
+_DAMAGES = (  # what damaged files raise
+    *(OSError, KeyError, EOFError, ValueError, BadZipFile, ZlibError, StructError),
+    RuntimeError,  # h5py for a damaged chunk; zipfile's NotImplementedError is one
+)
 
 
 class ArrayFileError(ValueError):
@@ -68,21 +79,17 @@ def _open(path: str) -> Iterator[Mapping]:
             yield arrays
     except (ArrayFileError, ImportError):
         raise
-    # of a damaged file; h5py raises RuntimeError for a damaged chunk, numpy EOFError for an empty
-    # file and ValueError for pickled objects, which are refused
-    except (OSError, KeyError, RuntimeError, EOFError, ValueError, BadZipFile, ZlibError) as error:
+    except _DAMAGES as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ArrayFileError(f"{path} cannot be read: {reason}") from error
 
 
 @contextmanager
 def _open_npz(path: str) -> Iterator[Mapping]:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        raise ArrayFileError(f"{path} holds one bare array; it needs {' and '.join(ENTRIES)}")
-    with loaded as archive:
-        # an entry is unpacked whenever it is asked for, so once
-        yield {entry: archive[entry] for entry in ENTRIES if entry in archive}
+    with open(path, "rb") as file:
+        if file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
+            raise ArrayFileError(f"{path} holds one bare array; it needs {' and '.join(ENTRIES)}")
+    yield read_npz(path, ENTRIES, _VOLUMES_PER_BYTE)
 
 
 @contextmanager
@@ -109,6 +116,8 @@ def _check(path: str, arrays: Mapping, dims: int) -> None:
                 f"{path}: '{entry}' is no array of numbers; slices that differ in size cannot make "
                 "a volume, crop or pad them to one size"
             )
+        # HDF5 makes up what is not stored; a header of some bytes could ask for all memory
+        check_unpacked(node.size * node.dtype.itemsize, os.path.getsize(path), _VOLUMES_PER_BYTE)
     image, label = (tuple(arrays[entry].shape) for entry in ENTRIES)
     if image != label:
         raise ArrayFileError(f"{path}: 'image' has the shape {image}, 'label' {label}")

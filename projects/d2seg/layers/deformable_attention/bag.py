@@ -16,6 +16,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
 from ..chunking import budget
+from ..recording import is_recording
 from .cells import Cells, cells_of, levels_of
 
 # points worked on at a time: some ten temporaries of this length stay in the caches of a core
@@ -113,7 +114,7 @@ def _groups(x: Tensor) -> Iterator[slice]:
 
 def _chunks(x: Tensor) -> Iterator[slice]:
     """Slices of the queries of ``x`` (B, N, M, L, P); a single one if a graph is being recorded."""
-    if torch.compiler.is_compiling():
+    if is_recording():
         return iter([slice(0, x.shape[1])])
     return _POINTS_AT_ONCE.slices(x.shape[1], x.shape[2:].numel(), x.device)
 

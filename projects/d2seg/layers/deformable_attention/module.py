@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..recording import is_recording
 from .bag import embedding_bag_sum
+from .pointwise import pointwise_sum
 from .reference import grid_sample_sum
 
 IMPLEMENTATIONS = ("auto", "grid_sample", "embedding_bag", "triton")
@@ -36,7 +38,8 @@ class MultiScaleDeformableAttention(nn.Module):
                 "embedding_bag": the fast one on CPUs.
                 "triton": the fast one on CUDA devices, and only there.
                 "auto": by the device of the input, "triton" on CUDA if it is installed,
-                "embedding_bag" on a CPU and "grid_sample" elsewhere and in an exported graph.
+                "embedding_bag" on a CPU and "grid_sample" elsewhere.
+                A recorded graph holds "pointwise" sums of plain operators, whatever the choice.
 
         Raises:
             ValueError: ``dim`` is not a multiple of ``num_heads``, or ``implementation`` is unknown
@@ -106,7 +109,8 @@ class MultiScaleDeformableAttention(nn.Module):
         grid = (self.num_heads, self.num_levels, self.num_points)
         x, y = points.flatten(-2).unflatten(-1, grid).unbind(2)  # (B, N, M, L, P)
         weights = _short_softmax(logits).unflatten(-1, grid[1:])
-        return self.output_proj(self._sum_of(value, x, y, weights, spatial_shapes))
+        sum_of = pointwise_sum if is_recording() else self._sum_of
+        return self.output_proj(sum_of(value, x, y, weights, spatial_shapes))
 
     def _project(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets in pixels, (B, N, 2, M, L * P) with all x before all y, and attention logits,
@@ -129,6 +133,15 @@ class MultiScaleDeformableAttention(nn.Module):
         reference_points = reference_points.to(
             torch.promote_types(reference_points.dtype, torch.float32)
         )
+        if is_recording():  # a tensor of sizes would hold the example's in a graph for all sizes
+            scaled = [
+                torch.stack([points[..., 0] * width, points[..., 1] * height], dim=-1)
+                for points, (height, width) in zip(
+                    reference_points.unbind(2), spatial_shapes, strict=True
+                )
+            ]
+            pixels = torch.stack(scaled, dim=-1) - 0.5  # (B or 1, N, 2, L)
+            return pixels.repeat_interleave(self.num_points, dim=-1).unsqueeze(-2)
         sizes = reference_points.new_tensor([(width, height) for height, width in spatial_shapes])
         pixels = (reference_points * sizes - 0.5).transpose(-1, -2)  # (B or 1, N, 2, L)
         return pixels.repeat_interleave(self.num_points, dim=-1).unsqueeze(-2)
@@ -174,8 +187,6 @@ def choose_implementation(name: str) -> Callable[..., Tensor]:
 
 
 def _sum_by_device(value: Tensor, *points: Tensor | list[tuple[int, int]]) -> Tensor:
-    if torch.compiler.is_compiling():  # an exported graph holds plain operators only
-        return grid_sample_sum(value, *points)
     if value.device.type == "cpu":
         return embedding_bag_sum(value, *points)
     if value.is_cuda and find_spec("triton"):

@@ -1,0 +1,157 @@
+"""What a declaration says as text: names, paths, suffixes, whatever YAML makes of unquoted words.
+
+YAML reads ``no`` as false, ``010`` as 8, ``1.10`` as 1.1 and ``null`` as nothing. So a file is read
+twice, once with the types of YAML and once as it is written; where a text is wanted and the two
+differ, the file has to say it in quotes.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...checkpoint.nesting import check_nesting
+
+_MAX_BYTES, _MAX_VALUES = 5_000_000, 1_000_000  # of a file; values with all aliases written out
+_MAX_LENGTH = 1000  # of a name or path
+_TEXTS = ("name", "task", "label_suffix", "root")
+
+
+class _AsWritten(yaml.BaseLoader):
+    """Leaves every value as text, and takes no key twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            if key.value in seen:
+                raise yaml.YAMLError(f"the key '{shown(key.value)}' stands twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(file: Path) -> tuple[Any, Any]:
+    """The content of a YAML or JSON file, with YAML's types and with every value as it is written.
+
+    Raises:
+        ValueError: no such file, no YAML, too large, or nested too deep or without end.
+    """
+    if not file.is_file():
+        raise ValueError(f"there is no declaration {file} of a data set")
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"a declaration has at most {_MAX_BYTES} bytes")
+        text = file.read_text(encoding="utf-8")
+        written = yaml.load(text, _AsWritten)
+        check_nesting(written, _MAX_VALUES)  # before merges (<<) are carried out, which copy
+        typed = yaml.safe_load(text)
+    except RecursionError as error:
+        raise ValueError(f"{file}: not valid YAML: its values are nested too deep") from error
+    except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
+        raise ValueError(f"{file}: not valid YAML: {shown(error)}") from error
+    return typed, written
+
+
+def with_texts(content: dict[str, Any], written: Any) -> dict[str, Any]:
+    """The keys of a declaration that are set to something, names and paths in them as text.
+
+    Raises:
+        ValueError: as :func:`text_of`.
+    """
+    found = dict(content)
+    for key, value in content.items():
+        raw = _under(written, key)
+        if raw == "" or (value is None and key != "name"):  # nothing behind the colon, or null
+            del found[key]
+        elif key in _TEXTS:
+            found[key] = text_of(value, raw, f"'{key}'")
+        elif key == "classes" and isinstance(value, list):
+            found[key] = _classes(value, raw)
+        elif key == "values" and isinstance(value, dict):
+            found[key] = {
+                pixel: text_of(value[pixel], _under(raw, as_written), f"the class of value {pixel}")
+                for pixel, as_written in _keys(value, raw).items()
+            }
+        elif key == "splits" and isinstance(value, dict):
+            found[key] = _splits(value, raw)
+    return found
+
+
+def _classes(names: list[Any], written: Any) -> list[str]:
+    is_known = isinstance(written, list) and len(written) == len(names)
+    raw = written if is_known else [None] * len(names)
+    pairs = enumerate(zip(names, raw, strict=True))
+    return [text_of(name, as_written, f"class {number}") for number, (name, as_written) in pairs]
+
+
+def _splits(splits: dict[Any, Any], written: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for split, raw_split in _keys(splits, written).items():
+        name = text_of(split, raw_split, "the name of a split")
+        found[name] = splits[split]
+        if isinstance(splits[split], dict):
+            found[name] = _paths(splits[split], _under(written, raw_split), name)
+    return found
+
+
+def _paths(paths: dict[Any, Any], written: Any, split: str) -> dict[Any, Any]:
+    return {
+        key: value
+        if key == "part"
+        else text_of(value, _under(written, key), f"'{shown(key)}' of split '{split}'")
+        for key, value in paths.items()
+        if value is not None and _under(written, key) != ""
+    }
+
+
+def text_of(value: Any, written: Any, what: str) -> str:
+    """A name, path or suffix as it is written in the file.
+
+    Args:
+        value: with YAML's type
+        written: the same as it is written; None where that is not known
+        what: the value is, for the message
+
+    Raises:
+        ValueError: it is no single value, is empty or too long, or YAML has made another type of it
+            that is written differently.
+    """
+    if isinstance(value, list | dict | tuple | set):
+        raise ValueError(f"{what} is {shown(value)}; it is one name, not several values")
+    is_same = isinstance(value, str) or (value is not None and str(value) == written)
+    if not is_same and written != "":
+        word = f"written {shown(written)}, which YAML reads as " if written is not None else ""
+        quoted = f"'{shown(written if isinstance(written, str) else value)}'"
+        raise ValueError(f"{what} is {word}{shown(repr(value))}; put it in quotes: {quoted}")
+    text = str(value) if value is not None else ""
+    if not text.strip():
+        raise ValueError(f"{what} is empty; give it a name")
+    if not text.isprintable():
+        raise ValueError(f"{what} is {shown(repr(text))}, with characters that cannot be printed")
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(f"{what} is {shown(text)}; it has at most {_MAX_LENGTH} characters")
+    return text
+
+
+def _under(written: Any, key: Any) -> Any:
+    """What is written under ``key``, which itself may have been of another type; None: unknown."""
+    if not isinstance(written, Mapping):
+        return None
+    return written.get(key if isinstance(key, str) else str(key))
+
+
+def _keys(typed: Mapping[Any, Any], written: Any) -> dict[Any, str | None]:
+    """The keys of a mapping, each with how it is written; None where that is not known."""
+    if isinstance(written, Mapping) and len(written) == len(typed):
+        return dict(zip(typed, written, strict=True))
+    return dict.fromkeys(typed)
+
+
+def shown(value: Any) -> str:
+    """In one line of a length that can be read, whatever it is."""
+    if isinstance(value, list | dict | tuple | set):
+        return f"a {type(value).__name__} of {len(value)} values"
+    text = " ".join(str(value)[:400].split())
+    return text if len(text) <= 200 else f"{text[:197]}..."

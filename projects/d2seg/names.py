@@ -1,0 +1,47 @@
+"""Names that come from files and folders: how they are shown, and where they may lead."""
+
+import os
+from pathlib import Path
+
+
+def printable(text: object) -> str:
+    """``text`` in one line that no terminal takes for a command: line ends, escape codes, marks of
+    direction and bytes that are no text are written as Python escapes them."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
+    )
+
+
+def path_inside(folder: str | Path, name: str, what: str = "name") -> Path:
+    """The path of ``name`` below ``folder``, for something to be written there.
+
+    Args:
+        name: with or without folders of its own
+        what: it is, for the message
+
+    Raises:
+        ValueError: it is empty, an absolute path or has a part "..", and so leads elsewhere.
+    """
+    parts = Path(name).parts
+    if not parts or ".." in parts or Path(name).is_absolute() or "\0" in name:
+        raise ValueError(
+            f"the {what} {name!r} leads out of the folder {folder}, where it would be written; "
+            "correct it"
+        )
+    return Path(folder) / name
+
+
+def expand_user(path: str) -> str:
+    """``path`` with the home folder for a ``~`` at its beginning.
+
+    Raises:
+        ValueError: there is no user of the name behind the ``~``; a folder that is called so would
+            be taken for a home.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        user = Path(expanded).parts[0]
+        raise ValueError(
+            f"there is no home folder {user}; a folder of that name is written ./{user}"
+        )
+    return expanded

@@ -1,0 +1,186 @@
+"""Exported files in the place of a model's network: what comes before and after it is d2seg's."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SemanticSegmentor, build_model
+from detectron2.modeling.backbone import Backbone
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..config.description import config_from_description
+from ..runtimes import Session, open_session
+from ..text import Vocabulary
+
+
+class RunByRuntime:
+    """A session as a model calls it: batches of tensors in and out."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.size = tuple(session.description["size"]) or None
+
+    def __call__(self, images: Tensor, *others: Tensor) -> dict[str, Tensor]:
+        """(B, C, H, W) and what else belongs to all of them -> (B, ...), of a single picture as it
+        comes."""
+        words = [tensor.numpy() for tensor in others]
+        found = [self.session(image[None].contiguous().float().numpy(), *words) for image in images]
+        if len(found) == 1:
+            return {name: torch.from_numpy(value) for name, value in found[0].items()}
+        return {
+            name: torch.cat([torch.from_numpy(each[name]) for each in found]) for name in found[0]
+        }
+
+
+def config_of_exported(session: Session, source: str) -> CfgNode:
+    """The config that an exported file holds; see ``config_from_description``."""
+    description = session.description
+    classes = {
+        key: {int(number): value for number, value in entry.items()}
+        if isinstance(entry, dict)
+        else entry
+        for key, entry in description["classes"].items()
+    }
+    return config_from_description({"config": description["config"], "classes": classes}, source)
+
+
+def use_size_of_exported(cfg: CfgNode, session: Session) -> None:
+    """Have test pictures resized, in place, to what a file of one size takes."""
+    size = session.description["size"]
+    if not size:
+        return
+    node = cfg.MODEL.PER_PIXEL.TEST
+    is_sliding = "logits" in session.description["outputs"] and node.MODE == "slide"
+    if not is_sliding:  # of which each window is of the size
+        cfg.INPUT.FIT_SIZE_TEST = tuple(size)
+    cfg.INPUT.REFERRING_SIZE = cfg.INPUT.SLICE_SIZE = tuple(size)
+
+
+def build_exported(cfg: CfgNode, session: Session) -> nn.Module:
+    """The config's model, with the session in the place of its network.
+
+    Raises:
+        ValueError: the file is of another model than the config's, or gives results instead of what
+            they are made of.
+    """
+    description = session.description
+    source = cfg.MODEL.WEIGHTS
+    if description["postprocess"]:
+        raise ValueError(
+            f"{source} was exported with --postprocess, for programs without d2seg; export it "
+            "without"
+        )
+    _check(cfg, description, source)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.TIMM.PRETRAINED = cfg.MODEL.VIT.PRETRAINED = False
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.MODEL.RESTR.TEXT.WORD_VECTORS = cfg.MODEL.RESTR.TEXT.VOCABULARY = ""
+        if description["words"]:
+            words = Path(folder) / "words.txt"
+            Vocabulary(tuple(description["words"])).save(words)
+            cfg.MODEL.RESTR.TEXT.VOCABULARY = str(words)
+        with _Unset():
+            model = build_model(cfg).eval()
+    network = RunByRuntime(session)
+    if isinstance(model, SemanticSegmentor):
+        model.backbone = _PassImages(model.backbone.size_divisibility, network.size)
+        model.sem_seg_head = _ExportedHead(network)
+    else:
+        model.exported = network
+        for name, child in model.named_children():
+            if name != "text_encoder":
+                child.to("meta")  # frees the weights, which nothing asks for
+    return model
+
+
+def open_for(cfg: CfgNode) -> Session:
+    """MODEL.WEIGHTS in TEST.RUNTIME; see ``open_session``."""
+    return open_session(cfg.MODEL.WEIGHTS, cfg.TEST.RUNTIME)
+
+
+def _check(cfg: CfgNode, description: dict[str, Any], source: str) -> None:
+    """
+    Raises:
+        ValueError: the file is of another model than the config's.
+    """
+    own = {
+        "MODEL.META_ARCHITECTURE": (cfg.MODEL.META_ARCHITECTURE, description["method"]),
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": (
+            cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            description["num_classes"],
+        ),
+        "MODEL.PIXEL_MEAN": (list(cfg.MODEL.PIXEL_MEAN), description["pixel_mean"]),
+        "MODEL.PIXEL_STD": (list(cfg.MODEL.PIXEL_STD), description["pixel_std"]),
+        "INPUT.FORMAT": (cfg.INPUT.FORMAT, description["channel_order"]),
+    }
+    for key, (wanted, found) in own.items():
+        if wanted != found:
+            raise ValueError(
+                f"{source} was exported with {key} {found}; the config has {wanted}: give the "
+                "config that it was exported with"
+            )
+
+
+class _Unset(TorchFunctionMode):
+    """Leaves parameters as they are allocated: drawing those of a ViT-L, which the file holds
+    already, takes longer than all else."""
+
+    _DRAWS = frozenset(
+        {"normal_", "uniform_", "trunc_normal_", "erfinv_", "bernoulli_", "orthogonal_"}
+        | {f"{name}_{kind}_" for name in ("kaiming", "xavier") for kind in ("normal", "uniform")}
+    )
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self._DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+class _PassImages(Backbone):
+    """Gives the images themselves, padded to the size of the file."""
+
+    def __init__(self, divisibility: int, size: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.divisibility, self.size = divisibility, size
+
+    @property
+    def size_divisibility(self) -> int:
+        return max(self.divisibility, 32)
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.size is None:
+            return images
+        height, width = images.shape[-2:]
+        if height > self.size[0] or width > self.size[1]:
+            raise ValueError(
+                f"the exported model takes pictures of at most {self.size[0]} x {self.size[1]} "
+                f"(height x width), not {height} x {width}"
+            )
+        padding = (0, self.size[1] - width, 0, self.size[0] - height)
+        return nn.functional.pad(images, padding)
+
+
+class _ExportedHead(nn.Module):
+    def __init__(self, network: RunByRuntime) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, targets: Tensor | None = None) -> tuple[Tensor, dict]:
+        return self.network(images)["logits"], {}

@@ -1,0 +1,1 @@
+"""Prediction over folders: what is to be done, in parts that survive the process."""

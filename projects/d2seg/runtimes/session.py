@@ -1,0 +1,88 @@
+"""An exported file, opened: arrays in, named arrays out.
+
+The extension says the format, ``runtime`` who runs it. Packages are imported where they are needed.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RUNTIMES = ("auto", "onnxruntime", "openvino", "torch")
+# who runs a format; "auto" takes the first that is installed
+RUNTIMES_OF = {
+    ".onnx": ("openvino", "onnxruntime"),
+    ".xml": ("openvino",),
+    ".pt2": ("torch",),
+}
+
+
+class Session(ABC):
+    """A network that is ready to be run.
+
+    description: what the file says of itself, see ``description.REQUIRED``.
+    """
+
+    runtime: str
+    description: dict[str, Any]
+
+    @abstractmethod
+    def __call__(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs by name, of inputs in the order of the description."""
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether the name is one of an exported model."""
+    return Path(path).suffix.lower() in RUNTIMES_OF
+
+
+def choose_runtime(path: str | Path, runtime: str = "auto") -> str:
+    """Who runs a file.
+
+    Raises:
+        ValueError: an unknown runtime or format, or one does not go with the other.
+        ModuleNotFoundError: none of those that could is installed.
+    """
+    if runtime not in RUNTIMES:
+        raise ValueError(f"runtime is {runtime!r}; it is one of {', '.join(RUNTIMES)}")
+    fitting: Sequence[str] = RUNTIMES_OF.get(Path(path).suffix.lower(), ())
+    if not fitting:
+        raise ValueError(f"{path}: exported models end in {', '.join(RUNTIMES_OF)}")
+    if runtime != "auto":
+        if runtime not in fitting:
+            raise ValueError(f"runtime is {runtime!r}; {path} is run by {' or '.join(fitting)}")
+        fitting = (runtime,)
+    found = [name for name in fitting if find_spec(name)]
+    if not found:
+        raise ModuleNotFoundError(
+            f"{path} needs {fitting[-1]}, which is missing: pip install {fitting[-1]}"
+        )
+    return found[0]
+
+
+def open_session(path: str | Path, runtime: str = "auto") -> Session:
+    """Open an exported file.
+
+    Args:
+        path: ends in .onnx, .xml or .pt2.
+        runtime: one of ``RUNTIMES``.
+
+    Raises:
+        ValueError: see :func:`choose_runtime`; no such file, a damaged one, or one that d2seg did
+            not export.
+        ModuleNotFoundError: the runtime is not installed.
+    """
+    path = Path(path).expanduser()
+    chosen = choose_runtime(path, runtime)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if chosen == "onnxruntime":
+        from .onnx_session import OnnxSession as Opened
+    elif chosen == "openvino":
+        from .openvino_session import OpenVinoSession as Opened
+    else:
+        from .torch_session import TorchSession as Opened
+    return Opened(path)

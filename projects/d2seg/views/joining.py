@@ -1,0 +1,185 @@
+"""Detections of tiles as detections of the picture: those that a seam cuts are joined, duplicates
+suppressed.
+
+Two detections of neighbouring tiles are one object where they have one class and agree, by mask,
+in what the tiles share. Each joins at most one of each other tile, the surest pairs first, so that
+a doubtful mask over two objects does not make them one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .mask_crops import Crop, intersection
+from .tiles import Tile
+
+JOINED_IOU = 0.5  # of two parts of an object in what two tiles share
+JOINED_IOS = 0.75  # or so much of the smaller one lies in the other
+DUPLICATE_IOU = 0.5  # of two detections of one object, seen whole by two tiles
+DUPLICATE_IOS = 0.8
+
+
+class UnionFind:
+    """Disjoint sets of 0 .. n-1."""
+
+    def __init__(self, number: int = 0) -> None:
+        self._parent = list(range(number))
+
+    def add(self) -> int:
+        """A new set of one element, which is returned."""
+        self._parent.append(len(self._parent))
+        return self._parent[-1]
+
+    def root(self, element: int) -> int:
+        while self._parent[element] != element:
+            self._parent[element] = self._parent[self._parent[element]]
+            element = self._parent[element]
+        return element
+
+    def join(self, first: int, second: int) -> None:
+        low, high = sorted((self.root(first), self.root(second)))
+        self._parent[high] = low
+
+
+@dataclass
+class Detection:
+    """An object as the tiles of ``tiles`` see it. ``box``: left, top, right, bottom."""
+
+    crop: Crop
+    box: list[float]
+    score: float
+    category: int
+    tiles: frozenset[int]
+
+
+def join_detections(detections: Sequence[Detection], tiles: Sequence[Tile]) -> list[Detection]:
+    """
+    Args:
+        detections: in coordinates of the picture, each of one tile, with trimmed crops.
+
+    Returns:
+        The picture's detections, best first. A joined one has the best score of its parts.
+    """
+    groups = UnionFind(len(detections))
+    of_tile: dict[int, list[int]] = {}
+    for number, detection in enumerate(detections):
+        of_tile.setdefault(next(iter(detection.tiles)), []).append(number)
+    for first in of_tile:
+        for second in of_tile:
+            if first < second and tiles[first].shares_with(tiles[second]):
+                pairs = _pairs(detections, of_tile[first], of_tile[second], tiles, (first, second))
+                for one, other in one_to_one(pairs):
+                    groups.join(one, other)
+    parts: dict[int, list[Detection]] = {}
+    for number, detection in enumerate(detections):
+        parts.setdefault(groups.root(number), []).append(detection)
+    joined = [_merge(of_object, tiles) for of_object in parts.values()]
+    whole = [
+        found
+        for found, of_object in zip(joined, parts.values(), strict=True)
+        if found.crop.mask.numel() and not _is_foreign_remnant(found, of_object, tiles)
+    ]
+    return _suppress_duplicates(sorted(whole, key=lambda found: -found.score))
+
+
+def one_to_one(pairs: Sequence[tuple[float, int, int]]) -> list[tuple[int, int]]:
+    """Pairs (weight, a, b), the heaviest first, in which no a and no b comes twice."""
+    chosen: list[tuple[int, int]] = []
+    taken: tuple[set[int], set[int]] = (set(), set())
+    for _, one, other in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
+        if one not in taken[0] and other not in taken[1]:
+            taken[0].add(one)
+            taken[1].add(other)
+            chosen.append((one, other))
+    return chosen
+
+
+def agree(shared: int, first: int, second: int, iou: float, ios: float) -> bool:
+    """Whether masks of ``first`` and ``second`` pixels, ``shared`` of them common, are of one
+    object: by intersection over union, or over the smaller one."""
+    if not shared:
+        return False
+    return shared >= iou * (first + second - shared) or shared >= ios * min(first, second)
+
+
+def _pairs(
+    detections: Sequence[Detection],
+    of_first: Sequence[int],
+    of_second: Sequence[int],
+    tiles: Sequence[Tile],
+    numbers: tuple[int, int],
+) -> list[tuple[float, int, int]]:
+    one_area, other_area = (tiles[number].area for number in numbers)
+    seam = (
+        *(max(one_area[side], other_area[side]) for side in (0, 1)),
+        *(min(one_area[side], other_area[side]) for side in (2, 3)),
+    )
+    found = []
+    for one in of_first:
+        for other in of_second:
+            first, second = detections[one], detections[other]
+            if first.category != second.category:
+                continue
+            shared = intersection(first.crop, second.crop)
+            if not shared:
+                continue
+            areas = [int(each.crop.within(*seam).sum()) for each in (first, second)]
+            if agree(shared, *areas, JOINED_IOU, JOINED_IOS):
+                iou = shared / (sum(areas) - shared)
+                found.append((min(first.score, second.score) * iou, one, other))
+    return found
+
+
+def _merge(parts: Sequence[Detection], tiles: Sequence[Tile]) -> Detection:
+    """One detection; in the core of a tile that sees the object, that tile's part counts."""
+    if len(parts) == 1:
+        return parts[0]
+    top, left = (min(getattr(p.crop, side) for p in parts) for side in ("top", "left"))
+    bottom, right = (max(getattr(p.crop, side) for p in parts) for side in ("bottom", "right"))
+    mask = torch.zeros(bottom - top, right - left, dtype=torch.bool)
+    seeing = {number for part in parts for number in part.tiles}
+    for part in parts:
+        own = part.crop.mask.clone()
+        window = Crop(own, part.crop.top, part.crop.left)
+        for number in seeing - part.tiles:
+            window.within(*tiles[number].core)[:] = False  # a view of ``own``
+        rows = slice(part.crop.top - top, part.crop.bottom - top)
+        columns = slice(part.crop.left - left, part.crop.right - left)
+        mask[rows, columns] |= own
+    crop = Crop(mask, top, left).trimmed()
+    boxes = torch.tensor([part.box for part in parts])
+    box = [*boxes[:, :2].amin(0).tolist(), *boxes[:, 2:].amax(0).tolist()]
+    score = max(part.score for part in parts)
+    return Detection(crop, box, score, parts[0].category, frozenset(seeing))
+
+
+def _is_foreign_remnant(
+    found: Detection, parts: Sequence[Detection], tiles: Sequence[Tile]
+) -> bool:
+    """Whether all tiles that see an object cut it, and it lies mostly in what others own, which see
+    more of it and do not confirm it."""
+    for part in parts:
+        (number,) = part.tiles
+        crop = part.crop
+        if not tiles[number].is_cut((crop.top, crop.left, crop.bottom, crop.right)):
+            return False
+    owned = sum(int(found.crop.within(*tiles[number].core).sum()) for number in found.tiles)
+    return 2 * owned < found.crop.area()
+
+
+def _suppress_duplicates(ranked: Sequence[Detection]) -> list[Detection]:
+    """Drop what another tile has found better; what one tile holds apart stays apart."""
+    kept: list[Detection] = []
+    rivals: dict[int, list[tuple[Detection, int]]] = {}  # of each class, with their areas
+    for found in ranked:
+        area, of_class = found.crop.area(), rivals.setdefault(found.category, [])
+        if not any(_is_duplicate(found, area, *rival) for rival in of_class):
+            kept.append(found)
+            of_class.append((found, area))
+    return kept
+
+
+def _is_duplicate(found: Detection, area: int, other: Detection, other_area: int) -> bool:
+    shared = 0 if other.tiles & found.tiles else intersection(other.crop, found.crop)
+    return agree(shared, other_area, area, DUPLICATE_IOU, DUPLICATE_IOS)

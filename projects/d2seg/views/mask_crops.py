@@ -1,0 +1,137 @@
+"""Binary masks of a large picture, each kept as the crop that holds it.
+
+N masks, (H, W) the picture, (h, w) a crop.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Masks of a result up to so many pixels in all are a plain tensor (N, H, W), of 256 MiB at most
+LARGEST_TENSOR = 1 << 28
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A binary mask: ``mask`` (h, w) bool, whose first pixel is (top, left) of the picture. All
+    outside is False."""
+
+    mask: Tensor
+    top: int
+    left: int
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.mask.shape[0]
+
+    @property
+    def right(self) -> int:
+        return self.left + self.mask.shape[1]
+
+    def area(self) -> int:
+        return int(self.mask.sum())
+
+    def moved(self, down: int, right: int) -> "Crop":
+        return Crop(self.mask, self.top + down, self.left + right)
+
+    def within(self, top: int, left: int, bottom: int, right: int) -> Tensor:
+        """The part in a rectangle that overlaps this one or touches it: bool, maybe empty."""
+        return self.mask[
+            max(top - self.top, 0) : max(bottom - self.top, 0),
+            max(left - self.left, 0) : max(right - self.left, 0),
+        ]
+
+    def trimmed(self) -> "Crop":
+        """The smallest crop of the same mask; an empty mask has no pixel at all."""
+        rows, columns = self.mask.any(1).nonzero(), self.mask.any(0).nonzero()
+        if not len(rows):
+            return Crop(self.mask[:0, :0], 0, 0)
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        # a copy, so that the large mask is freed
+        return Crop(self.mask[top:bottom, left:right].clone(), self.top + top, self.left + left)
+
+    def resized(self, source: tuple[int, int], target: tuple[int, int]) -> "Crop":
+        """The mask in a picture of another size (H, W): each pixel has the value of the nearest."""
+        rows, top = _nearest(self.top, self.bottom, source[0], target[0])
+        columns, left = _nearest(self.left, self.right, source[1], target[1])
+        rows, columns = rows.to(self.mask.device), columns.to(self.mask.device)
+        return Crop(self.mask[rows][:, columns], top, left)
+
+    def box(self) -> list[int]:
+        """Left, top, right and bottom of a trimmed crop; zeros for an empty mask."""
+        return [self.left, self.top, self.right, self.bottom]
+
+
+def _nearest(start: int, stop: int, source: int, target: int) -> tuple[Tensor, int]:
+    """Which of ``start`` to ``stop`` of ``source`` pixels each of the target's shows, and the first
+    of these."""
+    below = nearest_positions(source, target)
+    inside = ((below >= start) & (below < stop)).nonzero()[:, 0]
+    return below[inside] - start, int(inside[0]) if len(inside) else 0
+
+
+def nearest_positions(source: int, target: int) -> Tensor:
+    """(target,) int64: the pixel of ``source`` that each one shows."""
+    return (2 * torch.arange(target) + 1) * source // (2 * target)
+
+
+def intersection(first: Crop, second: Crop) -> int:
+    """Pixels in both."""
+    top, left = max(first.top, second.top), max(first.left, second.left)
+    bottom, right = min(first.bottom, second.bottom), min(first.right, second.right)
+    if top >= bottom or left >= right:
+        return 0
+    window = (top, left, bottom, right)
+    return int((first.within(*window) & second.within(*window)).sum())
+
+
+class MaskCrops:
+    """N masks in place of ``pred_masks`` (N, H, W) of detectron2's ``Instances``.
+
+    An index gives what it would give of the tensor, but slices, lists and tensors give crops again;
+    so whatever looks at one mask at a time, as detectron2's COCO evaluation does, works unchanged.
+    """
+
+    def __init__(self, crops: Sequence[Crop], size: tuple[int, int]) -> None:
+        """
+        Args:
+            size: (H, W) of the picture, within which the crops lie.
+        """
+        self.crops = list(crops)
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[place] for place in range(len(self)))
+
+    def __getitem__(self, index: "int | slice | Sequence | Tensor") -> "Tensor | MaskCrops":
+        if isinstance(index, int):
+            crop = self.crops[index]
+            full = torch.zeros(self.size, dtype=torch.bool, device=crop.mask.device)
+            full[crop.top : crop.bottom, crop.left : crop.right] = crop.mask
+            return full
+        places = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
+        return MaskCrops([self.crops[place] for place in places.reshape(-1)], self.size)
+
+    def to(self, *args: object, **kwargs: object) -> "MaskCrops":
+        moved = [Crop(c.mask.to(*args, **kwargs), c.top, c.left) for c in self.crops]
+        return MaskCrops(moved, self.size)
+
+    @property
+    def tensor(self) -> Tensor:
+        """(N, H, W) bool, all at once."""
+        return torch.stack(list(self)) if self.crops else torch.zeros(0, *self.size).bool()
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return self.tensor.cpu().numpy().astype(dtype or bool)
+
+    def compact(self) -> "Tensor | MaskCrops":
+        """A plain tensor (N, H, W) where that is small, else these crops."""
+        is_small = len(self) * self.size[0] * self.size[1] <= LARGEST_TENSOR
+        return self.tensor if is_small else self

@@ -1,0 +1,189 @@
+"""A model in tiles: pictures that are larger than a tile are cut into tiles that overlap, and the
+tiles' results are put together.
+
+K classes, N detections, (h, w) the model's input, (H, W) the result.
+"""
+
+from typing import Any
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from ..per_pixel.windows import WindowSettings, predict
+from .asking import scores_asked_for
+from .joining import Detection, join_detections
+from .mask_crops import Crop, MaskCrops, nearest_positions
+from .panoptic_map import PanopticMap
+from .settings import TileSettings
+from .tiles import Tile, tiles_of
+
+Example = dict[str, Any]
+
+
+class TiledModel(nn.Module):
+    """Takes and gives what its model does.
+
+    Semantic scores are averaged where tiles overlap, by the code of the per-pixel sliding window.
+    For instances see ``joining.py``, for panoptic segments ``panoptic_map.py``. A picture of at
+    most a tile goes to the model as it is.
+    """
+
+    def __init__(
+        self, model: nn.Module, settings: TileSettings, *, semantic_output: str = "scores"
+    ) -> None:
+        """
+        Args:
+            model: with detectron2's interface, in eval mode.
+            semantic_output: "scores" (K, H, W) or "labels" (H, W) int32.
+        """
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.semantic_output = semantic_output
+
+    @torch.no_grad()
+    def forward(self, batched_inputs: list[Example]) -> list[dict[str, Any]]:
+        """As the model's at inference. ``pred_masks`` is a tensor (N, H, W), or
+        :class:`MaskCrops` where that would have more than 2^28 numbers.
+
+        Raises:
+            ValueError: the model gives semantic labels where scores are needed.
+        """
+        return [self._result(example) for example in batched_inputs]
+
+    def _result(self, example: Example) -> dict[str, Any]:
+        size = tuple(example["image"].shape[-2:])
+        if max(size) <= self.settings.size:
+            return self.model([example])[0]
+        output_size = (example.get("height", size[0]), example.get("width", size[1]))
+        with scores_asked_for(self.model):
+            return _Picture(self, example["image"], output_size).result()
+
+
+class _Picture:
+    """One picture on its way through the tiles, once for all tasks."""
+
+    def __init__(self, owner: TiledModel, image: Tensor, output_size: tuple[int, int]) -> None:
+        self.owner = owner
+        self.image = image
+        self.size = tuple(image.shape[-2:])
+        self.output_size = output_size
+        self.tiles = list(tiles_of(self.size, owner.settings))
+        self.detections: list[Detection] = []
+        self.panoptic = PanopticMap(self.size)
+        self.has_masks = False
+        self._scores: Tensor | None = None  # of the first tile, which is run to see the tasks
+        self._num_done = 0
+
+    def result(self) -> dict[str, Any]:
+        first = self._run(self.tiles[0])
+        self._scores = first.get("sem_seg")
+        found: dict[str, Any] = {}
+        if self._scores is not None:
+            found["sem_seg"] = self._semantic()
+        else:
+            for tile in self.tiles[1:]:
+                self._run(tile)
+        if "panoptic_seg" in first:
+            found["panoptic_seg"] = self._panoptic(first["panoptic_seg"][0].device)
+        if "instances" in first:
+            found["instances"] = self._instances(first["instances"].pred_classes.device)
+        return found
+
+    def _run(self, tile: Tile) -> dict[str, Any]:
+        top, left, bottom, right = tile.area
+        crop = self.image[:, top:bottom, left:right]
+        example = {"image": crop, "height": bottom - top, "width": right - left}
+        (output,) = self.owner.model([example])
+        if "instances" in output:
+            self._collect(output["instances"], tile)
+        if "panoptic_seg" in output:
+            self.panoptic.add(tile, *output["panoptic_seg"])
+        self._num_done += 1
+        return output
+
+    def _semantic(self) -> Tensor:
+        side = self.owner.settings.size
+        stride = side - self.owner.settings.overlap
+        tile_size = tuple(min(side, length) for length in self.size)
+        return predict(
+            self.image,
+            self.output_size,
+            normalise=lambda image: image,
+            logits_of=self._next_scores,
+            settings=WindowSettings(
+                mode="slide",
+                crop_size=tile_size,
+                stride=tuple(min(stride, length) for length in tile_size),
+                max_windows=1,
+                output=self.owner.semantic_output,
+            ),
+            divisibility=1,
+        )
+
+    def _next_scores(self, windows: Tensor) -> Tensor:
+        """(1, C, h, w) -> (1, K, h, w); windows come in the order of the tiles."""
+        if self._scores is not None:
+            scores, self._scores = self._scores, None
+        else:
+            scores = self._run(self.tiles[self._num_done])["sem_seg"]
+        if scores.dim() != 3 or not scores.is_floating_point():
+            raise ValueError(
+                "TEST.TILES: the model gives semantic labels of "
+                f"{tuple(scores.shape)}, which tiles cannot average; let it give scores (K, H, W)"
+            )
+        return scores[None]
+
+    def _panoptic(self, device: torch.device) -> tuple[Tensor, list[dict[str, Any]]]:
+        ids, segments = self.panoptic.result()
+        if self.output_size != self.size:
+            rows, columns = map(nearest_positions, self.size, self.output_size)
+            ids = ids[rows][:, columns]
+            left = set(ids.unique().tolist())
+            segments = [segment for segment in segments if segment["id"] in left]
+        return ids.to(device), segments
+
+    def _collect(self, found: Instances, tile: Tile) -> None:
+        found = found.to("cpu")
+        top, left = tile.area[:2]
+        self.has_masks = self.has_masks or found.has("pred_masks")
+        boxes = found.pred_boxes.tensor.float().tolist()
+        for place, (box, score, category) in enumerate(
+            zip(boxes, found.scores.tolist(), found.pred_classes.tolist(), strict=True)
+        ):
+            if found.has("pred_masks"):
+                crop = Crop(found.pred_masks[place] > 0, 0, 0).trimmed()
+            else:
+                crop = _filled(box)
+            if not crop.mask.numel():
+                continue
+            moved = [box[0] + left, box[1] + top, box[2] + left, box[3] + top]
+            self.detections.append(
+                Detection(
+                    crop.moved(top, left),
+                    moved,
+                    score,
+                    category,
+                    frozenset([self.tiles.index(tile)]),
+                )
+            )
+
+    def _instances(self, device: torch.device) -> Instances:
+        found = join_detections(self.detections, self.tiles)
+        result = Instances(self.output_size)
+        boxes = Boxes(torch.tensor([one.box for one in found]).reshape(-1, 4))
+        boxes.scale(self.output_size[1] / self.size[1], self.output_size[0] / self.size[0])
+        if self.has_masks:
+            crops = [one.crop.resized(self.size, self.output_size) for one in found]
+            result.pred_masks = MaskCrops(crops, self.output_size).compact()
+        result.pred_boxes = boxes
+        result.scores = torch.tensor([one.score for one in found])
+        result.pred_classes = torch.tensor([one.category for one in found], dtype=torch.int64)
+        return result.to(device)
+
+
+def _filled(box: list[float]) -> Crop:
+    """A mask of all pixels that a box touches, for detectors without masks."""
+    left, top, right, bottom = (round(side) for side in box)
+    return Crop(torch.ones(max(bottom - top, 1), max(right - left, 1)).bool(), top, left)

@@ -1,0 +1,176 @@
+"""Names that lead elsewhere, that a terminal would act on, or that look like URLs."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import prepare_coco_stuff_10k
+import pytest
+import scipy.io
+import torch
+from dataset_files import semantic_declaration, unique_name, write_image, write_png, write_semantic
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+from torch import nn
+
+from d2seg.checkpoint import Checkpointer
+from d2seg.checkpoint.download import split_options
+from d2seg.cli import check, visualize
+from d2seg.cli.draw import make_parser
+from d2seg.config.loading import load_config
+from d2seg.data.datasets.declaration import register_declarations
+from d2seg.data.datasets.loaders import files_below
+from d2seg.engine.launch import _one_line
+from d2seg.visualization.runner import Runner
+
+OUTSIDE = ("../../x", "a/../../x", "/tmp/x")
+ODD = "odd\n\x1b[31m\udce9.png"
+SHOWN = r"odd\n\x1b[31m\udce9.png"
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_declared_name_does_not_lead_out_of_the_output(tmp_path, name: str) -> None:
+    write_semantic(tmp_path)
+    file = semantic_declaration(tmp_path / "a.json", name)
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        register_declarations([file])
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_registered_name_does_not_lead_out_of_the_pictures(tmp_path, capsys, name: str) -> None:
+    image = write_image(tmp_path / "a.jpg")
+    DatasetCatalog.register(name, lambda: [{"file_name": str(image), "image_id": 0}])
+    try:
+        assert visualize.main([name, "--output", str(tmp_path / "deep/out")]) == 2
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name, None)
+    assert "leads out of the folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_listed_names_do_not_lead_out_of_the_data_set(tmp_path, name: str) -> None:
+    root = tmp_path / "coco" / "coco_stuff_10k"
+    (root / "imageLists").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    for split in ("train", "test"):
+        (root / "imageLists" / f"{split}.txt").write_text(f"{name}\n")
+    scipy.io.savemat(tmp_path / "x.mat", {"S": np.full((2, 2), 2, np.uint8)})
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=r"the image listed .* leads out of the folder"):
+        prepare_coco_stuff_10k.main(["--root", str(tmp_path), "--workers", "1"])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def damaged(folder: Path) -> Path:
+    """A picture with an odd name that cannot be read."""
+    folder.mkdir(parents=True)
+    (folder / ODD).write_bytes(b"no picture")
+    return folder / ODD
+
+
+def test_the_demo_shows_odd_names_escaped(tmp_path, capfd) -> None:
+    file = damaged(tmp_path / "in")
+    runner = Runner(lambda image: {}, Metadata())
+    runner.run_files([file], [None])
+    lines = capfd.readouterr().err
+    assert f"{SHOWN}: cannot be read" in lines
+    assert "\x1b[31m" not in lines
+
+
+def test_the_checker_shows_odd_names_escaped(tmp_path, capsys) -> None:
+    write_semantic(tmp_path)
+    damaged(tmp_path / "images/deep")
+    (tmp_path / "images/deep" / ODD).rename(tmp_path / "images/train" / ODD)
+    write_png(tmp_path / "labels/train/b.png", np.zeros((2, 2), np.uint8))
+    (tmp_path / "labels/train/b.png").rename(tmp_path / "labels/train" / ODD)
+    file = semantic_declaration(tmp_path / "a.json", unique_name())
+    assert check.main([str(file)]) == 1
+    out = capsys.readouterr().out
+    assert f"{SHOWN}: it is no picture" in out
+    assert "\x1b[31m" not in out
+
+
+def test_the_visualizer_and_warnings_show_odd_names_escaped(tmp_path, capsys) -> None:
+    write_semantic(tmp_path)
+    damaged(tmp_path / "more")
+    (tmp_path / "more" / ODD).rename(tmp_path / "images/train" / ODD)
+    file = semantic_declaration(tmp_path / "a.json", unique_name())
+    root = logging.getLogger()
+    before = root.handlers[:]
+    root.handlers[:] = []
+    try:
+        assert visualize.main([str(file), "--output", str(tmp_path / "out")]) == 0
+    finally:
+        root.handlers[:] = before
+    err = capsys.readouterr().err
+    assert f"1 images without a label map are left out, as {tmp_path}/images/train/{SHOWN}" in err
+
+
+def test_a_message_of_a_worker_keeps_the_odd_name() -> None:
+    message = (
+        f"Caught ValueError in DataLoader worker process 0.\nOriginal Traceback\nValueError: {ODD}"
+    )
+    assert _one_line(ValueError(message)) == SHOWN
+
+
+@pytest.mark.parametrize("key", ["OUTPUT_DIR", "MODEL.WEIGHTS"])
+def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path, key: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.yaml").write_text(
+        "OUTPUT_DIR: ~/runs/a\nMODEL: {WEIGHTS: ~/runs/a}\nSOLVER: {MAX_ITER: 3}\n"
+    )
+    for cfg in (load_config(str(tmp_path / "a.yaml")), load_config(None, [key, "~/runs/a"])):
+        value = cfg.OUTPUT_DIR if key == "OUTPUT_DIR" else cfg.MODEL.WEIGHTS
+        assert value == f"{tmp_path}/runs/a"
+    with pytest.raises(ValueError, match=f"{key} is '~nobody_here/a': there is no home"):
+        load_config(None, [key, "~nobody_here/a"])
+
+
+def test_the_output_of_the_demo_may_begin_with_a_tilde(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    args = ["--config-file", "a", "--input", "b", "--output"]
+    assert make_parser().parse_args([*args, "~/drawn"]).output == tmp_path / "drawn"
+    with pytest.raises(SystemExit, match="2"):
+        make_parser().parse_args([*args, "~nobody_here/drawn"])
+    assert "there is no home folder ~nobody_here;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["Exp:12/a.pth", "what?.pth", "a?b=c/x.pth", "50%/a#1;2.pth"])
+def test_names_that_look_like_urls_are_files(tmp_path, monkeypatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = nn.Linear(2, 1)
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": model.state_dict()}, name)
+    for path in (name, str(tmp_path / name)):
+        other = nn.Linear(2, 1)
+        Checkpointer(other).load(path, require_complete=True)
+        assert torch.equal(other.weight, model.weight)
+    with pytest.raises(ValueError, match=r"no checkpoint at .*Exp:13/what\?\.pth"):
+        Checkpointer(model).load("Exp:13/what?.pth")
+
+
+def test_options_of_detectron2_are_still_split_off() -> None:
+    options = "matching_heuristics=True"
+    assert split_options(f"a.pth?{options}") == ("a.pth", options)
+    assert split_options(f"https://x.org/a.pth?{options}") == ("https://x.org/a.pth", options)
+    assert split_options("https://x.org/a.pth?token=1") == ("https://x.org/a.pth", "token=1")
+    assert split_options("a.pth") == ("a.pth", "")
+
+
+def test_links_in_a_circle_end(tmp_path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / "root" / name).mkdir(parents=True)
+        (tmp_path / "root" / name / "x.png").touch()
+    (tmp_path / "root/a/self").symlink_to(tmp_path / "root/a")
+    (tmp_path / "root/a/up").symlink_to("..")
+    (tmp_path / "root/b/to_c").symlink_to(tmp_path / "root/c")
+    (tmp_path / "root/c/to_b").symlink_to(tmp_path / "root/b")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/y.png").touch()
+    (tmp_path / "root/linked").symlink_to(tmp_path / "elsewhere")
+    found = files_below(tmp_path / "root", (".png",))
+    assert sorted(str(Path(file).relative_to(tmp_path)) for file in found) == [
+        *("root/a/x.png", "root/b/to_c/x.png", "root/b/x.png", "root/c/to_b/x.png"),
+        *("root/c/x.png", "root/linked/y.png"),
+    ]

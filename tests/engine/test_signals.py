@@ -1,0 +1,196 @@
+"""Signals to a whole process group, as Ctrl-C and schedulers send them, and processes that die.
+
+Each run is a group of its own, forked from the tests' process, which has imported everything.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.engine import default_argument_parser
+from detectron2.engine import launch as detectron2_launch
+from detectron2.utils import comm
+from test_trainer import At
+from torch.utils.data import Dataset
+from toy_training import ToyTrainer, toy_cfg
+
+from d2seg.data.workers import QuietDataLoader
+from d2seg.engine import launch
+
+SECONDS = 120
+ENDLESS = ("SOLVER.MAX_ITER", 10_000, "SOLVER.CHECKPOINT_PERIOD", 2)
+
+
+def group(function: Callable[[], int], log: Path) -> int:
+    """The exit code of ``function`` as a process group of its own; its output goes to ``log``."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        logging.getLogger().addHandler(logging.StreamHandler())
+        try:
+            os._exit(function())
+        except BaseException as error:
+            os.write(2, f"Traceback: {error!r}\n".encode())
+        finally:
+            os._exit(99)
+    for _ in range(20 * SECONDS):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise AssertionError(f"no end; {log.read_text()[-2000:]}")
+
+
+def signal_group(number: int) -> None:
+    """From outside of it: what their parent sends to workers is for them."""
+    own, child = os.getpgrp(), os.fork()
+    if child == 0:
+        os.setsid()
+        os.killpg(own, number)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def train(folder: Path, action: Callable[[], None], workers: int = 2) -> int:
+    trainer = ToyTrainer(toy_cfg(folder, *ENDLESS, "DATALOADER.NUM_WORKERS", workers))
+    trainer.resume_or_load(resume=False)
+    trainer.register_hooks([At(3, action)])
+    trainer.train()
+    return trainer.exit_code
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("model_*.pth"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_group_with_workers(tmp_path: Path, number: signal.Signals) -> None:
+    log = tmp_path / "log"
+    code = group(lambda: train(tmp_path, lambda: signal_group(number)), log)
+    assert "Traceback" not in log.read_text(), log.read_text()
+    assert code == 128 + number
+    assert checkpoints(tmp_path) == ["model_0000001.pth", "model_0000003.pth", "model_0000004.pth"]
+
+
+def test_sighup_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As nohup has it."""
+
+    def run() -> int:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        trainer = ToyTrainer(toy_cfg(tmp_path))
+        trainer.register_hooks([At(3, lambda: signal_group(signal.SIGHUP))])
+        trainer.train()
+        return trainer.exit_code
+
+    assert group(run, tmp_path / "log") == 0, (tmp_path / "log").read_text()
+    assert (tmp_path / "model_final.pth").is_file()
+
+
+class Numbers(Dataset):
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> int:
+        while index == 9:
+            time.sleep(1)
+        return index
+
+
+def test_workers_outlive_a_signal_and_end_with_their_parent(tmp_path: Path) -> None:
+    """Those of an evaluation too; a worker that hangs is ended by its parent's SIGTERM."""
+
+    def run() -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        batches = iter(QuietDataLoader(Numbers(), num_workers=2, batch_size=None))
+        seen = []
+        for _ in range(9):
+            seen.append(next(batches))
+            signal_group(signal.SIGTERM if len(seen) % 2 else signal.SIGINT)
+        assert seen == list(range(9))
+        hanging = batches._workers[1]
+        hanging.terminate()
+        hanging.join(10)
+        assert hanging.exitcode == 0
+        return 5
+
+    log = tmp_path / "log"
+    assert group(run, log) == 5, log.read_text()
+
+
+def launched(folder: Path, act: Callable[[], None]) -> int:
+    """Two processes that train; ``act`` is called in both after iteration 3."""
+
+    def main(args: argparse.Namespace) -> int:
+        torch.set_num_threads(1)
+        return train(folder, act, workers=1)
+
+    argv = ["--num-gpus", "2", "MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
+    with pytest.MonkeyPatch.context() as patch:
+        start = detectron2_launch.__globals__["mp"].start_processes
+        # spawned, they would import everything anew
+        patch.setattr("torch.multiprocessing.start_processes", partial(start, start_method="fork"))
+        patch.setattr(launch, "check_data", lambda *args: None)
+        patch.setattr(launch, "claim_folder", lambda *args: None)
+        return launch.run(main, default_argument_parser().parse_args(argv))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_group_of_two_processes(tmp_path: Path, number: signal.Signals) -> None:
+    def act() -> None:
+        if comm.get_rank() == 1:
+            signal_group(number)
+
+    log = tmp_path / "log"
+    code = group(lambda: launched(tmp_path, act), log)
+    assert "Traceback" not in log.read_text(), log.read_text()
+    assert code == 128 + number
+    [*_, last] = checkpoints(tmp_path)
+    assert (tmp_path / "last_checkpoint").read_text() == last >= "model_0000003.pth"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_is_named_once(tmp_path: Path, rank: int) -> None:
+    def act() -> None:
+        if comm.get_rank() == rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    log = tmp_path / "log"
+    code = group(lambda: launched(tmp_path, act), log)
+    said = log.read_text()
+    assert code == 128 + signal.SIGKILL, said
+    assert said.count(f"error: process {rank} was killed by signal 9; ") == said.count("error: ")
+    assert said.count("error: ") == 1
+    assert "Traceback" not in said
+    assert checkpoints(tmp_path)[-1] == "model_0000003.pth"
+
+
+def test_a_signal_before_there_is_anything_to_save(tmp_path: Path) -> None:
+    """While the processes import, or read their data."""
+
+    def main(args: argparse.Namespace) -> int:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" has it ignored
+        signal_group(signal.SIGINT)
+        time.sleep(SECONDS)
+        return 0
+
+    log = tmp_path / "log"
+    assert (
+        group(lambda: launch.run(main, argparse.Namespace(num_gpus=1, num_machines=1)), log) == 130
+    )
+    assert log.read_text().startswith("SIGINT: ended at once; ")
+    assert len(log.read_text().splitlines()) == 1

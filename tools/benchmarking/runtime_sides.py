@@ -1,0 +1,80 @@
+"""A network in eager mode and in the runtimes of its exported file: normalised picture to logits
+and masks, without what makes results of them."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
+import torch
+from detectron2.modeling import build_model
+from torch import nn
+
+from d2seg.acceleration import prepare_for_inference
+from d2seg.config.loading import load_config
+from d2seg.export.exporting import Exported, Request, export
+from d2seg.runtimes import open_session
+
+from .contender import Contender, Outputs
+from .works import CONFIGS, DTYPES, MODELS, Work
+
+RUNTIMES = ("eager", "onnxruntime", "openvino")
+
+
+def input_size(work: Work) -> tuple[int, int]:
+    """(H, W), multiples of 32."""
+    height, width = (-(-side // 32) * 32 for side in MODELS[work.model].size)
+    return height, width
+
+
+def seeded_model(work: Work) -> tuple[Any, nn.Module]:
+    """The config and its model with random weights, the same in every process."""
+    cfg = load_config(str(CONFIGS / f"{MODELS[work.model].config}.yaml"))
+    cfg.MODEL.DEVICE = "cpu"
+    torch.manual_seed(0)
+    return cfg, build_model(cfg).eval()
+
+
+def export_for(work: Work) -> Exported:
+    """Write model.xml, or model.onnx, as the name of the number format allows, into the folder."""
+    cfg, model = seeded_model(work)
+    size = input_size(work)
+    if work.dtype == "bf16":
+        request = Request("openvino", "bf16", size, False)
+        return export(cfg, model, Path(work.folder) / "model.xml", request)
+    return export(
+        cfg, model, Path(work.folder) / "model.onnx", Request("onnx", "fp32", size, False)
+    )
+
+
+class RuntimeSide(Contender):
+    """One of ``RUNTIMES``."""
+
+    def __init__(self, work: Work, name: str) -> None:
+        super().__init__(work)
+        generator = torch.Generator().manual_seed(1)
+        images = torch.randn(1, 3, *input_size(work), generator=generator)
+        start = time.perf_counter()
+        if name == "eager":
+            model = prepare_for_inference(seeded_model(work)[1], DTYPES[work.dtype])
+            self.step = lambda: model.network(images)
+        else:
+            [file] = [*Path(work.folder).glob("model.onnx"), *Path(work.folder).glob("model.xml")]
+            session = open_session(file, name)
+            self.step = lambda: session(images.numpy())
+        self.seconds = time.perf_counter() - start
+
+    @torch.inference_mode()
+    def _in_dtype(self) -> Any:
+        return self.step()
+
+    def outputs(self) -> Outputs:
+        found = self._in_dtype()
+        return [torch.as_tensor(value).float().numpy() for value in found.values()]
+
+    def start(self) -> float:
+        """Seconds until it was ready to run, imports apart."""
+        return self.seconds
