@@ -5,6 +5,7 @@ import multiprocessing
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -26,6 +27,14 @@ def run_in_two_processes(function: Callable, *args: object) -> list[Any]:
     Raises:
         Exception: what ``function`` raised in one of them.
     """
+    try:
+        return _call(function, args)
+    except BrokenProcessPool:  # a test of signals or of lost processes has ended them meanwhile
+        _end_pool()
+        return _call(function, args)
+
+
+def _call(function: Callable, args: tuple) -> list[Any]:
     with tempfile.TemporaryDirectory() as folder:
         # each waits for the other to join, so that no process takes both calls
         calls = [_pool().submit(_run, rank, folder, function, args) for rank in range(2)]
