@@ -16,7 +16,7 @@ from d2seg.export.verification import Difference, DifferenceError, check
 from d2seg.layers.recording import is_recording
 from d2seg.layers.segmentor import Segmentor
 from d2seg.runtimes import open_session
-from families.exports import CASES, small_model
+from families.exports import CASES, small_model, trusted_programs  # noqa: F401
 
 
 class Sums(Segmentor):

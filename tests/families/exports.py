@@ -1,13 +1,16 @@
 """Small models of every method, and what their exports are compared at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
+
+from d2seg.runtimes.session import TRUST_VARIABLE
 
 from . import (
     dstransunet_config,
@@ -71,6 +74,14 @@ CASES = {
     "transunet": Case(transunet_config.small_config),
     "dstransunet": Case(_dstransunet, (64, 64)),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trusted_programs() -> Iterator[None]:
+    """Files of torch.export that the tests have written may be opened; for modules that import it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TRUST_VARIABLE, "1")
+        yield
 
 
 def small_model(cfg: CfgNode, seed: int = 0) -> nn.Module:

@@ -1,6 +1,8 @@
 """Exported files in the place of the network: the same results as from the checkpoint."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from d2seg.config.description import describe
 from d2seg.export.exporting import Request, export
 from d2seg.prediction.exported import build_exported
 from d2seg.runtimes import choose_runtime, description, open_session
+from d2seg.runtimes.session import TRUST_VARIABLE
 from families import maskformer_config, restr_config, setr_config
-from families.exports import CASES, small_model
+from families.exports import CASES, small_model, trusted_programs  # noqa: F401
 
 SIZE = (64, 96)
 PICTURE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
@@ -205,6 +208,37 @@ def test_a_missing_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_runtime("a.onnx")
     with pytest.raises(ModuleNotFoundError, match="pip install openvino"):
         choose_runtime("a.onnx", "openvino")
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_programs_that_nobody_vouches_for_are_not_opened(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch unpickles the example inputs within, whatever they are."""
+    hostile, mark = tmp_path / "a.pt2", tmp_path / "mark"
+    with zipfile.ZipFile(folder / "a.pt2") as whole, zipfile.ZipFile(hostile, "w") as archive:
+        for name in whole.namelist():
+            content = whole.read(name)
+            if "sample_inputs" in name:
+                buffer = io.BytesIO()
+                torch.save((Touch(mark),), buffer)
+                content = buffer.getvalue()
+            archive.writestr(name, content)
+    assert hostile.stat().st_size > 1000
+    monkeypatch.delenv(TRUST_VARIABLE)
+    for call in (d2seg.load, open_session):
+        with pytest.raises(ValueError, match=r"a\.pt2 is a program .* set D2SEG_TRUST_PROGRAMS=1"):
+            call(hostile)
+    assert not mark.exists()
 
 
 def test_descriptions_of_others_and_of_other_versions(folder: Path) -> None:

@@ -63,7 +63,7 @@ class RuntimeSide(Contender):
             self.step = lambda: model.network(images)
         else:
             [file] = [*Path(work.folder).glob("model.onnx"), *Path(work.folder).glob("model.xml")]
-            session = open_session(file, name)
+            session = open_session(file, name, trusted=True)
             self.step = lambda: session(images.numpy())
         self.seconds = time.perf_counter() - start
 

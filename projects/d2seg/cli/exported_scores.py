@@ -21,7 +21,7 @@ def compare_scores(cfg: CfgNode, path: Path, dataset: str) -> str:
 
     The model has the weights of ``cfg`` and sees the pictures as the file does, in its size.
     """
-    session = open_session(path)
+    session = open_session(path, trusted=True)
     cfg = cfg.clone()
     cfg.DATASETS.TEST = (dataset,)
     use_size_of_exported(cfg, session)

@@ -3,6 +3,7 @@
 The extension says the format, ``runtime`` who runs it. Packages are imported where they are needed.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ RUNTIMES_OF = {
     ".xml": ("openvino",),
     ".pt2": ("torch",),
 }
+TRUST_VARIABLE = "D2SEG_TRUST_PROGRAMS"  # set to 1: files of torch.export may run code
 
 
 class Session(ABC):
@@ -63,16 +65,18 @@ def choose_runtime(path: str | Path, runtime: str = "auto") -> str:
     return found[0]
 
 
-def open_session(path: str | Path, runtime: str = "auto") -> Session:
+def open_session(path: str | Path, runtime: str = "auto", *, trusted: bool = False) -> Session:
     """Open an exported file.
 
     Args:
         path: ends in .onnx, .xml or .pt2.
         runtime: one of ``RUNTIMES``.
+        trusted: this process has written the file itself.
 
     Raises:
         ValueError: see :func:`choose_runtime`; no such file, a damaged one, or one that d2seg did
-            not export.
+            not export; a program of torch.export that is neither ``trusted`` nor allowed by
+            ``TRUST_VARIABLE`` in the environment, since torch runs pickles and expressions in it.
         ModuleNotFoundError: the runtime is not installed.
     """
     path = Path(path).expanduser()
@@ -84,5 +88,11 @@ def open_session(path: str | Path, runtime: str = "auto") -> Session:
     elif chosen == "openvino":
         from .openvino_session import OpenVinoSession as Opened
     else:
+        if not trusted and os.environ.get(TRUST_VARIABLE) != "1":
+            raise ValueError(
+                f"{path} is a program of torch.export, which may run any code when it is opened; "
+                f"take an ONNX or OpenVINO file, or, if you exported it, set {TRUST_VARIABLE}=1 in "
+                "the environment"
+            )
         from .torch_session import TorchSession as Opened
     return Opened(path)
