@@ -28,6 +28,7 @@ NEIGHBOURS = {
     "backbones": {"layers"},
     "data": {"checkpoint", "names", "pictures", "registries", "text"},
     "visualization": {"names", "pictures"},
+    "runtimes": {"names"},
 }
 # Models and what surrounds them do not import each other; config imports a model's config.py.
 MODELS = {"layers", "backbones", "mask_classification", "per_pixel", *METHODS}

@@ -164,6 +164,7 @@ def test_a_second_call_is_of_the_same_run_or_refused(
         (("--part-size", "0"), "--part-size is 0"),
         (("--expression", "a dog"), "--format takes no --expression"),
         (("--input", "absent"), "--input absent does not exist"),
+        (("--input", "~nobody-here/in"), "there is no home folder ~nobody-here"),
         (("--input", "a", "b"), "--format needs --output and one --input"),
         (("--format", "masks", "--task", "instance"), "--format masks is for semantic; instance"),
         (("--confidence-threshold", "2"), "--confidence-threshold is 2.0"),

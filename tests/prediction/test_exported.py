@@ -210,6 +210,11 @@ def test_a_missing_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_runtime("a.onnx", "openvino")
 
 
+def test_a_home_folder_that_there_is_not() -> None:
+    with pytest.raises(ValueError, match="there is no home folder ~nobody-here"):
+        open_session("~nobody-here/a.onnx")
+
+
 class Touch:
     """Makes a file when it is unpickled."""
 

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 
 from ..config.tasks import choose_task, tasks_of
 from ..engine.prepare import is_torchrun
+from ..names import expand_user
 from ..prediction.batch import BatchPredictor
 from ..prediction.folders.manifest import (
     Manifest,
@@ -135,7 +136,7 @@ def _open(args: argparse.Namespace) -> NamedPictures | TablePictures:
         raise ValueError("--format needs --output and one --input: a folder, a list or a table")
     if args.expressions:
         raise ValueError("--format takes no --expression; leave it out for referring segmentation")
-    path = Path(args.input[0]).expanduser()
+    path = Path(expand_user(args.input[0]))
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output {args.output} is a file; give a folder")
     output, folder = args.output.resolve(), path.resolve()

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..names import expand_user
+
 RUNTIMES = ("auto", "onnxruntime", "openvino", "torch")
 # who runs a format; "auto" takes the first that is installed
 RUNTIMES_OF = {
@@ -79,7 +81,7 @@ def open_session(path: str | Path, runtime: str = "auto", *, trusted: bool = Fal
             ``TRUST_VARIABLE`` in the environment, since torch runs pickles and expressions in it.
         ModuleNotFoundError: the runtime is not installed.
     """
-    path = Path(path).expanduser()
+    path = Path(expand_user(str(path)))
     chosen = choose_runtime(path, runtime)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")

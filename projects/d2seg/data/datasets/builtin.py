@@ -30,7 +30,7 @@ _PREPARE = {
 
 def datasets_root() -> Path:
     """The folder of the data sets, ``$DETECTRON2_DATASETS`` or ``datasets``, as in detectron2."""
-    return Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser()
+    return Path(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))
 
 
 def register_all(root: Path) -> None:
