@@ -3,6 +3,7 @@ Parmar et al. 2018), with coordinates normalised to (0, 2 pi] as in DETR (Carion
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,15 +58,8 @@ def _encoding(
 
 
 @lru_cache(maxsize=32)
-def _kept_encoding(
-    height: int,
-    width: int,
-    channels: int,
-    device: torch.device,
-    dtype: torch.dtype,
-    temperature: float,
-) -> Tensor:
+def _kept_encoding(*arguments: Any) -> Tensor:
     # without autograd or inference mode, because the result outlives the call; not in what is
     # recorded, where leaving inference mode would switch gradients on
     with torch.inference_mode(False), torch.no_grad():
-        return _encoding(height, width, channels, device, dtype, temperature)
+        return _encoding(*arguments)

@@ -22,7 +22,7 @@ def write(output: Path, run: Run) -> list[Path]:
     """Write both files; return their paths."""
     write_json(output / RESULTS, _results(run))
     content = {
-        "images": _images(run),
+        "images": run.images(),
         "categories": run.categories(),
         "annotations": _annotations(run),
     }
@@ -35,12 +35,6 @@ def _results(run: Run) -> Iterator[dict[str, Any]]:
         for region in run.regions(record):
             score = {} if region.score is None else {"score": region.score}
             yield {"image_id": record.id, **_entry(run, region), **score}
-
-
-def _images(run: Run) -> Iterator[dict[str, Any]]:
-    for record in run.records():
-        size = {"height": record.height, "width": record.width}
-        yield {"id": record.id, "file_name": record.name, **size}
 
 
 def _annotations(run: Run) -> Iterator[dict[str, Any]]:

@@ -62,6 +62,12 @@ class Run:
         """The class as the data set counts it, or the model where it has no other."""
         return dataset_id(self.metadata, kind, category)
 
+    def images(self) -> Iterator[dict[str, Any]]:
+        """COCO's "images"."""
+        for record in self.records():
+            size = {"height": record.height, "width": record.width}
+            yield {"id": record.id, "file_name": record.name, **size}
+
     def categories(self) -> list[dict[str, Any]]:
         """COCO's "categories" of the task, in the order of their ids."""
         kinds = {"instance": ["thing"], "semantic": ["stuff"], "panoptic": ["stuff", "thing"]}

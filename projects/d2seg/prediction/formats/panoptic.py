@@ -18,18 +18,12 @@ def write(output: Path, run: Run) -> list[Path]:
     for record in run.records():
         put(output / FOLDER / f"{record.stem}.png", record.png)
     content = {
-        "images": _images(run),
+        "images": run.images(),
         "categories": run.categories(),
         "annotations": _annotations(run),
     }
     write_json(output / FILE, content)
     return [output / FILE, output / FOLDER]
-
-
-def _images(run: Run) -> Iterator[dict[str, Any]]:
-    for record in run.records():
-        size = {"height": record.height, "width": record.width}
-        yield {"id": record.id, "file_name": record.name, **size}
 
 
 def _annotations(run: Run) -> Iterator[dict[str, Any]]:
