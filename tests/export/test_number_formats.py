@@ -1,0 +1,92 @@
+"""Files in other number formats than fp32: what they hold, and how far that takes them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode
+from PIL import Image
+from torch import Tensor, nn
+
+from d2seg.config.loading import load_config
+from d2seg.export.exporting import Request, export
+from d2seg.layers.segmentor import Segmentor
+from d2seg.runtimes import open_session
+from families.exports import trusted_programs  # noqa: F401
+
+SIZE = (32, 48)
+
+
+class Convolved(Segmentor):
+    """Two convolutions, whose weights are what a format changes."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        backbone = nn.Sequential(
+            nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 8, 3, padding=1)
+        )
+        backbone.size_divisibility = 16
+        super().__init__(backbone=backbone, pixel_mean=[100.0] * 3, pixel_std=[50.0] * 3)
+
+    def network(self, images: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.backbone(images.to(self.backbone[0].weight.dtype))}
+
+
+@pytest.fixture
+def cfg() -> CfgNode:
+    cfg = load_config(None)
+    cfg.MODEL.META_ARCHITECTURE, cfg.TEST.TASKS = "SegFormer", ["semantic"]
+    return cfg
+
+
+def types_in(path: Path) -> set[str]:
+    """Number formats of the weights in an ONNX file."""
+    onnx = pytest.importorskip("onnx")
+    tensors = onnx.load(str(path)).graph.initializer
+    return {onnx.TensorProto.DataType.Name(each.data_type) for each in tensors if each.dims}
+
+
+# the greatest difference, relative to the greatest logit; of fp16 and bf16 a few roundings
+@pytest.mark.parametrize(
+    ("name", "form", "dtype", "least", "most", "weights"),
+    [
+        ("a.onnx", "onnx", "fp16", 1e-6, 5e-3, "FLOAT16"),
+        ("a.onnx", "onnx", "int8", 1e-4, 0.1, "INT8"),
+        ("a.xml", "openvino", "fp16", 0.0, 5e-3, None),
+        ("a.pt2", "torch_export", "bf16", 1e-4, 0.05, None),
+    ],
+)
+def test_weights_are_in_the_format_and_results_near(
+    cfg: CfgNode,
+    tmp_path: Path,
+    name: str,
+    form: str,
+    dtype: str,
+    least: float,
+    most: float,
+    weights: str | None,
+) -> None:
+    if form != "torch_export":
+        for package in ("onnxscript", "onnxruntime", "openvino"):
+            pytest.importorskip(package)
+    pictures, folder = [], tmp_path / "pictures"
+    if dtype == "int8":
+        folder.mkdir()
+        for seed in range(3):
+            pixels = np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{seed}.png")
+        pictures = sorted(folder.iterdir())
+    path = tmp_path / name
+    made = export(cfg, Convolved(), path, Request(form, dtype, SIZE, False), pictures)
+    pixels = np.random.default_rng(9).integers(0, 256, (1, 3, *SIZE)).astype(np.float32)
+    images = torch.from_numpy((pixels - 100) / 50)  # of the range that int8 was calibrated for
+    expected = Convolved().eval().network(images)["logits"].detach()
+    found = torch.from_numpy(open_session(path)(images.numpy())["logits"])
+    error = float((found - expected).abs().max() / expected.abs().max())
+    assert least <= error < most
+    assert made.differences[0].value < made.differences[0].limit
+    if weights is not None:
+        assert weights in types_in(path)
+    elif form == "openvino":  # 4 bytes a weight would be 25 kB
+        assert path.with_suffix(".bin").stat().st_size < 16_000
