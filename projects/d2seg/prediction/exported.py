@@ -129,8 +129,8 @@ def _check(cfg: CfgNode, description: dict[str, Any], source: str) -> None:
 
 
 class _Unset(TorchFunctionMode):
-    """Leaves parameters as they are allocated: drawing those of a ViT-L, which the file holds
-    already, takes longer than all else."""
+    """Makes parameters 0: drawing those of a ViT-L, which the file holds already, takes longer than
+    all else. Not as they are allocated, since torch draws until all values lie within bounds."""
 
     _DRAWS = frozenset(
         {"normal_", "uniform_", "trunc_normal_", "erfinv_", "bernoulli_", "orthogonal_"}
@@ -146,7 +146,7 @@ class _Unset(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in self._DRAWS:
-            return args[0] if args else kwargs["tensor"]
+            return (args[0] if args else kwargs["tensor"]).detach().zero_()
         return func(*args, **kwargs)
 
 
