@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.data import Metadata, MetadataCatalog
 
-from d2seg.config.description import config_from_description, describe
+from d2seg.config.description import config_from_description, describe, warn_of_other_classes
 from d2seg.data.class_metadata import class_metadata, to_plain
 from families.maskformer_config import small_config
 
@@ -62,3 +62,17 @@ def test_an_unknown_key_is_named() -> None:
     entry = {"config": "MODEL:\n  MASKFORMER:\n    NEWER: 1\n", "classes": {}}
     with pytest.raises(ValueError, match=r"a\.pth: its stored config: unknown config key 'MODEL\."):
         config_from_description(entry, "a.pth")
+
+
+def test_a_training_that_takes_over_other_classes_is_told(repo_dir: Path, caplog) -> None:
+    cfg = small_config(repo_dir)
+    cfg.DATASETS.TEST = cfg.DATASETS.TRAIN = (CLASSES,)
+    content = {"d2seg": describe(cfg)}
+    warn_of_other_classes(cfg, content)
+    warn_of_other_classes(cfg, {"model": {}})
+    assert not caplog.text
+    content["d2seg"]["classes"]["thing_classes"] = ["dog", "cat"]
+    warn_of_other_classes(cfg, content)
+    (record,) = caplog.records
+    text = "class 0 'dog', where data set 'd2seg_test_description' has 'cat': the class head starts"
+    assert text in record.getMessage()

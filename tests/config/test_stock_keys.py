@@ -13,6 +13,7 @@ from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import verify_results
 from detectron2.modeling import build_model
 
+from d2seg.config.files import own_keys
 from d2seg.config.loading import load_config
 from d2seg.config.stock_keys import check_stock_keys, stock_defaults, value_of
 from d2seg.config.tasks import tasks_of
@@ -172,3 +173,29 @@ def test_each_key_is_read_or_refused(name: str, of_the_loop: set[str]) -> None:
     assert not unread
     assert not {key for key in refused & read if not key.startswith("INPUT.")}  # by the model
     assert {"MODEL.RETINANET.NUM_CLASSES", "GLOBAL.HACK"} <= refused
+
+
+def test_what_a_file_says_itself_counts_as_said(repo_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    base = repo_dir / "configs/segformer/shapes_semantic_small.yaml"
+    path.write_text(f"_BASE_: {base}\nMODEL:\n  RESNETS:\n    DEPTH: 101\n")
+    cfg = load_config(path)
+    assert own_keys(path) == {"_BASE_", "MODEL.RESNETS.DEPTH"}
+    with pytest.raises(ValueError, match=r"^MODEL\.RESNETS\.DEPTH is 101, which nothing reads"):
+        check_stock_keys(cfg, own_keys(path))
+    # the base of another backbone may have set it, and so may what a written config comes from
+    dump = tmp_path / "config.yaml"
+    dump.write_text(cfg.dump())
+    above = tmp_path / "above.yaml"
+    above.write_text("_BASE_: own.yaml\nSEED: 1\n")
+    for file in (dump, above):
+        check_stock_keys(load_config(file), own_keys(file))
+    assert own_keys(None) == set()
+
+
+def test_no_config_says_what_nothing_reads(repo_dir: Path) -> None:
+    names = [p for p in (repo_dir / "configs").glob("[!_l]*/[!_]*.yaml")]
+    assert len(names) > 100
+    for path in names:
+        if own_keys(path) & set(stock_defaults()):
+            check_stock_keys(load_config(path), own_keys(path))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase, hooks
 from toy_training import NUM_IMAGES, ToyTrainer, toy_cfg, weights_of
 
@@ -274,3 +275,17 @@ def test_every_checkpoint_says_what_it_is_of(tmp_path):
         entry = torch.load(tmp_path / f"{name}.pth", weights_only=True)["d2seg"]
         assert "META_ARCHITECTURE: ToySegmentor" in entry["config"]
         assert entry["classes"] == {}
+
+
+def test_a_fine_tuning_compares_class_names(tmp_path, caplog):
+    run(tmp_path / "a")
+    path = tmp_path / "a/model_final.pth"
+    content = torch.load(path)
+    content["d2seg"]["classes"] = {"stuff_classes": ["cat", "dog"]}
+    torch.save(content, path)
+    MetadataCatalog.get("toy").set(stuff_classes=["dog", "cat"])
+    try:
+        run(tmp_path / "b", "MODEL.WEIGHTS", str(path))
+    finally:
+        MetadataCatalog.remove("toy")
+    assert "trained with class 0 'cat', where data set 'toy' has 'dog'" in caplog.text

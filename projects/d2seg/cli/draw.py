@@ -23,6 +23,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
+from ..config.files import own_keys
 from ..config.loading import load_config
 from ..config.stock_keys import check_stock_keys
 from ..config.tasks import TASKS, choose_task
@@ -125,7 +126,7 @@ def load_model_config(args: argparse.Namespace) -> CfgNode:
         raise ValueError(f"--confidence-threshold is {threshold}; it lies between 0 and 1")
     pairs = [*args.opts, *args.pairs]
     cfg = load_config(args.config_file, pairs, labels=True, trained=True, imports=args.imports)
-    check_stock_keys(cfg, pairs[0::2])
+    check_stock_keys(cfg, {*pairs[0::2], *own_keys(args.config_file)})
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
     _check_classes(cfg)
     return cfg

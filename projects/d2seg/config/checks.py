@@ -52,19 +52,19 @@ def check_device(name: str) -> None:
         ) from error
 
 
-def check_values(cfg: CfgNode, *, training: bool, pairs: Collection[str] = ()) -> None:
+def check_values(cfg: CfgNode, *, training: bool, said: Collection[str] = ()) -> None:
     """See that the device, the number format and the settings of a training make sense.
 
     Args:
         training: evaluation needs none of SOLVER but its number format.
-        pairs: keys that the command line sets, see ``check_stock_keys``.
+        said: keys that the command line or the file itself sets, see ``check_stock_keys``.
 
     Raises:
         ValueError: a value with which nothing can run.
     """
     check_device(cfg.MODEL.DEVICE)
     check_registered(cfg)
-    check_stock_keys(cfg, pairs)
+    check_stock_keys(cfg, said)
     check_input(cfg, training=training)
     _check_precision(cfg)
     if cfg.TEST.TILES.ENABLED or cfg.TEST.AUG.ENABLED:

@@ -51,6 +51,22 @@ def check_stored_classes(cfg: CfgNode, content: dict[str, Any]) -> None:
             )
 
 
+def warn_of_other_classes(cfg: CfgNode, content: dict[str, Any]) -> None:
+    """Say so where a training starts from a checkpoint of as many classes under other names, whose
+    class head it therefore takes over."""
+    classes = classes_of(content)
+    for name in cfg.DATASETS.TRAIN:
+        difference = first_difference(classes, MetadataCatalog.get(name))
+        if difference:
+            logger.warning(
+                "The checkpoint was trained with %s: the class head starts from weights of other "
+                "classes. Where only the order differs, list yours in the checkpoint's under "
+                "'classes' of a declaration",
+                difference,
+            )
+            return
+
+
 def use_stored_classes(cfg: CfgNode, content: dict[str, Any], source: str) -> None:
     """Let ``cfg`` have the classes that a checkpoint stores, in place, where its own are others.
 

@@ -65,6 +65,34 @@ def read_tree(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: its _BASE_ files include each other in a circle") from error
 
 
+def own_keys(name: str | Path | None) -> set[str]:
+    """The full keys that a config file says itself, without those of its ``_BASE_``.
+
+    None of a file that was written from a whole config, as ``OUTPUT_DIR/config.yaml``: it has every
+    key, whoever set it.
+
+    Args:
+        name: of a file that has been read, as ``load_config`` takes it.
+    """
+    if name is None:
+        return set()
+    text = find_file(str(name))[0].read_text(encoding="utf-8")
+    # without a type for its values, so that tags mean nothing
+    keys = {key for key, _ in leaves(yaml.load(text, yaml.BaseLoader))}
+    return keys if "_BASE_" in keys else set()
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Full keys ("SOLVER.BASE_LR") and values of nested dicts; an empty dict has none."""
+    found: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found += leaves(value, f"{prefix}{key}.")
+        else:
+            found.append((f"{prefix}{key}", value))
+    return found
+
+
 class _ConfigFile(CfgNode):
     """Reads YAML with ``_BASE_`` as its parent does, and says which file is at fault."""
 

@@ -17,7 +17,7 @@ from detectron2.config import CfgNode, get_cfg
 
 from ..names import expand_user
 from .defaults import add_d2seg_config, set_semantic_output
-from .files import find_file, read_tree
+from .files import find_file, leaves, read_tree
 from .imports import import_modules
 from .zoo import normalise, read_table
 
@@ -176,17 +176,6 @@ def _merge_pairs(cfg: CfgNode, opts: list[str]) -> None:
         raise ValueError(f"config overrides come as KEY VALUE pairs; '{opts[-1]}' has no value")
     for key, value in zip(opts[0::2], opts[1::2], strict=True):
         _set(cfg, key, value, "")
-
-
-def leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Full keys ("SOLVER.BASE_LR") and values of nested dicts; an empty dict has none."""
-    found: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found += leaves(value, f"{prefix}{key}.")
-        else:
-            found.append((f"{prefix}{key}", value))
-    return found
 
 
 def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
-from .files import read_tree
-from .loading import leaves, load_config, merge_tree
+from .files import leaves, read_tree
+from .loading import load_config, merge_tree
 
 _SHARED = "MODEL.MASK_CLASSIFICATION"
 _OFFICIAL = "MODEL.MASK_FORMER"

@@ -76,7 +76,7 @@ _POINT_REND = (
     "MODEL.ROI_MASK_HEAD.NUM_CONV",  # not read, but detectron2's Base-RCNN-FPN.yaml sets it
 )
 # What files compose: a base sets them for the part that it names, and a later one names another
-# part. So these are looked at only where the command line sets them.
+# part. So these are looked at only where the command line or the file itself sets them.
 _COMPOSED = ("MODEL.RESNETS.*", "MODEL.FPN.*", "INPUT.*_SIZE_*", "INPUT.CROP.*")
 _INSTEAD = {
     "TEST.DETECTIONS_PER_IMAGE": "it is for models of the task instance",
@@ -89,12 +89,12 @@ _INSTEAD = {
 }
 
 
-def check_stock_keys(cfg: CfgNode, pairs: Collection[str] = ()) -> None:
+def check_stock_keys(cfg: CfgNode, said: Collection[str] = ()) -> None:
     """See that every key of detectron2 that has another value than detectron2's is read.
 
     Args:
-        pairs: keys that the command line sets; the keys of a backbone and of sizes may otherwise
-            come from a base that another one has overridden.
+        said: keys that the command line or the config file itself sets; the keys of a backbone and
+            of sizes may otherwise come from a base that another one has overridden.
 
     Raises:
         ValueError: one is not; the message has the key, the value, who ignores it and the remedy.
@@ -104,7 +104,7 @@ def check_stock_keys(cfg: CfgNode, pairs: Collection[str] = ()) -> None:
         value = value_of(cfg, key)
         if _plain(value) == _plain(default) or _fits(key, read):
             continue
-        if key in pairs or not _fits(key, _COMPOSED):
+        if key in said or not _fits(key, _COMPOSED):
             instead = next((f"; {text}" for p, text in _INSTEAD.items() if _fits(key, [p])), "")
             raise ValueError(
                 f"{key} is {value!r}, which nothing reads with {_chooser(cfg, key)}; leave it out, "

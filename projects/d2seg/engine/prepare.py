@@ -14,6 +14,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..checkpoint.checkpointer import checkpoints_in
 from ..config.checks import check_values
+from ..config.files import own_keys
 from ..config.loading import load_config
 from ..config.tasks import tasks_of
 from ..data.build import images_per_process
@@ -49,7 +50,8 @@ def read_config(args: argparse.Namespace) -> CfgNode:
         trained=bool(args.eval_only),
         imports=getattr(args, "imports", ()),
     )
-    check_values(cfg, training=not args.eval_only, pairs=args.opts[0::2])
+    said = {*args.opts[0::2], *own_keys(args.config_file or None)}
+    check_values(cfg, training=not args.eval_only, said=said)
     register_declarations(cfg.DATASETS.DECLARATIONS)
     return cfg
 

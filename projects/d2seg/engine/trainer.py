@@ -20,7 +20,7 @@ from torch import nn
 from ..acceleration import autocast_dtype, prepare_for_training
 from ..checkpoint import Checkpointer
 from ..checkpoint.files import WriteError
-from ..config.description import ENTRY, describe
+from ..config.description import ENTRY, describe, warn_of_other_classes
 from ..config.tasks import tasks_of
 from ..data.build import build_test_loader, build_train_loader
 from ..data.loader import TrainLoader
@@ -158,8 +158,10 @@ class Trainer(DefaultTrainer):
         """Do as the parent does, and continue with the image after the checkpoint's last one."""
         if resume and not self.checkpointer.has_checkpoint():
             logger.warning("There is no checkpoint in %s: starting anew", self.cfg.OUTPUT_DIR)
-        super().resume_or_load(resume)
+        rest = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        warn_of_other_classes(self.cfg, rest)
         if resume and self.checkpointer.has_checkpoint():
+            self.start_iter = self.iter + 1  # of the state just loaded
             warn_of_changes(self._then, self._circumstances())
         self.last_step = self.start_iter - 1
         self._place_loader()

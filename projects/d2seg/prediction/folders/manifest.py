@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from ...checkpoint.checksums import sha256_of
 from ...checkpoint.files import find_file, write_atomically
 from ...config.description import describe
-from ...config.loading import leaves
+from ...config.files import leaves
 
 FILE = "run.json"
 LARGEST_PART = 200  # pictures; what a killed run has to do again, at most
