@@ -117,12 +117,27 @@ def opened(
         with _stream(file_name, content) as file, Image.open(file) as image:
             check_num_pixels(*image.size, max_pixels)
             image.load()
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                _say_first_alone(str(file_name))
             yield image
     except UnidentifiedImageError as error:
         raise _unreadable(file_name, "it is no picture, or a damaged one") from error
     except (OSError, *_DAMAGE) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _unreadable(file_name, reason) from error
+
+
+@cache
+def _say_first_alone(file_name: str) -> None:
+    """Of an animation or of a file of many pages; not of a camera's MPO, whose others are
+    previews."""
+    log_first_n(
+        logging.WARNING,
+        f"{printable(file_name)} has several pages or frames; its first one alone is read, as of "
+        "every such file",
+        key="message",
+        name=__name__,
+    )
 
 
 def drawing_failure(error: Exception) -> str | None:

@@ -29,6 +29,7 @@ from ..data.label_maps import read_id_map, read_labels
 from ..data.mappers import build_mapper
 from ..data.medical.files import is_array_file, read_slice
 from ..data.segmentations import expression_mask
+from ..engine.output_folder import check_folder
 from ..names import path_inside, printable
 from ..pictures import read_image
 from .dataset_arguments import dataset_parser, parse, read_targets
@@ -58,13 +59,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if args.num_images < 1:
         parser.error(f"--num-images is {args.num_images}; it is at least 1")
     try:
+        check_folder(str(args.output), "--output")
         names, cfg = read_targets(args, splits=("TRAIN",))
         for name in names:
             path_inside(args.output, name, "name of a data set")
-        args.output.mkdir(parents=True, exist_ok=True)
         draw = mapper_drawing(cfg) if args.mapper else draw_ground_truth
         failed = sum(draw_dataset(name, draw, args.output, args.num_images) for name in names)
-    except (ValueError, OSError) as error:  # the latter: the folder cannot be written to
+    except (ValueError, OSError) as error:  # the latter: the disk is full
         return report_mistake(error)
     return int(failed > 0)
 

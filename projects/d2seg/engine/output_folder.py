@@ -18,29 +18,34 @@ LOCK_FILE = ".lock"  # stays; what is locked is the file, by a process that live
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # of some network file systems
 
 
-def check_folder(folder: str) -> None:
-    """See that OUTPUT_DIR, made where it is missing, can be written to.
+def check_folder(folder: str, option: str = "OUTPUT_DIR") -> None:
+    """See that ``folder``, made where it is missing, can be written to.
+
+    Args:
+        option: the key or the option that names it, for the message.
 
     Raises:
         ValueError: it is empty, a file, below a file, or cannot be written to.
     """
     if not folder.strip():
-        raise ValueError("OUTPUT_DIR is empty; name the folder that logs and results go to")
+        raise ValueError(f"{option} is empty; name the folder that logs and results go to")
     if "://" in folder:
-        raise ValueError(f"OUTPUT_DIR {folder} is an address; name a folder of this machine")
+        raise ValueError(f"{option} {folder} is an address; name a folder of this machine")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (OSError, ValueError) as error:
-        raise _unwritable(folder, error) from error
+        raise _unwritable(folder, error, option) from error
 
 
-def _unwritable(folder: str | Path, error: OSError | ValueError) -> ValueError:
+def _unwritable(
+    folder: str | Path, error: OSError | ValueError, option: str = "OUTPUT_DIR"
+) -> ValueError:
     is_file = isinstance(error, FileExistsError)
     reason = "it is a file" if is_file else getattr(error, "strerror", str(error))
     return ValueError(
-        f"OUTPUT_DIR {folder} cannot be written to ({reason}); choose another, or change its "
+        f"{option} {folder} cannot be written to ({reason}); choose another, or change its "
         "permissions"
     )
 
