@@ -7,6 +7,7 @@ Shapes: H, W of the picture as it is shown, C channels.
 """
 
 import io
+import logging
 import os
 import stat
 import struct
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
+from detectron2.utils.logger import log_first_n
 from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970  # of one picture: beyond that, Pillow suspects an attack and refuses
@@ -118,26 +120,15 @@ def opened(
             check_num_pixels(*image.size, max_pixels)
             image.load()
             if getattr(image, "is_animated", False) and image.format != "MPO":
-                _say_first_alone(str(file_name))
+                # not of a camera's MPO, whose others are previews
+                text = f"{str(file_name)!r} has several pages or frames: the first alone is read"
+                log_first_n(logging.WARNING, f"{text}, as of all such files", name=__name__)
             yield image
     except UnidentifiedImageError as error:
         raise _unreadable(file_name, "it is no picture, or a damaged one") from error
     except (OSError, *_DAMAGE) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _unreadable(file_name, reason) from error
-
-
-@cache
-def _say_first_alone(file_name: str) -> None:
-    """Of an animation or of a file of many pages; not of a camera's MPO, whose others are
-    previews."""
-    log_first_n(
-        logging.WARNING,
-        f"{printable(file_name)} has several pages or frames; its first one alone is read, as of "
-        "every such file",
-        key="message",
-        name=__name__,
-    )
 
 
 def drawing_failure(error: Exception) -> str | None:
@@ -164,7 +155,7 @@ def _stream(file_name: str | Path, content: bytes | None) -> IO[bytes]:
         return io.BytesIO(content)
     if refuse_special_file(file_name):
         # not through PathManager, which takes a tenth of the time of reading a small label map
-        return open(file_name, "rb")  # noqa: SIM115: the caller closes it
+        return open(file_name, "rb")  # the caller closes it
     return PathManager.open(str(file_name), "rb")
 
 

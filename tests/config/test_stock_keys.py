@@ -194,7 +194,7 @@ def test_what_a_file_says_itself_counts_as_said(repo_dir: Path, tmp_path: Path) 
 
 
 def test_no_config_says_what_nothing_reads(repo_dir: Path) -> None:
-    names = [p for p in (repo_dir / "configs").glob("[!_l]*/[!_]*.yaml")]
+    names = list((repo_dir / "configs").glob("[!_l]*/[!_]*.yaml"))
     assert len(names) > 100
     for path in names:
         if own_keys(path) & set(stock_defaults()):

@@ -55,7 +55,9 @@ def test_pictures_of_data_sets_need_a_folder(tmp_path, capsys, output: str) -> N
     (tmp_path / "file").write_text("")
     target = ["shapes_sem_seg_val", "--output", str(tmp_path / output)]
     assert visualize.main(target) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    reason = "it is a file" if output == "file" else "Not a directory"
+    text = f"--output {tmp_path / output} cannot be written to ({reason}); choose another"
+    assert capsys.readouterr().err.startswith(f"error: {text}")
     with pytest.raises(SystemExit, match="2"):
         visualize.main([*target[:2], str(tmp_path / "new"), "--num-images", "0"])
     assert "--num-images is 0; it is at least 1" in capsys.readouterr().err

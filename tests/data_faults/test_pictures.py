@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +177,19 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_header(tmp_path) -> None
     with pytest.raises(ValueError, match=r"a\.png: it has 64x48 pixels .*more than 3000"):
         read_image(str(tmp_path / "a.png"), "RGB", max_pixels=3000)
     assert MAX_PIXELS < 14000 * 13000
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif", "png", "webp"])
+def test_the_first_page_of_many_is_read_and_said(
+    tmp_path, caplog, monkeypatch, suffix: str
+) -> None:
+    monkeypatch.setattr("detectron2.utils.logger._LOG_COUNTER", Counter())  # as in a new process
+    pages = [Image.fromarray(np.full((6, 8), value, np.uint8)) for value in (40, 90)]
+    pages[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=pages[1:], lossless=True)
+    pages[0].save(tmp_path / f"one.{suffix}", lossless=True)
+    assert (read_image(str(tmp_path / f"one.{suffix}"), "L") == 40).all()
+    assert not caplog.text
+    for _ in range(2):
+        assert (read_image(str(tmp_path / f"a.{suffix}"), "L") == 40).all()
+    (record,) = caplog.records
+    assert f"a.{suffix}' has several pages or frames: the first alone is read" in record.message
