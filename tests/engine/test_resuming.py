@@ -33,7 +33,9 @@ def kill() -> None:
     raise Killed
 
 
-@pytest.mark.parametrize("name", ["", "gone.pth", "../model_0000003.pth", b"\xff\xfe\x00\x80"])
+@pytest.mark.parametrize(
+    "name", ["", "gone.pth", "../model_0000003.pth", b"\xff\xfe\x00\x80", "m" * 300]
+)
 def test_the_tag_may_be_lost(tmp_path, name):
     """Before, the run began at 0 and wrote over the checkpoints."""
     run(tmp_path, at=At(3, send(signal.SIGTERM)))

@@ -136,7 +136,7 @@ class Checkpointer(DetectionCheckpointer):
             name = tag.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             return ""
-        is_name = name.isprintable() and Path(name).name == name
+        is_name = name.isprintable() and 0 < len(name) <= 255 and Path(name).name == name
         return os.path.join(self.save_dir, name) if is_name else ""
 
     def _resume(self) -> dict[str, Any]:
