@@ -132,6 +132,19 @@ def test_workers_outlive_a_signal_and_end_with_their_parent(tmp_path: Path) -> N
     assert group(run, log) == 5, log.read_text()
 
 
+def test_a_worker_forked_from_a_server_ends_with_its_parent() -> None:
+    """Its parent in the sense of the system is the server; it was waited for without an end."""
+    batches = iter(
+        QuietDataLoader(
+            Numbers(), num_workers=1, batch_size=None, multiprocessing_context="forkserver"
+        )
+    )
+    next(batches)
+    batches._workers[0].terminate()
+    batches._workers[0].join(30)
+    assert batches._workers[0].exitcode == 0
+
+
 def launched(folder: Path, act: Callable[[], None]) -> int:
     """Two processes that train; ``act`` is called in both after iteration 3."""
 

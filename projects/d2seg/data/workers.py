@@ -4,6 +4,7 @@ Ctrl-C and schedulers send a signal to all processes of a run. A worker that die
 run along, which would otherwise finish its step and save.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -41,7 +42,9 @@ def held_back() -> Iterator[None]:
 def _leave_signals_to_parent(worker: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # also where the worker was not forked
     if hasattr(signal, "sigwaitinfo"):  # not so on macOS, where the parent ends it with SIGKILL
-        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+        # not os.getppid(), which is the server's where workers are forked from one
+        parent = multiprocessing.parent_process().pid
+        threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
 
 def _end_with_parent(parent: int) -> None:
