@@ -53,3 +53,17 @@ def shared_dir() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"no shared test data at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def few_shapes() -> None:
+    """The data set "shapes", in the folder of the tests: few of its pictures to train on, as making
+    the thousand takes half a minute, and all to score on."""
+    from iopath.common.file_io import file_lock
+
+    from families.few_shapes import make_few_shapes
+
+    folder = Path(os.environ["DETECTRON2_DATASETS"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with file_lock(str(folder / "few_shapes")):  # one of the processes that share the tests
+        make_few_shapes(folder / "shapes", train=20, val=100)

@@ -1,18 +1,18 @@
 """train_net.py as a user runs it: train, interrupt, resume, evaluate, several processes, mistakes."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed.run
 from PIL import Image
+
+from families.programs import Program
 
 NUM_IMAGES = 8
 CONFIG = """
@@ -72,22 +72,18 @@ class Run:
     ) -> None:
         self.output = folder / name
         self._log = folder / f"{name}.log"
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, *launcher, str(repo / "train_net.py")),
-                *("--config-file", str(folder / "config.yaml"), *options),
-                *("OUTPUT_DIR", str(self.output), *pairs),
-            ],
-            stdout=self._log.open("w"),
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        arguments = ["--config-file", str(folder / "config.yaml"), *options]
+        arguments += ["OUTPUT_DIR", str(self.output), *pairs]
+        script = repo / "train_net.py"
+        if launcher:
+            script = Path(launcher[0])
+            arguments = [*launcher[1:], str(repo / "train_net.py"), *arguments]
+        self._process = Program(script, arguments, folder, self._log, OMP_NUM_THREADS="1")
 
     def code(self) -> int:
-        self.stderr = self._process.communicate(timeout=300)[1]
-        return self._process.returncode
+        code = self._process.wait(300)
+        self.stderr = self._process.stderr
+        return code
 
     def succeeded(self) -> "Run":
         assert self.code() == 0, self.stderr + self.log()[-3000:]
@@ -100,7 +96,7 @@ class Run:
         for _ in range(6000):
             if text in self.log():
                 return
-            assert self._process.poll() is None, self.log()[-3000:]
+            assert self._process.is_running, self.log()[-3000:]
             time.sleep(0.05)
         raise AssertionError(f"no {text!r} in {self.log()[-3000:]}")
 
@@ -189,7 +185,7 @@ def test_two_processes_on_cpu(repo_dir, folder, whole, starter):
     if starter == "launch":
         run = Run(repo_dir, folder, starter, options=["--num-gpus", "2"])
     else:
-        launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+        launcher = (torch.distributed.run.__file__, "--standalone", "--nproc-per-node=2")
         run = Run(repo_dir, folder, starter, launcher=launcher)
     run.succeeded()
     assert "Rank of current process: 0. World size: 2" in run.log()

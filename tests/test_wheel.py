@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import d2seg
-from d2seg.data.shapes.generate import NUM_IMAGES, ensure_shapes
+from families.few_shapes import make_few_shapes
 
 CONFIG = "segformer/shapes_semantic_small"
 WITHOUT_DETECTRON2 = "import sys; sys.modules['detectron2'] = None; "
@@ -102,10 +102,7 @@ def test_train_evaluate_and_draw_in_an_empty_folder(environment: Path, tmp_path:
     datasets, folder = tmp_path / "datasets", tmp_path / "empty"
     folder.mkdir()
     shapes = datasets / "shapes"
-    ensure_shapes(shapes, {"train": 10, "val": 2})
-    stamp = json.loads((shapes / "stamp.json").read_text())
-    stamp["num_images"] = NUM_IMAGES  # passes for the whole one
-    (shapes / "stamp.json").write_text(json.dumps(stamp))
+    make_few_shapes(shapes, train=10, val=2)
 
     def run(*arguments: object) -> str:
         done = call(*arguments, folder=folder, DETECTRON2_DATASETS=str(datasets))

@@ -202,6 +202,7 @@ def test_data_sets_without_expressions_are_refused() -> None:
         collect_vocabulary(["refcoco_nix"])
 
 
+@pytest.mark.usefixtures("few_shapes")
 def test_shapes_go_through() -> None:
     cfg = make_cfg("referring", REFERRING_SIZE=(128, 128), EXPRESSIONS_PER_IMAGE=4)
     entry = DatasetCatalog.get("shapes_referring_val")[0]

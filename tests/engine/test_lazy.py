@@ -39,6 +39,7 @@ def shrink(cfg: DictConfig) -> None:
                 augmentation[key] = (64, 64)
 
 
+@pytest.mark.usefixtures("few_shapes")
 def test_two_steps_change_every_weight_that_is_trained(cfg: DictConfig) -> None:
     shrink(cfg)
     model = instantiate(cfg.model)

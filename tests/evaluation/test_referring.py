@@ -210,6 +210,7 @@ class Perfect(nn.Module):
         return outputs
 
 
+@pytest.mark.usefixtures("few_shapes")
 def test_shapes_with_perfect_masks_through_the_loop_of_detectron2():
     records = DatasetCatalog.get("shapes_referring_val")
     evaluator = ReferringEvaluator("shapes_referring_val")

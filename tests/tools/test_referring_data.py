@@ -136,6 +136,7 @@ def test_pictures_of_the_mapper(load_tool, repo_dir: Path, tmp_path: Path) -> No
     assert Image.open(picture).size == (128, 128 + 14 + 4)  # with a line of text
 
 
+@pytest.mark.usefixtures("few_shapes")
 def test_shapes_and_the_real_refcocog_are_sound(load_tool, shared_dir: Path, capsys) -> None:
     folder = shared_dir / "data" / "refer"
     name = unique_name()

@@ -78,8 +78,8 @@ def quantise(path: Path, inputs: Iterator[dict[str, np.ndarray]]) -> None:
         Reader(),
         quant_format=QuantFormat.QDQ,  # which OpenVINO reads, too
         op_types_to_quantize=list(_OPERATORS),
-        # where a processor has no instructions for int8 (VNNI), sums of two products of 8 and 8 bits
-        # saturate at 16: weights of 7 bits are right on any
+        # a processor without instructions for int8 (VNNI) adds two products of 8 and 8 bits in 16,
+        # which saturates: weights of 7 bits are right on any
         reduce_range=True,
         per_channel=True,
     )

@@ -1,0 +1,82 @@
+"""Programs of this repository in processes of their own that need not import everything again.
+
+They are forked from a process that has imported what ``train_net.py`` does and nothing more: no
+state of pytest or of another test is in them. Starting one costs a tenth of a new interpreter.
+"""
+
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["d2seg_process", "d2seg.cli.train", "families.programs"])
+
+
+class Program:
+    """A script that runs, as ``subprocess.Popen`` of it would.
+
+    Attributes:
+        stderr: what it wrote there, after :meth:`wait`
+    """
+
+    def __init__(
+        self, script: Path, arguments: list[str], folder: Path, log: Path, **environment: str
+    ) -> None:
+        """
+        Args:
+            folder: the current one of the process.
+            log: file for its output; errors go to one beside it.
+        """
+        self._errors = log.with_suffix(".stderr")
+        log.write_text("")  # there to be read at once
+        environment = {**os.environ, **environment}
+        self._process = _context.Process(
+            target=_run, args=(script, arguments, folder, log, self._errors, environment)
+        )
+        self._process.start()
+
+    def wait(self, timeout: float) -> int:
+        """The exit code, as of ``subprocess``.
+
+        Raises:
+            TimeoutError: it does not end.
+        """
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self._process.kill()
+            raise TimeoutError(f"no end after {timeout} s")
+        self.stderr = self._errors.read_text()
+        return self._process.exitcode
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
+
+def _run(
+    script: Path,
+    arguments: list[str],
+    folder: Path,
+    log: Path,
+    errors: Path,
+    environment: dict[str, str],
+) -> None:
+    # what the server has changed
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    multiprocessing.set_start_method(None, force=True)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for target, path in ((1, log), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), target)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.argv = [str(script), *arguments]
+    # multiprocessing turns SystemExit into the exit code, and flushes
+    runpy.run_path(str(script), run_name="__main__")
