@@ -55,6 +55,10 @@ VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 1
 ONNX = ["onnx>=1.18,<2", "onnxscript>=0.5,<1", "onnxruntime>=1.22,<2"]
 OPENVINO = "openvino>=2025.2,<2027"
 
+# the documents as a site, and the notebooks in it; older ones are untried
+SITE = ["mkdocs-material>=9.7,<10", "mkdocs-jupyter>=0.25,<1"]
+NOTEBOOKS = ["nbclient>=0.10,<1", "ipykernel>=6.29,<8"]
+
 EXTRAS_REQUIRE = {
     "onnx": ONNX,
     "openvino": [*ONNX, OPENVINO],
@@ -65,6 +69,7 @@ EXTRAS_REQUIRE = {
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
     "parquet": [PARQUET],  # tables of pictures for d2seg predict
     "slurm": [SLURM],  # tools/submit.py
+    "docs": SITE,  # mkdocs serve
     "dev": [
         VIDEO,
         SUPERVISION,
@@ -73,6 +78,8 @@ EXTRAS_REQUIRE = {
         SLURM,
         *ONNX,  # 120 MB installed, and OpenVINO's 180: so that every suite runs what is exported
         OPENVINO,
+        *SITE,
+        *NOTEBOOKS,
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",  # tests in several processes
         "hypothesis>=6.100,<7",
