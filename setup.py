@@ -49,6 +49,7 @@ SUPERVISION = "supervision>=0.31,<1"  # older ones are untried; brings no OpenCV
 SHTAB = "shtab>=1.13,<2"  # older ones are untried; 1.7 takes no functions of one's own
 PARQUET = "pyarrow>=14,<24"  # 26 needs numpy 2
 SLURM = "submitit>=1.5,<2"
+RAY = "ray[data]>=2.40,<3"  # older ones are untried
 VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 19 is untried
 
 # `d2seg export` and the runtimes of its files; older ones are untried
@@ -69,6 +70,7 @@ EXTRAS_REQUIRE = {
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
     "parquet": [PARQUET],  # tables of pictures for d2seg predict
     "slurm": [SLURM],  # tools/submit.py
+    "ray": [RAY, PARQUET],  # tools/ray_predict.py
     "docs": SITE,  # mkdocs serve
     "dev": [
         VIDEO,
@@ -76,6 +78,7 @@ EXTRAS_REQUIRE = {
         SHTAB,
         PARQUET,
         SLURM,
+        RAY,
         *ONNX,  # 120 MB installed, and OpenVINO's 180: so that every suite runs what is exported
         OPENVINO,
         *SITE,
