@@ -101,8 +101,8 @@ def predict(args: argparse.Namespace) -> int:
         found = ray.cluster_resources().get("CPU", 0)
         if found <= wanted:
             raise ValueError(
-                f"{args.actors} actors of {args.cpus_per_actor:g} cores leave none of the cluster's "
-                f"{found:g} to read and write with; set --actors or --cpus-per-actor lower"
+                f"{args.actors} actors of {args.cpus_per_actor:g} cores leave none of the "
+                f"cluster's {found:g} to read and write with; set --actors or --cpus-per-actor lower"
             )
         results = ray.data.read_parquet(str(args.input)).map_batches(
             ColumnPredictor,
