@@ -35,7 +35,7 @@ def declare(root: Path, labels: dict[str, np.ndarray], **keys: Any) -> Path:
     """A declaration of ``labels``, by the name of their picture, and the files."""
     split = {"images": "images", "labels": "labels", **keys.pop("split", {})}
     for name, ids in labels.items():
-        write_image(root / f"images/{name}.jpg", ids.shape)
+        write_image(root / f"images/{name}.jpg", ids.shape[:2])
         write_png(root / f"labels/{name}.png", ids)
     content = {"name": unique_name(), "task": "instance", "splits": {"train": split}}
     return write_json(root / "toy.yaml", {**content, **keys})
