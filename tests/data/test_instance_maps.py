@@ -1,6 +1,7 @@
 """Label maps that number objects, declared for task instance: read, trained on, scored, checked."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from dataset_files import H, W, unique_name, write_image, write_json, write_png
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BitMasks, Boxes, Instances
 
+from d2seg.cli import main
 from d2seg.config.loading import load_config
 from d2seg.data.build import build_train_loader
 from d2seg.data.datasets.declaration import read_declaration, register_declarations
@@ -265,3 +267,16 @@ def test_colours_are_no_ids(tmp_path) -> None:
     [name] = register_declarations([file])
     with pytest.raises(ValueError, match="needs one channel of class ids"):
         DatasetCatalog.get(name)
+
+
+def test_the_example_of_the_guide(repo_dir, tmp_path, monkeypatch, capsys) -> None:
+    section = (repo_dir / "docs/own_data.md").read_text().split("### Instances as label maps")[1]
+    for split in ("train", "val"):
+        write_image(tmp_path / f"nuclei/images/{split}/a.jpg")
+        write_png(tmp_path / f"nuclei/ids/{split}/a.png", id_map((7, 300)))
+    (tmp_path / "nuclei.yaml").write_text(re.search(r"```yaml\n(.*?)```", section, re.DOTALL)[1])
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "nuclei.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"nucleus +1 +2 +76 ", out)
+    assert out.count("format of the masks: 2 RLE") == 2

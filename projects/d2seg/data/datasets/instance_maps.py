@@ -18,7 +18,7 @@ from detectron2.structures import BoxMode
 from tqdm import tqdm
 
 from ..faults import Faults
-from ..id_runs import num_parts, rles_of, split_parts
+from ..id_runs import Rle, num_parts, rles_of, split_parts
 from ..label_maps import read_values
 from .loaders import pair_files, unpaired_message
 from .object_ids import ObjectIds, Table, read_table
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _BINARY_GREY = 255
 _THREADS = 8
-_SHOW_PROGRESS = 5.0  # seconds from which on reading has a progress bar
+_DELAY = 5.0  # seconds from which on reading has a progress bar, in a terminal
 Entry = dict[str, Any]
 
 
@@ -82,7 +82,9 @@ class InstanceMaps:
         workers = min(_THREADS, os.cpu_count() or 1)
         with ThreadPoolExecutor(workers) as pool:
             found = pool.map(lambda pair: self._read(*pair, table, count_parts), pairs)
-            bar = tqdm(found, "reading instances", len(pairs), unit="map", delay=_SHOW_PROGRESS)
+            bar = tqdm(
+                found, "reading instances", len(pairs), unit="map", delay=_DELAY, disable=None
+            )
             maps = [_collect(one, faults) for one in bar]
         remarks = _remarks(maps, self.ids) if count_parts else []
         return [one.entry for one in maps if one.entry is not None], remarks
@@ -107,17 +109,20 @@ class InstanceMaps:
         of_image = {}
         if table is not None:
             of_image = {**table.get(name, {}), **table.get(stem, {})}
-        classes = _classes_of(values, self.ids, of_image, result)
         of_object = None
         if self.ids.is_parts:
             values, of_object = split_parts(values)
-        annotations = []
+        found: dict[int, list[Rle]] = {}
         for number, rle in rles_of(values).items():
-            of_id = number if of_object is None else int(of_object[number])
-            if count_parts and of_object is None and num_parts(rle) > 1:
-                result.in_parts.append(number)
-            if of_id in classes:
-                annotations.append(_annotation(rle, classes[of_id]))
+            found.setdefault(number if of_object is None else int(of_object[number]), []).append(
+                rle
+            )
+        classes = _classes_of(found, self.ids, of_image, result)
+        annotations = [
+            _annotation(rle, classes[number]) for number in classes for rle in found[number]
+        ]
+        if count_parts and of_object is None:
+            result.in_parts = [number for number in classes if num_parts(found[number][0]) > 1]
         result.values = set(classes)
         result.is_byte = values.dtype == np.uint8
         result.entry = {
@@ -144,19 +149,18 @@ class _Map:
 
 
 def _classes_of(
-    values: np.ndarray, ids: ObjectIds, of_image: dict[int, int], result: _Map
+    found: dict[int, list[Rle]], ids: ObjectIds, of_image: dict[int, int], result: _Map
 ) -> dict[int, int]:
     """{id: class} of the ids of a map; those that have no class are noted as faults."""
     classes: dict[int, int] = {}
     unknown: Counter[int] = Counter()
     known = {**dict(ids.classes), **of_image}
-    for value, pixels in zip(*np.unique(values, return_counts=True), strict=True):
-        number = int(value)
-        found = known.get(number, ids.other)
-        if number and found is None:
-            unknown[number] = int(pixels)
-        elif number:
-            classes[number] = found
+    for number, rles in found.items():
+        category = known.get(number, ids.other)
+        if category is None:
+            unknown[number] = sum(int(mask_util.area(rle)) for rle in rles)
+        else:
+            classes[number] = category
     if unknown:
         few = ", ".join(f"{number} ({unknown[number]} pixels)" for number in list(unknown)[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
@@ -170,7 +174,7 @@ def _classes_of(
     return classes
 
 
-def _annotation(rle: dict[str, Any], category: int) -> Entry:
+def _annotation(rle: Rle, category: int) -> Entry:
     return {
         "category_id": category,
         "iscrowd": 0,
