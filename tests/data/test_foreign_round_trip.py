@@ -148,6 +148,8 @@ def test_pictures_may_be_elsewhere(tmp_path) -> None:
             text = (source / "data.yaml").read_text()
             text = text.replace("path: .", f"path: {tmp_path / 'p'}").replace("images/train", ".")
             (source / "data.yaml").write_text(text)
+        assert main(["check", str(source)]) == 1
+        assert main(["check", str(source), "--images", str(tmp_path / "p")]) == 0
         dicts = convert(source, tmp_path / f"else_{form}", "--images", str(tmp_path / "p"))
         assert [Path(d["file_name"]).name for d in dicts] == ["a.png", "b.png"]
         assert [len(d["annotations"]) for d in dicts] == [2, 1]

@@ -26,7 +26,7 @@ from ..data.inspection.report import Counts, Report
 from ..names import printable
 from .dataset_arguments import dataset_parser, parse, read_targets
 from .foreign_folders import ForeignFolder, register_folder
-from .messages import Parser, report_mistake, show_warnings
+from .messages import Parser, report_mistake, show_warnings, user_path
 
 MAX_EXAMPLES = 5
 
@@ -34,6 +34,9 @@ MAX_EXAMPLES = 5
 def make_parser(prog: str | None = None) -> Parser:
     parser = dataset_parser(__doc__, prog)
     parser.add_argument("--workers", type=int, default=4, help="images to look at at once")
+    parser.add_argument(
+        "--images", type=user_path, help="folder of the pictures of a folder of another tool"
+    )
     return parser
 
 
@@ -68,7 +71,7 @@ def take_folders(args: Namespace, temporary: Path) -> list[ForeignFolder]:
     folders = [t for t in args.targets if t not in DatasetCatalog and Path(t).is_dir()]
     args.targets = [target for target in args.targets if target not in folders]
     return [
-        register_folder(Path(folder), temporary / str(number))
+        register_folder(Path(folder), args.images, temporary / str(number))
         for number, folder in enumerate(folders)
     ]
 

@@ -36,7 +36,9 @@ def make_parser(prog: str | None = None) -> Parser:
     )
     parser.add_argument("--images", type=user_path, help="folder of the pictures outside of SOURCE")
     parser.add_argument("--val", type=float, help="part of the pictures for evaluation, as 0.1")
-    parser.add_argument("--name", help="of the data set; default: that of OUT")
+    parser.add_argument(
+        "--name", dest="dataset", metavar="NAME", help="of the data set; default: that of OUT"
+    )
     parser.add_argument("--boxes", action="store_true", help="take boxes as rectangular masks")
     parser.add_argument(
         "--skip-faults", action="store_true", help="leave out what cannot be used, and say so"
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     if args.val is not None and not 0 < args.val < 1:
         parser.error(f"--val is {args.val:g}; it is a part between 0 and 1, as 0.1")
-    name = args.name or re.sub(r"[^0-9A-Za-z_-]+", "_", args.output.absolute().name).strip("_")
+    name = args.dataset or re.sub(r"[^0-9A-Za-z_-]+", "_", args.output.absolute().name).strip("_")
     try:
         check_places(args.source, args.images, args.output, name)
         form = args.format or recognised(args.source)

@@ -33,10 +33,11 @@ class ForeignFolder:
         return f"train with it after: d2seg convert-data {self.folder} OUT"
 
 
-def register_folder(folder: Path, temporary: Path) -> ForeignFolder:
+def register_folder(folder: Path, images: Path | None, temporary: Path) -> ForeignFolder:
     """Read a folder and register what can be used of it.
 
     Args:
+        images: where the pictures are, if not in the folder
         temporary: an empty folder, for label maps
 
     Raises:
@@ -45,7 +46,8 @@ def register_folder(folder: Path, temporary: Path) -> ForeignFolder:
     form = recognised(folder)
     task = default_task(form, folder)
     faults = Faults("", is_collecting=True)
-    content = read_foreign(form, Source(folder.absolute(), task=task), faults)
+    source = Source(folder.absolute(), images and images.absolute(), task)
+    content = read_foreign(form, source, faults)
     report = Report(len(content.pictures), problems=faults.problems, hints=content.remarks)
     categories = categories_of(content, task)
     metadata = (instance_metadata if task == "instance" else semantic_metadata)(categories)

@@ -143,7 +143,7 @@ def find_picture(source: Source, written: Any, *bases: Path) -> Path:
         ValueError: it is no path, not there, or elsewhere.
     """
     if not isinstance(written, str) or not written or "\0" in written:
-        raise ValueError(f"the picture is named {written!r}, which is no path")
+        raise ValueError(f"the picture is named {str(written)[:50]!r}, which is no path")
     text = written.replace("\\", "/")
     places = [base / text for base in bases]
     if source.images is not None:
@@ -153,14 +153,15 @@ def find_picture(source: Source, written: Any, *bases: Path) -> Path:
         path = Path(os.path.normpath(place))
         if not any(path.is_relative_to(root) for root in source.roots()):
             is_outside = True
-        elif path.is_file():
+        elif os.path.isfile(path):  # which asks for names that are too long, too
             return path
     if is_outside:
         raise ValueError(
-            f"the picture {written!r} is not in {source.folder}; name its folder with --images"
+            f"the picture {written[:200]!r} is not in {source.folder}; name its folder with "
+            "--images"
         )
     raise ValueError(
-        f"there is no picture {written!r}; put it there, or name its folder with --images"
+        f"there is no picture {written[:200]!r}; put it there, or name its folder with --images"
     )
 
 
@@ -180,7 +181,7 @@ def size_of(picture: Path, stated: tuple[Any, Any] = (None, None)) -> tuple[int,
     if None not in stated and stated != (height, width):
         raise ValueError(
             f"the picture {picture.name} is {width}x{height} (width x height), annotated is one of "
-            f"{stated[1]}x{stated[0]}; annotate this one, or put the other one there"
+            f"{str(stated[1])[:20]}x{str(stated[0])[:20]}; annotate this one, or put that one there"
         )
     return height, width
 
@@ -221,7 +222,7 @@ def _joined(parts: Sequence[Shape], size: tuple[int, int]) -> Segmentation:
 
 def split_called(text: str) -> str:
     """The split of a part of a data set: its name in letters, digits and underscores."""
-    words = re.sub(r"[^0-9A-Za-z]+", "_", text).strip("_").lower()
+    words = re.sub(r"[^0-9A-Za-z]+", "_", text).strip("_").lower()[:50]
     return {"validation": "val", "valid": "val", "default": "train", "": "train"}.get(words, words)
 
 
@@ -244,7 +245,7 @@ def checked_class(name: Any) -> str:
     if isinstance(name, int | float) and not isinstance(name, bool):
         name = str(name)
     if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"the class is {name!r}; it is a name")
+        raise ValueError(f"the class is {str(name)[:50]!r}; it is a name")
     name = name.strip()
     if not name.isprintable() or len(name) > 200:
         raise ValueError(

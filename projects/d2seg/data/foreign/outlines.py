@@ -19,6 +19,7 @@ from ..segmentations import Segmentation, sound_polygons
 _NEAR = 0.02  # pixels: how exactly a file says a coordinate
 _MIN_POLYGON_IOU = 0.99  # of pycocotools' mask of an outline, from which on it stays a polygon
 _REACH = 1  # times its picture's size that an outline may reach beyond it
+_FAR = 1e9
 _NUM_CORNERS = 128  # of an ellipse
 
 
@@ -34,8 +35,8 @@ def points_of(values: Any, what: str = "points") -> np.ndarray:
     )
     if not is_list:
         raise ValueError(f"'{what}' is no list of [x, y]")
-    if not all(math.isfinite(v) and abs(v) < 1e9 for p in values for v in p):
-        raise ValueError(f"'{what}' has a number that is not finite")
+    if not all(-_FAR < v < _FAR for p in values for v in p):  # so that NaN is wrong, too
+        raise ValueError(f"'{what}' has a number that is not finite, or beyond {_FAR:g}")
     if len(values) < 3:
         raise ValueError(f"'{what}' has {len(values)} points; an outline has at least 3")
     return np.array(values, np.float64)

@@ -8,6 +8,7 @@ The classes are VOC's twenty, or those of ``labelmap.txt`` (CVAT, Datumaro) or `
 Shapes: H, W of a picture.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ TITLE = "Pascal VOC"
 _CLASSES, _OBJECTS, _PICTURES = "SegmentationClass", "SegmentationObject", "JPEGImages"
 _SPLITS = ("train", "val", "test")
 _IGNORE = 255
+_LONGEST_NAME = 250
 _IGNORE_COLOR = (224, 224, 192)  # of VOC's palette
 _VOC = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -158,12 +160,14 @@ def _listed(root: Path, faults: Faults) -> list[tuple[str, str]]:
         split = file.stem if file.stem in _SPLITS else "train"
         for number, name in enumerate(map(str.strip, lines), start=1):
             try:
+                if len(name) > _LONGEST_NAME:
+                    raise ValueError(f"{name[:50]!r}... is longer than a file's name")
                 if name:
                     path_inside(root, name, "name")
             except ValueError as error:
                 faults.add("missing picture", f"line {number}: {error}", str(file))
                 continue
-            has_labels = split != "test" or (root / _CLASSES / f"{name}.png").is_file()
+            has_labels = split != "test" or os.path.isfile(root / _CLASSES / f"{name}.png")
             if name and has_labels:
                 found.setdefault(name, split)
     if not files:
@@ -180,7 +184,7 @@ def _read(
     notes = Notes(str(file))
     folders = [root / _PICTURES, *([] if source.images is None else [source.images])]
     tries = [folder / f"{name}{suffix}" for folder in folders for suffix in IMAGE_SUFFIXES]
-    picture = next((path for path in tries if path.is_file()), None)
+    picture = next((path for path in tries if os.path.isfile(path)), None)
     if picture is None:
         detail = f"there is no {tries[0]}; put it there, or name its folder with --images"
         notes.fault("missing picture", detail)

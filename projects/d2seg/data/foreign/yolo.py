@@ -140,10 +140,10 @@ def _place(place: str, split: str, bases: list[Path], source: Source) -> Path:
     if source.images is not None:
         tries += [source.images / text, source.images]
     paths = [Path(os.path.normpath(path)) for path in tries]
-    there = [path for path in paths if path.exists()]
-    for path in there:
-        if any(path.is_relative_to(root) for root in source.roots()):
-            return path
+    there = [path for path in paths if os.path.exists(path)]
+    inside = [p for p in there if any(p.is_relative_to(root) for root in source.roots())]
+    if inside and (inside[0] == there[0] or there[0] != paths[0]):  # not past the one it says
+        return inside[0]
     if there:
         raise ValueError(
             f"'{split}' is {place!r}, which leads out of {source.folder}; name the folder of the "
@@ -157,7 +157,9 @@ def _labels_of(picture: Path, name: str, file: Path) -> Path | None:
     before, images, behind = str(picture).rpartition(f"{os.sep}images{os.sep}")
     tries = [Path(f"{before}{os.sep}labels{os.sep}{behind}")] if images else []
     tries += [file.parent / "labels" / name, picture]
-    return next((t.with_suffix(".txt") for t in tries if t.with_suffix(".txt").is_file()), None)
+    return next(
+        (t.with_suffix(".txt") for t in tries if os.path.isfile(t.with_suffix(".txt"))), None
+    )
 
 
 def _read(
