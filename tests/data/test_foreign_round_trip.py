@@ -252,5 +252,5 @@ def test_the_commands_of_the_guide(repo_dir, tmp_path, monkeypatch) -> None:
         assert main(line) == 0, line
     for form in WRITERS:
         assert f"| `{form}` |" in section
-    names = register_declarations(["cells/cells.yaml"])
+    names = register_declarations(["leaves/leaves.yaml"])
     assert [len(DatasetCatalog.get(name)) for name in names] == [9, 1]

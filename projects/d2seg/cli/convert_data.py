@@ -1,7 +1,7 @@
 """Make a data set that d2seg trains with of the annotations of another tool.
 
     d2seg convert-data SOURCE OUT
-    d2seg convert-data labelme_folder cells --val 0.1
+    d2seg convert-data labelme_folder leaves --val 0.1
     d2seg convert-data VOCdevkit/VOC2012 voc --from voc --task semantic
 
 SOURCE is a folder of LabelMe, YOLO (polygons), Pascal VOC (SegmentationClass), CVAT (CVAT for
