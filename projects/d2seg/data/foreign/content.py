@@ -143,7 +143,7 @@ def find_picture(source: Source, written: Any, *bases: Path) -> Path:
         ValueError: it is no path, not there, or elsewhere.
     """
     if not isinstance(written, str) or not written or "\0" in written:
-        raise ValueError(f"the picture is named {str(written)[:50]!r}, which is no path")
+        raise ValueError(f"the picture is named {repr(written)[:50]}, which is no path")
     text = written.replace("\\", "/")
     places = [base / text for base in bases]
     if source.images is not None:
@@ -245,7 +245,7 @@ def checked_class(name: Any) -> str:
     if isinstance(name, int | float) and not isinstance(name, bool):
         name = str(name)
     if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"the class is {str(name)[:50]!r}; it is a name")
+        raise ValueError(f"the class is {repr(name)[:50]}; it is a name")
     name = name.strip()
     if not name.isprintable() or len(name) > 200:
         raise ValueError(
