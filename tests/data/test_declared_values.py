@@ -132,7 +132,7 @@ def test_the_mapper_names_a_value_that_is_not_declared(tmp_path):
 def test_other_tasks_have_neither_values_nor_a_selection(tmp_path):
     paths = {"images": tmp_path, "annotations": tmp_path / "a.json"}
     categories = [Category(1, "chair", True, (1, 2, 3))]
-    with pytest.raises(ValueError, match="for task semantic, not instance"):
+    with pytest.raises(ValueError, match="a selection is for label maps, not for instance"):
         register_dataset(
             unique_name(), "instance", paths, categories, selection=Selection(names="a*")
         )

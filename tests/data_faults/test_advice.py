@@ -57,15 +57,16 @@ def test_jpeg_labels_ask_for_values(tmp_path) -> None:
 @pytest.mark.parametrize("values", [set(range(20)), set(range(1, 9)), {0, 1, 2, 3, 4}])
 def test_numbered_objects_are_told_from_grey_levels(values: set[int]) -> None:
     [found] = value_hints(Counter(dict.fromkeys(values, 9)), 2, 255)
-    assert "if they number objects, declare values: {0: background, other: object}" in found
+    assert "if they number objects, declare task: instance, or for semantic segmentation " in found
+    assert "values: {0: background, other: object}" in found
 
 
-def test_a_folder_of_numbered_pngs_is_no_file_of_instances(tmp_path) -> None:
+def test_a_folder_of_numbered_pngs_is_declared_as_labels(tmp_path) -> None:
     content = {"name": "toy", "task": "instance"}
     content["splits"] = {"train": {"images": "images/train", "annotations": "labels/train"}}
     write_semantic(tmp_path)
     file = write_json(tmp_path / "a.json", content)
-    with pytest.raises(ValueError, match=r"labels/train is a folder; .*are not read as instances"):
+    with pytest.raises(ValueError, match=r"labels/train is a folder; .*declared as 'labels'"):
         read_declaration(file)
 
 

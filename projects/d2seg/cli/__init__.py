@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": Command("predict", "write what a model sees in pictures, as data"),
     "draw": Command("draw", "draw what a model sees in pictures, videos or through a camera"),
     "check": Command("check", "list what is wrong with data sets"),
+    "convert-data": Command("convert_data", "make a data set of another tool's annotations"),
     "visualize": Command("visualize", "draw the annotations of data sets"),
     "export": Command("export", "write a model as a file that runs without Python"),
     "convert": Command("convert", "rename the weights of a checkpoint to another layout"),
@@ -37,7 +38,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    words = "\n".join(f"  {word:<10} {command.help}" for word, command in COMMANDS.items())
+    words = "\n".join(f"  {word:<12} {command.help}" for word, command in COMMANDS.items())
     return (
         f"usage: d2seg WORD [ARGUMENT ...]\n\n{words}\n\n"
         "d2seg WORD --help says more.\n"

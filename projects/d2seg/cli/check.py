@@ -4,15 +4,19 @@
     python tools/check_dataset.py my_data.yaml
     python tools/check_dataset.py --config-file configs/... [--opts KEY VALUE ...]
 
-Names of registered data sets, files that declare one's own (docs/own_data.md), or a config, whose
-data sets are then checked against its class counts as well. Exit code 0: all is well; 1: something
+Names of registered data sets, files that declare one's own (docs/own_data.md), folders of LabelMe,
+YOLO, Pascal VOC, CVAT or Supervisely, or a config, whose data sets are then checked against its
+class counts as well. Exit code 0: all is well; 1: something
 is wrong with the data; 2: with the command line or the config.
 """
 
+from argparse import Namespace
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from detectron2.config import CfgNode
-from detectron2.data import Metadata
+from detectron2.data import DatasetCatalog, Metadata
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -21,7 +25,8 @@ from ..data.inspection.dataset import inspect_dataset
 from ..data.inspection.report import Counts, Report
 from ..names import printable
 from .dataset_arguments import dataset_parser, parse, read_targets
-from .messages import Parser, report_mistake, show_warnings
+from .foreign_folders import ForeignFolder, register_folder
+from .messages import Parser, report_mistake, show_warnings, user_path
 
 MAX_EXAMPLES = 5
 
@@ -29,6 +34,9 @@ MAX_EXAMPLES = 5
 def make_parser(prog: str | None = None) -> Parser:
     parser = dataset_parser(__doc__, prog)
     parser.add_argument("--workers", type=int, default=4, help="images to look at at once")
+    parser.add_argument(
+        "--images", type=user_path, help="folder of the pictures of a folder of another tool"
+    )
     return parser
 
 
@@ -39,14 +47,33 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """
     show_warnings()
     args = parse(make_parser(prog), argv)
-    try:
-        names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
-    except ValueError as error:
-        return report_mistake(error)
-    wrong = cfg is not None and not classes_agree(cfg)
-    for name in names:
-        wrong |= check_one(name, cfg, args.workers)
+    with TemporaryDirectory(prefix="d2seg_check_") as temporary:
+        try:
+            folders = take_folders(args, Path(temporary))
+            names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
+        except (OSError, ValueError) as error:
+            return report_mistake(error)
+        wrong = cfg is not None and not classes_agree(cfg)
+        for folder in folders:
+            print(format_folder(folder))
+            wrong |= bool(folder.report.problems)
+        for name in (*(name for folder in folders for name in folder.names), *names):
+            wrong |= check_one(name, cfg, args.workers)
     return int(wrong)
+
+
+def take_folders(args: Namespace, temporary: Path) -> list[ForeignFolder]:
+    """Those of ``args.targets`` that are folders, which are then no longer there.
+
+    Raises:
+        ValueError: as :func:`register_folder`.
+    """
+    folders = [t for t in args.targets if t not in DatasetCatalog and Path(t).is_dir()]
+    args.targets = [target for target in args.targets if target not in folders]
+    return [
+        register_folder(Path(folder), args.images, temporary / str(number))
+        for number, folder in enumerate(folders)
+    ]
 
 
 def classes_agree(cfg: CfgNode) -> bool:
@@ -85,6 +112,15 @@ def needs_bitmasks(report: Report) -> bool:
 
 def reads_polygons_only(cfg: CfgNode) -> bool:
     return cfg.INPUT.MAPPER == "detectron2" and cfg.INPUT.MASK_FORMAT == "polygon"
+
+
+def format_folder(folder: ForeignFolder) -> str:
+    """What a folder of another tool is, and what of it cannot be read."""
+    report = folder.report
+    parts = [printable(f"\n{folder.folder}: {folder.title}, {report.num_images} pictures")]
+    parts += [printable(f"hint: {hint}") for hint in report.hints]
+    parts += [problem_table(report)] if report.problems else []
+    return "\n".join([*parts, printable(folder.remedy)])
 
 
 def format_report(name: str, report: Report, metadata: Metadata) -> str:

@@ -13,7 +13,7 @@ from .messages import Parser, report_mistake
 
 _CONFIGS = frozenset({"config", "config_file"})  # arguments that take a file or a name of the zoo
 _FILES = frozenset({"input", "source", "target", "targets"})
-_FOLDERS = frozenset({"output"})
+_FOLDERS = frozenset({"output", "images"})
 
 
 def print_completion(shells: Sequence[str], words: dict[str, tuple[str, str]]) -> int:

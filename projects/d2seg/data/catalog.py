@@ -219,6 +219,7 @@ def check_files(names: Sequence[str]) -> None:
         if metadata.get("made_on_first_use", False):  # loading it sets the files' paths, too
             DatasetCatalog.get(name)
         keys = ["image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root"]
+        keys += ["instance_root", "object_table"]
         keys += ["list_file", "expressions_file"]
         # the instances of a panoptic data set serve only mask AP; who declares them wants that
         keys += ["panoptic_json"] if kind_of(metadata) == "panoptic" else ["json_file"]

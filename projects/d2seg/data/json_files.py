@@ -24,9 +24,9 @@ def read_json(file: str | Path, what: str = "annotations") -> Any:
     """
     if os.path.isdir(file):
         raise ValueError(
-            f"the {what} cannot be read: {file} is a folder; name one JSON file. PNGs that number "
-            "objects (0 for none, 1, 2, ...) are not read as instances: make a file in COCO's "
-            "format of them (docs/own_data.md)"
+            f"the {what} cannot be read: {file} is a folder; name one JSON file. A folder of PNGs "
+            "that number objects (0 for none, 1, 2, ...) is declared as 'labels' instead of "
+            "'annotations' (docs/own_data.md)"
         )
     try:
         refuse_special_file(file)

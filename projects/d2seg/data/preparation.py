@@ -78,17 +78,25 @@ def require_any(paths: Sequence[Path], remedy: str) -> list[Path]:
 
 
 def run_parallel(
-    work: Callable[[Item], Result], items: Sequence[Item], workers: int, description: str
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    description: str,
+    delay: float = 0,
 ) -> list[Result]:
     """``work`` of every item, in order, by threads, with a progress bar.
 
     Threads serve well: decoding, encoding and numpy release Python's lock. The first exception
     stops the rest.
+
+    Args:
+        delay: seconds until a terminal shows the bar; 0: it is shown at once, and in logs, too
     """
+    bar = {"delay": delay, "disable": None} if delay else {}
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
-            with tqdm(futures, desc=description, unit="file") as progress:
+            with tqdm(futures, desc=description, unit="file", **bar) as progress:
                 return [future.result() for future in progress]
         finally:
             pool.shutdown(cancel_futures=True)

@@ -26,6 +26,7 @@ from .builtin import split_name
 from .categories import Category, distinct_colors
 from .declared_categories import json_categories
 from .declared_text import read_yaml, shown, with_texts
+from .object_ids import ObjectIds, parse_object_ids
 from .registration import check_paths, register_dataset
 from .selection import SELECTION_KEYS, Selection, parse_selection
 
@@ -39,6 +40,7 @@ _KEYS = (
     "values",
     "nearest_value",
     "ignore_label",
+    "objects",
     "label_suffix",
     "root",
     "splits",
@@ -58,6 +60,7 @@ class Declaration:
     label_suffix: str
     label_values: LabelValues | None
     selections: Mapping[str, Selection]  # of the splits that do not take a whole folder
+    object_ids: ObjectIds | None = None  # of label maps of instances
 
     @property
     def dataset_names(self) -> list[str]:
@@ -91,6 +94,7 @@ def register_declarations(files: Sequence[str | Path]) -> list[str]:
                 split=split,
                 label_values=declaration.label_values,
                 selection=declaration.selections.get(split),
+                object_ids=declaration.object_ids,
             )
             MetadataCatalog.get(name).declared_in = str(path)
         _registered[path] = declaration
@@ -114,6 +118,8 @@ def read_declaration(file: str | Path) -> Declaration:
             raise ValueError(f"{file}: '{key}' is missing")
     name, task = content["name"], content["task"]
     splits, selections = _splits(file, name, task, content)
+    if task == "instance" and any("labels" in paths for paths in splits.values()):
+        return _labelled_instances(Path(file), content, splits, selections)
     if task == "semantic":
         categories = _declared_categories(file, content)
     else:
@@ -128,6 +134,37 @@ def read_declaration(file: str | Path) -> Declaration:
         _label_values(file, content, [category.name for category in categories]),
         selections,
     )
+
+
+def _labelled_instances(
+    file: Path,
+    content: dict[str, Any],
+    splits: dict[str, dict[str, Path]],
+    selections: dict[str, Selection],
+) -> Declaration:
+    """Of label maps that number objects."""
+    for split, paths in splits.items():
+        if "labels" not in paths:
+            raise ValueError(
+                f"{file}: split '{split}' has 'annotations' and another one 'labels'; declare them "
+                "as two data sets, whose classes may be the same"
+            )
+    declared = _declared_categories(file, content)
+    categories = tuple(Category(c.id + 1, c.name, True, c.color) for c in declared)
+    try:
+        ids = parse_object_ids(content, [category.name for category in categories])
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    for split, paths in splits.items():
+        if content.get("values") is None and len(categories) > 1 and "table" not in paths:
+            raise ValueError(
+                f"{file}: which of the {len(categories)} classes an object of split '{split}' has "
+                "is not said: declare 'values: {{1: cat, 2: dog}}', or 'table', a CSV file with "
+                "the columns image,id,class"
+            )
+    suffix = content.get("label_suffix", "")
+    name, task = content["name"], content["task"]
+    return Declaration(name, task, categories, splits, 255, suffix, None, selections, ids)
 
 
 def read_classes(file: str | Path) -> tuple[tuple[Category, ...], int]:
@@ -201,8 +238,9 @@ def _splits(
     root = Path(file).resolve().parent / _expand(content.get("root", "."))
     found: dict[str, dict[str, Path]] = {}
     selections: dict[str, Selection] = {}
-    selecting = set(SELECTION_KEYS) if task == "semantic" else set()
     for split, keys in splits.items():
+        has_maps = task == "semantic" or (task == "instance" and "labels" in keys)
+        selecting = set(SELECTION_KEYS) if has_maps else set()
         paths = {key: path for key, path in keys.items() if key not in selecting}
         try:
             check_paths(split_name(name, str(split)), task, paths)

@@ -9,7 +9,7 @@ from .categories import Category, distinct_colors
 from .coco_files import sound_categories
 from .declared_text import shown
 
-_SEMANTIC_KEYS = ("colors", "values", "nearest_value")
+_LABEL_KEYS = ("colors", "values", "nearest_value", "objects")
 
 
 def json_categories(
@@ -21,12 +21,13 @@ def json_categories(
     Raises:
         ValueError: they do not agree, a file holds none, or a key is of another task.
     """
-    wrong = [key for key in _SEMANTIC_KEYS if content.get(key)]
+    wrong = [key for key in _LABEL_KEYS if content.get(key)]
     if task == "referring" and content.get("classes"):
         wrong.append("classes")
     if wrong:
         place = "has none" if task == "referring" else "has those of its annotation files"
-        raise ValueError(f"{file}: '{wrong[0]}' is for task semantic; task {task} {place}")
+        kind = "label maps of instances" if wrong[0] == "objects" else "task semantic"
+        raise ValueError(f"{file}: '{wrong[0]}' is for {kind}; task {task} {place}")
     if task == "referring":
         return ()
     first, expected = "", None

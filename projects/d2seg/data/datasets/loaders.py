@@ -148,6 +148,17 @@ def _by_stem(files: Iterable[str], root: str | Path, suffix: str) -> dict[str, s
     return found
 
 
+def unpaired_message(
+    image_root: str | Path, label_root: str | Path, label_suffix: str, *, lossy: bool = False
+) -> str:
+    """Says that no image has a label map, and what a label map would be called."""
+    return (
+        f"no image of {image_root} has a label map in {label_root}: the name of a label map is "
+        f"that of its image{f' with {label_suffix} behind it' if label_suffix else ''}, "
+        f"with the extension {' or '.join(LABEL_SUFFIXES + LOSSY_SUFFIXES * lossy)}"
+    )
+
+
 def load_semantic(
     image_root: str | Path,
     label_root: str | Path,
@@ -175,11 +186,8 @@ def load_semantic(
     others = of_other_formats(label_root, label_suffix, no_label, image_root) if no_label else {}
     instead = f"; {next(iter(others.values()))} is none: {CONVERT}" if others else ""
     if not pairs:
-        raise ValueError(
-            f"no image of {image_root} has a label map in {label_root}: the name of a label map is "
-            f"that of its image{f' with {label_suffix} behind it' if label_suffix else ''}, "
-            f"with the extension {' or '.join(LABEL_SUFFIXES + LOSSY_SUFFIXES * lossy)}{instead}"
-        )
+        message = unpaired_message(image_root, label_root, label_suffix, lossy=lossy)
+        raise ValueError(message + instead)
     for kind, files, hint in (
         ("images without a label map", no_label, instead),
         ("unused label maps", no_image, ""),

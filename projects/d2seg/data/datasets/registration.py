@@ -12,14 +12,21 @@ from ..label_values import LabelValues
 from ..referring.reading import ReferringSource
 from . import categories as tables
 from .categories import Category
+from .instance_maps import InstanceMaps
 from .json_loaders import load_instances, load_panoptic
 from .loaders import load_semantic
+from .object_ids import ObjectIds, parse_object_ids
 from .selection import SELECTION_KEYS, Selection
 
 # the paths of a split, by task, and where the metadata holds them
 PATH_KEYS = {
     "semantic": {"images": "image_root", "labels": "sem_seg_root"},
-    "instance": {"images": "image_root", "annotations": "json_file"},
+    "instance": {
+        "images": "image_root",
+        "annotations": "json_file",
+        "labels": "instance_root",
+        "table": "object_table",
+    },
     "panoptic": {
         "images": "image_root",
         "annotations": "panoptic_json",
@@ -33,7 +40,10 @@ PATH_KEYS = {
         "expressions": "expressions_file",
     },
 }
-_OPTIONAL = {"panoptic": {"labels", "instances"}}
+_OPTIONAL = {
+    "instance": {"annotations", "labels", "table"},  # but one of the first two
+    "panoptic": {"labels", "instances"},
+}
 _METADATA = {
     "semantic": tables.semantic_metadata,
     "instance": tables.instance_metadata,
@@ -55,6 +65,7 @@ def register_dataset(
     split: str = "",
     label_values: LabelValues | None = None,
     selection: Selection | None = None,
+    object_ids: ObjectIds | None = None,
 ) -> None:
     """Register the data set ``name``; files are only read when its dicts are asked for.
 
@@ -62,7 +73,8 @@ def register_dataset(
         task: "semantic", "instance", "panoptic" or "referring"
         paths: of "images" (a folder) and, by task,
             semantic: "labels", a folder of label maps with contiguous ids;
-            instance: "annotations", a JSON file in COCO's format;
+            instance: "annotations", a JSON file in COCO's format, or "labels", a folder of label
+            maps that number objects, and if need be "table", a CSV file of the objects' classes;
             panoptic: "annotations", a JSON file in COCO's panoptic format, "panoptic", its folder
             of PNGs, and optionally "labels", a folder of label maps with the PNGs' names, and
             "instances", the JSON file that mask AP is computed with;
@@ -75,7 +87,9 @@ def register_dataset(
         image_suffix: extension of the images of a panoptic data set whose JSON does not name them
         prepare: the script that makes the files, for the message where they are missing
         split: which of the splits that a file of expressions may hold
-        label_values, selection: semantic only; None: labels are contiguous ids, and all images
+        label_values: semantic only; None: labels are contiguous ids
+        selection: of data sets with label maps; None: all images
+        object_ids: what the values of label maps of instances stand for
 
     Raises:
         ValueError: an unknown task, a path or an argument that the task needs or does not know, a
@@ -86,10 +100,18 @@ def register_dataset(
     check_is_new(name)
     _check_ignore_label(name, ignore_label, len(categories))
     files = {key: str(path) for key, path in paths.items()}
-    metadata = _METADATA[task](categories) | _reading_entries(name, task, label_values, selection)
+    has_maps = task == "semantic" or (task == "instance" and "labels" in paths)
+    metadata = _METADATA[task](categories)
+    metadata |= _reading_entries(name, task, has_maps, label_values, selection)
     if task == "semantic":
         load = partial(load_semantic, files["images"], files["labels"], label_suffix)
         load = partial(load, label_values=label_values, selection=selection)
+    elif has_maps:
+        if object_ids is None:
+            object_ids = parse_object_ids({}, metadata["thing_classes"])
+        roots = files["images"], files["labels"]
+        load = InstanceMaps(*roots, label_suffix, object_ids, files.get("table"), selection)
+        metadata["label_suffix"] = label_suffix
     elif task == "referring":
         load = ReferringSource(name, **files, split=split)
     else:
@@ -123,8 +145,16 @@ def check_paths(name: str, task: str, paths: Mapping[str, Any]) -> None:
         raise ValueError(f"data set {name!r}: task is {task!r}; it is one of {tasks}")
     for key in PATH_KEYS[task].keys() - _OPTIONAL.get(task, set()) - paths.keys():
         raise ValueError(f"data set {name!r}: task {task} needs the path of '{key}'")
+    if task == "instance" and ("annotations" in paths) == ("labels" in paths):
+        raise ValueError(
+            f"data set {name!r}: task instance needs the path of 'annotations', a JSON file in "
+            "COCO's format, or of 'labels', a folder of PNGs that number objects; one of them"
+        )
+    if task == "instance" and "table" in paths and "labels" not in paths:
+        raise ValueError(f"data set {name!r}: 'table' is for 'labels'; 'annotations' has classes")
     for key in paths.keys() - PATH_KEYS[task].keys():
-        known = ", ".join((*PATH_KEYS[task], *(SELECTION_KEYS if task == "semantic" else ())))
+        has_maps = task == "semantic" or (task == "instance" and "labels" in paths)
+        known = ", ".join((*PATH_KEYS[task], *(SELECTION_KEYS if has_maps else ())))
         raise ValueError(f"data set {name!r}: unknown path '{key}'; task {task} has {known}")
 
 
@@ -147,14 +177,18 @@ def _own_entries(task: str, ignore_label: int, label_suffix: str) -> dict[str, A
 
 
 def _reading_entries(
-    name: str, task: str, label_values: LabelValues | None, selection: Selection | None
+    name: str,
+    task: str,
+    has_maps: bool,
+    label_values: LabelValues | None,
+    selection: Selection | None,
 ) -> dict[str, Any]:
     """What the metadata say of the reading of label maps and of the choice of images, if at all."""
     entries: dict[str, Any] = {}
-    if task != "semantic" and (label_values is not None or selection is not None):
-        raise ValueError(
-            f"data set {name!r}: label_values and selection are for task semantic, not {task}"
-        )
+    if task != "semantic" and label_values is not None:
+        raise ValueError(f"data set {name!r}: label_values is for task semantic, not {task}")
+    if not has_maps and selection is not None:
+        raise ValueError(f"data set {name!r}: a selection is for label maps, not for {task}")
     if label_values is not None:
         entries["label_values"] = label_values
     if selection is not None:

@@ -11,18 +11,16 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, Metadata
 
 from ...pictures import UnreadableFileError, read_oriented, shown_size
 from ..catalog import kind_of, metadata_of, num_classes_of
+from ..datasets.instance_maps import InstanceMaps
 from ..datasets.json_loaders import load_instances, load_panoptic
-from ..datasets.loaders import CONVERT, of_other_formats, pair_files
 from ..dicts import loaded_entries, sound_entry
-from ..faults import Faults, area
-from ..json_files import read_json
+from ..faults import Faults
 from ..label_maps import read_id_map, read_values
 from ..label_values import LabelValues
 from ..orientation import complaint, fits_unturned
@@ -31,6 +29,7 @@ from ..referring.reading import ReferringSource
 from .annotations import inspect_annotations
 from .hints import undeclared_hints, value_hints
 from .label_counts import count_labels, value_counts
+from .left_out import check_files_left_out
 from .report import Counts, Problem, Report
 
 SOURCES = ("semantic", "panoptic", "instance")
@@ -69,17 +68,17 @@ def inspect_dataset(
         ValueError: there is no such data set, or it cannot be loaded at all.
     """
     metadata = metadata_of(name)
-    entries, problems = _load(name)
+    entries, problems, remarks = _load(name)
     problems += _problems_of_classes(name, metadata)
     space = LabelSpace.of(metadata)
-    report = Report(problems=problems)
+    report = Report(problems=problems, hints=remarks)
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         inspect = metadata.get("inspect_entry", inspect_entry)
         reports = pool.map(lambda entry: inspect(entry, space), entries)
         for one in progress(reports, len(entries)):
             report.add(one)
     _check_duplicates(entries, report)
-    _check_files_left_out(entries, metadata, report)
+    check_files_left_out(entries, metadata, report)
     if report.num_turned:
         report.hints.append(
             f"EXIF data turn {report.num_turned} of the pictures: annotations have to be of the "
@@ -96,15 +95,19 @@ def inspect_dataset(
     return report
 
 
-def _load(name: str) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """The dicts, and what the loader leaves out where it tells."""
+def _load(name: str) -> tuple[list[dict[str, Any]], list[Problem], list[str]]:
+    """The dicts, what the loader leaves out where it tells, and what may be meant otherwise."""
     loader = DatasetCatalog[name]
     if isinstance(loader, ReferringSource):
-        return loader.read()
+        return *loader.read(), []
+    if isinstance(loader, InstanceMaps):
+        faults = Faults("", is_collecting=True)
+        entries, remarks = loader.read(faults, count_parts=True)
+        return entries, faults.problems, remarks
     if isinstance(loader, partial) and loader.func in (load_instances, load_panoptic):
         faults = Faults(str(loader.args[0]), is_collecting=True)
-        return loader(faults=faults), faults.problems
-    return loaded_entries(name), []
+        return loader(faults=faults), faults.problems, []
+    return loaded_entries(name), [], []
 
 
 def _problems_of_classes(name: str, metadata: Metadata) -> list[Problem]:
@@ -147,6 +150,9 @@ def _image_size(entry: dict[str, Any], report: Report) -> tuple[int, int] | None
         report.problem("unreadable image", file, error.reason)
         return None if None in declared else declared
     report.num_turned += is_turned
+    if "instance_file_name" in entry:
+        _check_size(declared, (height, width), entry["instance_file_name"], report)
+        return declared  # of the masks
     if declared not in ((None, None), (height, width)):
         report.problem(
             "wrong image size",
@@ -244,50 +250,3 @@ def _check_duplicates(entries: list[dict[str, Any]], report: Report) -> None:
     for (file, _), times in files.items():
         if times > 1:
             report.problem("image listed twice", file, f"{times} entries")
-
-
-def _check_files_left_out(
-    entries: list[dict[str, Any]], metadata: Metadata, report: Report
-) -> None:
-    """What the loaders leave out with no more than a warning."""
-    kind, json_file = kind_of(metadata), metadata.get("json_file")
-    if kind == "semantic" and metadata.get("label_suffix") is not None:
-        values = metadata.get("label_values")
-        _, no_label, no_image = pair_files(
-            metadata.image_root,
-            metadata.sem_seg_root,
-            metadata.label_suffix,
-            lossy=values is not None and values.nearest,
-            selection=metadata.get("selection"),
-        )
-        others = of_other_formats(
-            metadata.sem_seg_root, metadata.label_suffix, no_label, metadata.image_root
-        )
-        for file in no_label:
-            detail = f"{others[file]} is none: {CONVERT}" if file in others else ""
-            report.problem("image without label map", file, detail)
-        for file in no_image:
-            report.problem("label map without image", file)
-    if kind == "instance" and json_file and Path(json_file).is_file():
-        annotated = read_json(json_file).get("annotations") or []
-        wrong_areas = [fault for a in annotated if (fault := _area_fault(a))]
-        missing = len(annotated) - sum(len(entry["annotations"]) for entry in entries)
-        missing -= sum(problem.kind == "unusable annotation" for problem in report.problems)
-        if missing > 0:
-            report.problem(
-                "unusable mask",
-                json_file,
-                f"{missing} annotations are left out: fewer than 3 points, or an unlisted image",
-            )
-        for fault in wrong_areas:
-            report.problem("unusable annotation", json_file, fault)
-
-
-def _area_fault(annotation: dict[str, Any]) -> str:
-    """What an evaluation refuses, and a training does not read."""
-    try:
-        if annotation.get("area") is not None:
-            area(annotation["area"])
-    except ValueError as error:
-        return f"annotation {annotation.get('id')!r}: {error}"
-    return ""

@@ -47,9 +47,9 @@ def value_hints(values: Counter, num_classes: int, ignore_label: int) -> list[st
     elif len(wrong) > 1 and present | {0} == set(range(max(present) + 1)):
         hints.append(
             f"the values are 0..{max(present)} without a gap, for {num_classes} classes: if they "
-            "number objects, declare values: {0: background, other: object} for semantic "
-            "segmentation (as instances such PNGs are not read, make a file in COCO's format of "
-            "them); if interpolation or JPEG made them, declare 'values' with nearest_value: true"
+            "number objects, declare task: instance, or for semantic segmentation values: "
+            "{0: background, other: object}; if interpolation or JPEG made them, declare 'values' "
+            "with nearest_value: true"
         )
     elif len(wrong) > 3 and len(values) <= 2 * num_classes:
         hints.append(
