@@ -102,7 +102,7 @@ def predict(args: argparse.Namespace) -> int:
         if found <= wanted:
             raise ValueError(
                 f"{args.actors} actors of {args.cpus_per_actor:g} cores leave none of the "
-                f"cluster's {found:g} to read and write with; set --actors or --cpus-per-actor lower"
+                f"cluster's {found:g} to read and write with; set one of the two options lower"
             )
         results = ray.data.read_parquet(str(args.input)).map_batches(
             ColumnPredictor,
