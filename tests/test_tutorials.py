@@ -1,6 +1,8 @@
 """The notebooks of docs/tutorials, run from top to bottom as a reader does, for fewer steps."""
 
 import os
+import re
+import socket
 import sys
 from pathlib import Path
 
@@ -34,6 +36,13 @@ def run(notebook: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **environ
     )
 
 
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return opened.getsockname()[1]
+
+
 def test_own_data(repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = repo_dir / "docs/tutorials/own_data.ipynb"
     said = run(notebook, tmp_path, monkeypatch, D2SEG_TUTORIAL_ITERATIONS="2")
@@ -63,3 +72,22 @@ def test_published_checkpoint(
     assert "mIoU" in said
     assert "nothing is published for this config" in said
     assert (tmp_path / "published.png").is_file()
+
+
+@pytest.mark.usefixtures("few_shapes")
+def test_export_and_serve(
+    repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_port: int
+) -> None:
+    for package in ("onnxscript", "onnxruntime", "fastapi"):
+        pytest.importorskip(package)
+    said = run(
+        repo_dir / "docs/tutorials/export_and_serve.ipynb",
+        tmp_path,
+        monkeypatch,
+        D2SEG_TUTORIAL_ITERATIONS="2",
+        D2SEG_TUTORIAL_PORT=str(unused_port),
+    )
+    assert "'SegFormer'" in said
+    share = float(re.search(r"([\d.]+)% of the pixels have the same label", said)[1])
+    assert share > 99.9
+    assert re.search(r"\{'\w+': \d+", said.split("http://127.0.0.1")[-1])  # the server's answer
