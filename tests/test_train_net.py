@@ -1,6 +1,7 @@
 """train_net.py as a user runs it: train, interrupt, resume, evaluate, several processes, mistakes."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -100,6 +101,10 @@ class Run:
             time.sleep(0.05)
         raise AssertionError(f"no {text!r} in {self.log()[-3000:]}")
 
+    def children(self) -> list[int]:
+        pid = self._process.pid
+        return [int(i) for i in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def send(self, number: int) -> None:
         self._process.send_signal(number)
 
@@ -177,17 +182,24 @@ def test_evaluation_of_random_weights_is_refused(repo_dir, folder):
     assert "Traceback" not in run.stderr
 
 
+TORCHRUN = (torch.distributed.run.__file__, "--standalone", "--nproc-per-node=2")
+
+
+@pytest.fixture(scope="module")
+def two(repo_dir, folder) -> Run:
+    """Two processes of torchrun, uninterrupted."""
+    return Run(repo_dir, folder, "torchrun", launcher=TORCHRUN).succeeded()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("starter", ["launch", "torchrun"])
-def test_two_processes_on_cpu(repo_dir, folder, whole, starter):
+def test_two_processes_on_cpu(repo_dir, folder, whole, starter, request):
     """The same losses as one process has, but for what 20 steps make of the order of additions: 2e-3
     on a processor without AVX-512."""
     if starter == "launch":
-        run = Run(repo_dir, folder, starter, options=["--num-gpus", "2"])
+        run = Run(repo_dir, folder, starter, options=["--num-gpus", "2"]).succeeded()
     else:
-        launcher = (torch.distributed.run.__file__, "--standalone", "--nproc-per-node=2")
-        run = Run(repo_dir, folder, starter, launcher=launcher)
-    run.succeeded()
+        run = request.getfixturevalue("two")
     assert "Rank of current process: 0. World size: 2" in run.log()
     one, two = (
         json.loads((r.output / "metrics.json").read_text().splitlines()[0]) for r in (whole, run)
@@ -195,6 +207,29 @@ def test_two_processes_on_cpu(repo_dir, folder, whole, starter):
     assert two["total_loss"] == pytest.approx(one["total_loss"], rel=1e-2)
     last = json.loads((run.output / "metrics.json").read_text().splitlines()[-1])
     assert last["sem_seg/IoU-left"] > 50
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the processes in /proc")
+def test_a_killed_rank_is_started_anew(repo_dir, folder, two):
+    """By torchrun, both with ``--resume``: the run ends with the weights of the uninterrupted one."""
+    launcher = (TORCHRUN[0], "--max-restarts=1", *TORCHRUN[1:])
+    pairs = ("SOLVER.CHECKPOINT_PERIOD", "5")
+    run = Run(repo_dir, folder, "restarted", *pairs, options=["--resume"], launcher=launcher)
+    run.wait_for("Saving checkpoint")
+    ranks = [pid for pid in run.children() if b"train_net.py" in command_of(pid)]
+    assert len(ranks) == 2
+    os.kill(ranks[1], signal.SIGKILL)
+    run.succeeded()
+    starts = re.findall(r"Starting training from iteration (\d+)", run.log())
+    assert int(starts[0]) == 0 < int(starts[-1])
+    expected = two.weights()
+    for key, weight in run.weights().items():
+        assert torch.equal(weight, expected[key]), key
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 @pytest.mark.slow

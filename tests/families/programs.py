@@ -55,8 +55,12 @@ class Program:
     def is_running(self) -> bool:
         return self._process.is_alive()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def send_signal(self, number: int) -> None:
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
 
 def _run(

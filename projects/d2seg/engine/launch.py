@@ -217,7 +217,11 @@ def _join_torchrun(main: Main, args: argparse.Namespace) -> int:
                 f"{torch.cuda.device_count()} CUDA devices; for CPU processes add MODEL.DEVICE cpu"
             )
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("gloo" if on_cpu else "nccl")
+    store, rank, size = next(dist.rendezvous("env://"))
+    # processes that torchrun starts anew would meet those that have ended: the store outlives them
+    store = dist.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    backend = "gloo" if on_cpu else "nccl"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     comm.create_local_process_group(local_size)
     comm.synchronize()
     return _as_one_of_many(main, args)
