@@ -17,7 +17,7 @@ PAGE = """{% extends "base.html" %}
 {% block title %}{{ name }}{% endblock %}
 {% block content %}<section><h2>A</h2>
 {{ m.table("scores", ["class", ("IoU", "in percent")], rows, "scores") }}
-{{ m.gallery(items, [(0, "cat"), (1, name)], "pictures") }}
+{{ m.gallery(items, [(0, "cat", "rgb(1 2 3)"), (1, name, "rgb(4 5 6)")], "pictures") }}
 {{ m.chart(curves, "curves", "Precision") }}
 {{ plot | safe }}{{ m.picture(matrix, "a matrix") }}
 </section>{% endblock %}

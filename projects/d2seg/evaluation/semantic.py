@@ -116,8 +116,8 @@ class SemanticEvaluator(SemSegEvaluator):
         results = super().evaluate()
         if results is not None and self._record is not None:
             with recording(self._output_dir, "semantic") as write:
-                names = self._class_names
-                write(self._record.content(self._conf_matrix, names, self._scene))
+                classes = self._class_names, self._colors()
+                write(self._record.content(self._conf_matrix, *classes, self._scene))
         return results
 
     def _scene(self, file_name: str) -> Scene:
@@ -134,8 +134,11 @@ class SemanticEvaluator(SemSegEvaluator):
             np.where(labels == self._ignore_label, -1, labels),
             prediction,
             self._class_names,
-            MetadataCatalog.get(self._dataset_name).get("stuff_colors"),
+            self._colors(),
         )
+
+    def _colors(self) -> list | None:
+        return MetadataCatalog.get(self._dataset_name).get("stuff_colors")
 
     def _count(self, file_name: str, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Add an image, (H, W) int64; ignored pixels have the label ``num_classes``.

@@ -67,7 +67,8 @@ def line_chart(
 def heat_map(
     matrix: np.ndarray, names: Sequence[str], x_label: str, y_label: str, title: str
 ) -> str:
-    """A data URI of a PNG of (K, K) values in [0, 1]; rows run along y, NaN is left blank."""
+    """A data URI of a PNG of (K, K) shares in [0, 1], as percent; rows run along y, and NaN is
+    left blank."""
     import matplotlib
 
     num = len(names)
@@ -75,7 +76,8 @@ def heat_map(
     figure = _figure((side + 0.9, side))
     axes = figure.add_subplot()
     colors = matplotlib.colormaps["Blues"].with_extremes(bad="#f0f0f0")
-    shown = axes.imshow(np.ma.masked_invalid(matrix), cmap=colors, vmin=0, vmax=1, aspect="equal")
+    percent = np.ma.masked_invalid(100 * matrix)
+    shown = axes.imshow(percent, cmap=colors, vmin=0, vmax=100, aspect="equal")
     step = max(1, -(-num // _MAX_NAMES))
     ticks = list(range(0, num, step))
     axes.set_xticks(ticks, [names[i] for i in ticks], rotation=90, fontsize=8, parse_math=False)

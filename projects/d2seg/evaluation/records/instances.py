@@ -55,6 +55,7 @@ def instance_record(
     record = {
         "kind": kind,
         "classes": names,
+        "colors": palette(len(names)),
         "objects": np.bincount(judged.truth_classes, minlength=len(names)),
         "detections": np.bincount(judged.classes, minlength=len(names)),
         "ap": _mean_ap(evaluation.eval["precision"]),

@@ -93,6 +93,7 @@ class PanopticRecord:
         scores = {key: image.quality for key, image in self.images.items()}
         return {
             "classes": [str(c.get("name", c["id"])) for c in categories],
+            "colors": palette(len(categories)),
             "is_thing": [bool(category["isthing"]) for category in categories],
             "quality": [[row[key] for key in ("pq", "sq", "rq")] for row in rows],
             "counts": np.stack(quality.counts(), axis=1),  # right, spurious, missed

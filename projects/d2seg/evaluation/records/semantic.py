@@ -69,16 +69,19 @@ class SemanticRecord:
         self,
         confusion: np.ndarray,
         class_names: Sequence[str],
+        colors: Sequence[Sequence[int]] | None,
         scene_of: Callable[[str], Scene],
     ) -> dict[str, Any]:
         """The record of the whole data set.
 
         Args:
             confusion: (K + 1, K + 1) counts of it, rows are predictions.
+            colors: of the classes, as the data set has them.
             scene_of: what to draw of a file name.
         """
         return {
             "classes": list(class_names),
+            "colors": palette(self.num_classes, colors),
             "confusion": confusion[:-1, :-1].T,  # rows are truth here
             "boundary": self.boundary,
             "calibration": self.calibration if self.calibration.any() else None,

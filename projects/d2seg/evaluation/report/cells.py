@@ -1,7 +1,7 @@
 """Cells of tables: a text, the number to sort by, and a bar behind it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ...reports.page import count, number
@@ -31,7 +31,9 @@ def divided(over: float, under: float) -> float:
     return over / under if under else math.nan
 
 
-def shown_classes(gallery: Sequence[dict[str, Any]], names: Sequence[str]) -> list[tuple[int, str]]:
-    """Number and name of the classes in a gallery, by name."""
-    present = {k for entry in gallery for k in entry["classes"] if k < len(names)}
-    return sorted(((k, names[k]) for k in present), key=lambda pair: pair[1])
+def shown_classes(record: Mapping[str, Any]) -> list[tuple[int, str, str]]:
+    """Number, name and colour of the classes in a record's gallery, by name."""
+    names, colors = record["classes"], record["colors"]
+    present = {k for entry in record.get("gallery", ()) for k in entry["classes"]}
+    found = [(k, names[k], "rgb({} {} {})".format(*colors[k])) for k in present]
+    return sorted(found, key=lambda entry: entry[1])

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...reports.page import count, number
-from .cells import value
+from ...reports.page import number
+from .cells import value, whole
 
 # (group, metric) of results that stand at the top, in this order
 MAIN = (
@@ -63,7 +63,8 @@ def head_part(
         "title": run.get("config") or "Evaluation",
         "cards": cards,
         "scores": _score_rows(groups),
-        "facts": _facts(run, records),
+        "facts": _facts(run),
+        "data": _data_rows(records),
         "published": published or None,
     }
 
@@ -95,7 +96,19 @@ def _score_rows(groups: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[li
     return rows
 
 
-def _facts(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _data_rows(records: Sequence[Mapping[str, Any]]) -> list[list]:
+    rows = []
+    for record in records:
+        times = [
+            value(1000 * record[key] if _is_number(record.get(key)) else None, 0)
+            for key in ("seconds_model", "seconds_scoring")
+        ]
+        numbers = whole(record.get("num_images")), whole(record.get("num_processes"))
+        rows.append([record.get("dataset", ""), *numbers, *times, str(record.get("fingerprint"))])
+    return rows
+
+
+def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [
         (name, str(run[key]))
         for name, key in (
@@ -107,20 +120,6 @@ def _facts(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list
         )
         if run.get(key)
     ]
-    for record in records:
-        name = record.get("dataset", "")
-        facts.append(("data", f"{name}: {count(record.get('num_images'))} pictures"))
-        facts.append(("fingerprint", f"{record.get('fingerprint')} (names, sizes, classes)"))
-        if _is_number(record.get("seconds_model")):
-            processes = record.get("num_processes", 1)
-            beside = f", in each of {processes} processes" if processes > 1 else ""
-            facts.append(
-                (
-                    "per picture",
-                    f"{1000 * record['seconds_model']:.0f} ms loading and model, "
-                    f"{1000 * record['seconds_scoring']:.0f} ms scoring{beside}",
-                )
-            )
     versions = run.get("versions") or {}
     if versions:
         facts.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items())))

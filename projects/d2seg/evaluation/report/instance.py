@@ -36,7 +36,7 @@ def instance_part(record: Mapping[str, Any]) -> dict[str, Any]:
         "curves": _curves(record),
         "scores": _scores(record),
         "gallery": gallery,
-        "gallery_classes": shown_classes(gallery, names),
+        "gallery_classes": shown_classes(record),
     }
 
 

@@ -32,7 +32,7 @@ def panoptic_part(record: Mapping[str, Any]) -> dict[str, Any]:
         "groups": _group_rows(pixels, swaps, is_thing),
         "pairs": _pair_rows(pixels, swaps, names, is_thing),
         "gallery": record["gallery"],
-        "gallery_classes": shown_classes(record["gallery"], names),
+        "gallery_classes": shown_classes(record),
     }
 
 

@@ -21,7 +21,7 @@ def semantic_part(record: Mapping[str, Any]) -> dict[str, Any]:
         "pairs": _confused_pairs(confusion, names),
         "calibration": _calibration(record["calibration"]),
         "gallery": record["gallery"],
-        "gallery_classes": shown_classes(record["gallery"], names),
+        "gallery_classes": shown_classes(record),
     }
 
 
