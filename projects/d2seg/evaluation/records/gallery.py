@@ -22,7 +22,7 @@ EACH = 4  # pictures of each group
 LONGEST = 320  # edge of a panel in pixels
 FALSE_POSITIVE, FALSE_NEGATIVE, BOTH = (214, 39, 40), (31, 95, 214), (142, 36, 170)
 _QUALITY = 75  # of JPEG
-_OPACITY = 0.6  # of labels over a picture
+_OPACITY = 0.65  # of labels over a picture
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,15 @@ def panels(scene: Scene) -> list[tuple[str, str, str]]:
         picture = cv2.resize(scene.picture, size[::-1], interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     errors = np.repeat((128 + grey // 2)[..., None], 3, axis=2)
+    plain = np.repeat((64 + grey // 4 * 3)[..., None], 3, axis=2)  # only labels have colours
     extra, missed = (_shrunk(m, size) for m in (scene.false_positive, scene.false_negative))
     errors[extra] = FALSE_POSITIVE
     errors[missed] = FALSE_NEGATIVE
     errors[extra & missed] = BOTH
     shown = {
         "picture": picture,
-        "truth": _overlaid(picture, scene.truth, scene.colors),
-        "prediction": _overlaid(picture, scene.prediction, scene.colors),
+        "truth": _overlaid(plain, scene.truth, scene.colors),
+        "prediction": _overlaid(plain, scene.prediction, scene.colors),
         "errors": errors,
     }
     captions = {"errors": "errors: false positive red, false negative blue, both purple"}

@@ -8,12 +8,13 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+import detectron2
 import torch
 
 from ...version import __version__
 
 RUN_FILE = "run.json"  # in OUTPUT_DIR, beside results.json
-_PACKAGES = ("torch", "detectron2", "numpy", "timm", "pycocotools")
+_PACKAGES = ("torch", "numpy", "timm", "pycocotools")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +58,11 @@ def write_run_info(
 
 
 def _versions() -> dict[str, str]:
-    versions = {}
+    versions = {"detectron2": detectron2.__version__}  # its distributions have several names
     for name in _PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # a source tree of detectron2
+        except importlib.metadata.PackageNotFoundError:  # a source tree
             versions[name] = "unknown"
     return versions
 
