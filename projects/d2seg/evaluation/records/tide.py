@@ -86,45 +86,51 @@ def judge(images: Sequence[ImageObjects]) -> Judged:
 def _judge_image(
     found: ImageObjects, order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Kinds and targets (d,) of the detections; of objects, (g,), which are taken and missed."""
-    kinds, targets = np.full(len(order), BACKGROUND), np.full(len(order), -1)
+    """Kinds and targets (d,) of the detections; of objects, (g,), which are taken and missed.
+
+    Args:
+        order: (d,) of the detections, the best first
+    """
     num = len(found.truth_classes)
     is_taken, is_reached = np.zeros(num, bool), np.zeros(num, bool)
+    kinds, targets = np.full(len(order), BACKGROUND), np.full(len(order), -1)
+    if not num or not len(order):
+        return kinds, targets, is_taken, ~found.is_crowd
     same = (found.classes[:, None] == found.truth_classes) & ~found.is_crowd
-    other = (found.classes[:, None] != found.truth_classes) & ~found.is_crowd
-    for i in order if num else ():
-        ious = np.where(same[i] & ~is_taken, found.ious[i], -1.0)
+    own = np.where(same, found.ious, -1.0)
+    kinds, targets = _kinds_of_wrong(found, own)
+    for i in order[own.max(axis=1)[order] >= FOREGROUND_IOU]:
+        ious = np.where(is_taken, -1.0, own[i])
         # as COCO's AP, which takes the last of equal ones
         best = num - 1 - int(np.argmax(ious[::-1]))
         if ious[best] >= FOREGROUND_IOU:
-            kinds[i], is_taken[best] = RIGHT, True
-    for i in order if num else ():
-        if kinds[i] == RIGHT:
-            continue
-        kinds[i], targets[i] = _kind_of_wrong(found, i, same[i], other[i], is_taken)
-        if targets[i] >= 0:
-            is_reached[targets[i]] = True
+            kinds[i], targets[i], is_taken[best] = RIGHT, -1, True
+    is_reached[targets[targets >= 0]] = True
     return kinds, targets, is_taken, ~is_taken & ~is_reached & ~found.is_crowd
 
 
-def _kind_of_wrong(
-    found: ImageObjects, i: int, same: np.ndarray, other: np.ndarray, is_taken: np.ndarray
-) -> tuple[int, int]:
-    """The kind of a detection that is not right, and the object that it was meant for, or -1."""
-    ious = found.ious[i]
-    crowd = found.is_crowd & (found.truth_classes == found.classes[i])
-    if (ious[crowd] >= FOREGROUND_IOU).any():
-        return IGNORED, -1
-    of_same, of_other = np.where(same, ious, -1.0), np.where(other, ious, -1.0)
-    if of_same.max() >= FOREGROUND_IOU:
-        return DUPLICATE, -1
-    if of_same.max() >= BACKGROUND_IOU:
-        return LOCALISATION, int(of_same.argmax())
-    if of_other.max() >= FOREGROUND_IOU:
-        return CLASSIFICATION, int(of_other.argmax())
-    if of_other.max() >= BACKGROUND_IOU:
-        return BOTH, -1
-    return BACKGROUND, -1
+def _kinds_of_wrong(found: ImageObjects, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The kinds (d,) that the detections have where they are not right, and the objects that they
+    were meant for, or -1.
+
+    Args:
+        own: (d, g) IoU with objects of the same class, -1 elsewhere
+    """
+    is_same = found.classes[:, None] == found.truth_classes
+    other = np.where(~is_same & ~found.is_crowd, found.ious, -1.0)
+    in_crowd = (is_same & found.is_crowd & (found.ious >= FOREGROUND_IOU)).any(axis=1)
+    best_own, best_other = own.max(axis=1), other.max(axis=1)
+    conditions = {
+        DUPLICATE: best_own >= FOREGROUND_IOU,
+        IGNORED: in_crowd,
+        LOCALISATION: best_own >= BACKGROUND_IOU,
+        CLASSIFICATION: best_other >= FOREGROUND_IOU,
+        BOTH: best_other >= BACKGROUND_IOU,
+    }
+    kinds = np.select([*conditions.values()], [*conditions], default=BACKGROUND)
+    meant = [own.argmax(axis=1), other.argmax(axis=1)]
+    targets = np.select([kinds == LOCALISATION, kinds == CLASSIFICATION], meant, default=-1)
+    return kinds, targets
 
 
 def average_precision(scores: np.ndarray, is_right: np.ndarray, num_truth: int) -> float:
