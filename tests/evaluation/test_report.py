@@ -16,6 +16,7 @@ from d2seg.evaluation import instance as instance_evaluation
 from d2seg.evaluation.records import TimedEvaluator, read_json
 from d2seg.evaluation.records.semantic import boundary_counts, calibration_counts
 from d2seg.evaluation.report import Published, write_report, write_run_info
+from d2seg.evaluation.semantic import confidences
 from evaluation import planted as cases
 from evaluation.evaluation_cases import unregister
 
@@ -192,6 +193,15 @@ def test_boundary_iou_is_that_of_eroded_masks() -> None:
         bands = band(truth == k), band(found == k)
         assert both == (bands[0] & bands[1]).sum()
         assert (of_truth, of_found) == (bands[0].sum(), bands[1].sum())
+
+
+def test_confidence_is_a_probability_or_unknown() -> None:
+    logits = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
+    expected = logits.softmax(0).amax(0).numpy()
+    np.testing.assert_allclose(confidences(logits), expected)
+    np.testing.assert_allclose(confidences(logits.softmax(0)), expected)
+    assert confidences(logits.sigmoid()) is None  # as sums over queries, of no known total
+    assert confidences(logits.argmax(0)) is None
 
 
 def test_calibration_bins() -> None:

@@ -198,13 +198,18 @@ def predicted_labels(output: Mapping, num_classes: int, dataset_name: str) -> np
 
 
 def confidences(prediction: Tensor) -> np.ndarray | None:
-    """(H, W) in [0, 1], the largest of scores (K, H, W) that are probabilities: none negative and
-    no sum above 1. None of labels, and of other scores, which say nothing of the kind."""
-    if prediction.dim() != 3 or float(prediction.amin()) < 0:
+    """(H, W) in [0, 1], the largest probability of each pixel, of scores (K, H, W): probabilities,
+    whose sums are 1, or logits of a softmax, which per-pixel models give for a single view and of
+    which some are negative. None of labels, and of the scores of mask classification, which are
+    sums over queries."""
+    if prediction.dim() != 3:
         return None
-    if float(prediction.sum(dim=0).amax()) > 1 + _ROUNDING:
+    scores = prediction.float()
+    if float(scores.amin()) < 0:
+        scores = scores.softmax(dim=0)
+    elif float((scores.sum(dim=0) - 1).abs().amax()) > _ROUNDING:
         return None
-    return prediction.amax(dim=0).float().cpu().numpy()
+    return scores.amax(dim=0).cpu().numpy()
 
 
 def _scores(prediction: Tensor) -> Tensor:

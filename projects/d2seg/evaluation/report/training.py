@@ -92,7 +92,8 @@ def _is_main_score(name: str) -> bool:
 
 
 def _chart(lines: Mapping[str, Points], y_label: str, log_y: bool = False) -> str:
-    is_log = log_y and all(min(y) > 0 for _, y in lines.values())
+    lowest, highest = min(min(y) for _, y in lines.values()), max(max(y) for _, y in lines.values())
+    is_log = log_y and lowest > 0 and highest / lowest > 10
     return line_chart(lines, "iteration", y_label, log_y=is_log)
 
 
