@@ -36,16 +36,20 @@ def evaluate_own_share(folder: str) -> list[dict | None]:
     images = SHARES[world][rank]
     return [
         evaluate(
-            PanopticEvaluator(make_panoptic(own, 3), str(saved)),
+            PanopticEvaluator(make_panoptic(own, 3), str(saved), record=True),
             [(panoptic_input(i), panoptic_output(i)) for i in images],
         ),
         evaluate(
-            SemanticEvaluator(make_semantic(own, [labels(i) for i in range(3)], 5, 255)),
+            SemanticEvaluator(
+                make_semantic(own, [labels(i) for i in range(3)], 5, 255), str(saved), record=True
+            ),
             [({"file_name": f"{i}.jpg"}, semantic_output(labels(i + 3), 5)) for i in images],
         ),
         evaluate(
             InstanceEvaluator(
-                make_instances(own, OBJECTS, thing_dataset_id_to_contiguous_id={3: 0, 8: 1})
+                make_instances(own, OBJECTS, thing_dataset_id_to_contiguous_id={3: 0, 8: 1}),
+                str(saved),
+                record=True,
             ),
             [({"image_id": i}, {"instances": objects(i)}) for i in images],
         ),
@@ -84,3 +88,7 @@ def test_two_processes_are_the_same_as_one(tmp_path):
     )
     assert first == second
     assert len(list((saved[1] / "predictions").iterdir())) == 3
+    for task in ("panoptic", "semantic", "instance"):  # what the report is made of
+        records = [json.loads((x / "records" / f"{task}.json").read_text()) for x in saved]
+        assert records[0] == records[1]
+        assert len(records[0]["gallery"]) == (1 if task == "instance" else 3)

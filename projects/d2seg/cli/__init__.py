@@ -27,6 +27,7 @@ COMMANDS = {
     "eval": Command("train", "score a model on the test data of its config", ("--eval-only",)),
     "predict": Command("predict", "write what a model sees in pictures, as data"),
     "draw": Command("draw", "draw what a model sees in pictures, videos or through a camera"),
+    "report": Command("report", "make report.html of an evaluation again, from its files"),
     "check": Command("check", "list what is wrong with data sets"),
     "convert-data": Command("convert_data", "make a data set of another tool's annotations"),
     "visualize": Command("visualize", "draw the annotations of data sets"),

@@ -30,8 +30,10 @@ from ..config.description import check_stored_classes
 from ..config.loading import use_words_of_checkpoint
 from ..config.parts import naming_parts
 from ..config.tasks import tasks_of
+from ..config.zoo import normalise, read_table
 from ..engine import Trainer, run, setup
 from ..evaluation import num_unreadable
+from ..evaluation.report import Published, write_report, write_run_info
 from ..prediction.exported import build_exported, open_for, use_size_of_exported
 from ..runtimes.session import is_exported
 from ..views import with_views
@@ -65,13 +67,14 @@ def work(args: argparse.Namespace) -> int:
     """What each process does."""
     cfg = setup(args)
     if args.eval_only:
-        return finish(cfg, evaluate(cfg, args.resume))
+        weights = "the last checkpoint of OUTPUT_DIR" if args.resume else cfg.MODEL.WEIGHTS
+        return finish(cfg, evaluate(cfg, args.resume), args.config_file, weights)
     with naming_parts(cfg):
         trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     results = trainer.train()
     if results and trainer.exit_code == 0:
-        return finish(cfg, results)
+        return finish(cfg, results, args.config_file, "those of the end of this training")
     return trainer.exit_code
 
 
@@ -93,9 +96,12 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     return Trainer.test(cfg, model)
 
 
-def finish(cfg: CfgNode, results: dict[str, Any]) -> int:
-    """Write the scores of the final weights to results.json, then compare them with
+def finish(cfg: CfgNode, results: dict[str, Any], config: str = "", weights: str = "") -> int:
+    """Write the scores of the final weights to results.json and report.html, then compare them with
     TEST.EXPECTED_RESULTS: the process ends with code 1 where they differ.
+
+    Args:
+        config, weights: as the report calls them
 
     Returns:
         An exit code, 1 if volumes could not be read and the others were scored alone.
@@ -104,8 +110,32 @@ def finish(cfg: CfgNode, results: dict[str, Any]) -> int:
         path = Path(cfg.OUTPUT_DIR) / "results.json"
         path.write_text(json.dumps(results, indent=2, default=float) + "\n")
         logger.info("Results: %s", path)
+        if cfg.TEST.REPORT:
+            report(cfg, config, weights)
         verify_results(cfg, results)
     return int(num_unreadable(results) > 0)
+
+
+def report(cfg: CfgNode, config: str, weights: str) -> None:
+    """Write report.html. Where that is not possible, the log says so in one line; the scores are
+    there all the same."""
+    entry = read_table().get(normalise(config))
+    published = None
+    if entry is not None and entry.result:
+        published = Published(entry.metric, entry.result, entry.source)
+    write_run_info(
+        cfg.OUTPUT_DIR,
+        config=config or cfg.MODEL.META_ARCHITECTURE,
+        architecture=cfg.MODEL.META_ARCHITECTURE,
+        weights=weights or cfg.MODEL.WEIGHTS,
+        device=cfg.MODEL.DEVICE,
+        datasets=cfg.DATASETS.TEST,
+        published=published,
+    )
+    try:
+        logger.info("Report: %s", write_report(cfg.OUTPUT_DIR))
+    except (ValueError, ImportError, OSError) as error:
+        logger.warning("No report is written: %s", error)
 
 
 def make_parser(prog: str | None = None) -> Parser:

@@ -118,6 +118,8 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.BOUNDARY_WIDTH = 0
     # the semantic evaluator also gives Dice, IoU, precision and recall as means over images
     cfg.TEST.PER_IMAGE_METRICS = False
+    # leave what report.html is made of beside the predictions, and write it (docs/reports.md)
+    cfg.TEST.REPORT = True
     # pictures larger than a tile are seen in tiles of SIZE x SIZE pixels of the model's input, of
     # which neighbours share OVERLAP pixels; an object should fit in what they share, or nearly
     cfg.TEST.TILES = CN()

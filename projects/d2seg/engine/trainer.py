@@ -26,6 +26,7 @@ from ..data.build import build_test_loader, build_train_loader
 from ..data.loader import TrainLoader
 from ..data.seeding import choose_seed
 from ..evaluation.build import build_evaluator
+from ..evaluation.records import TimedEvaluator
 from ..names import path_inside
 from ..views import with_views
 from .distribution import distributed
@@ -129,7 +130,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         folder = str(path_inside(Path(cfg.OUTPUT_DIR) / "inference", dataset_name))
-        return build_evaluator(cfg, dataset_name, folder, tasks_of(cfg))
+        evaluator = build_evaluator(cfg, dataset_name, folder, tasks_of(cfg))
+        return TimedEvaluator(evaluator, dataset_name, folder) if cfg.TEST.REPORT else evaluator
 
     def build_hooks(self) -> list[HookBase | None]:
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD

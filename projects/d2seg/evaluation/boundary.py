@@ -15,10 +15,17 @@ from .semantic import SemanticEvaluator
 class BoundaryEvaluator(SemanticEvaluator):
     """The semantic evaluator's metrics, and ``boundary_mIoU``: mIoU over the pixels of the band."""
 
-    def __init__(self, dataset_name: str, output_dir: str | None = None, *, width: int) -> None:
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | None = None,
+        *,
+        width: int,
+        record: bool = False,
+    ) -> None:
         """
         Args:
-            dataset_name, output_dir: see :class:`SemanticEvaluator`.
+            dataset_name, output_dir, record: see :class:`SemanticEvaluator`.
             width: of the band on either side of a border, in pixels of the ground truth.
 
         Raises:
@@ -27,7 +34,7 @@ class BoundaryEvaluator(SemanticEvaluator):
         """
         if width < 1:
             raise ValueError(f"TEST.BOUNDARY_WIDTH is {width}; a band is 1 pixel wide at least")
-        super().__init__(dataset_name, output_dir)
+        super().__init__(dataset_name, output_dir, record=record)
         self._width = width
 
     def _count(self, file_name: str, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:

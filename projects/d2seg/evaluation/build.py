@@ -49,7 +49,8 @@ def build_evaluator(
 
     Args:
         cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES`` and TEST are read.
-        output_dir: where the evaluators save predictions; None saves nothing.
+        output_dir: where the evaluators save predictions, and with TEST.REPORT the records that a
+            report is made of; None saves nothing.
         tasks: of "panoptic", "instance", "semantic", "referring".
 
     Raises:
@@ -62,12 +63,14 @@ def build_evaluator(
         test.DETECTIONS_PER_IMAGE, cfg.MODEL.MASK_CLASSIFICATION.TEST.MAX_INSTANCES
     )
     builders = {
-        "panoptic": lambda: _build_panoptic(*files),
-        "instance": lambda: _build_instance(*files, test.KEYPOINT_OKS_SIGMAS, max_detections),
-        "semantic": lambda: _build_semantic(
-            *files, num_classes, test.BOUNDARY_WIDTH, test.PER_IMAGE_METRICS
+        "panoptic": lambda: _build_panoptic(*files, test.REPORT),
+        "instance": lambda: _build_instance(
+            *files, test.KEYPOINT_OKS_SIGMAS, max_detections, test.REPORT
         ),
-        "referring": lambda: ReferringEvaluator(*files),
+        "semantic": lambda: _build_semantic(
+            *files, num_classes, test.BOUNDARY_WIDTH, test.PER_IMAGE_METRICS, test.REPORT
+        ),
+        "referring": lambda: ReferringEvaluator(*files, record=test.REPORT),
     }
     if not tasks or not set(tasks) <= set(builders):
         raise ValueError(f"TEST.TASKS is {list(tasks)}; choose from {list(builders)}")
@@ -85,15 +88,19 @@ def build_evaluator(
     return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
 
 
-def _build_panoptic(name: str, output_dir: str | None) -> DatasetEvaluator:
+def _build_panoptic(name: str, output_dir: str | None, record: bool) -> DatasetEvaluator:
     missing = [x for x in ("panoptic_json", "panoptic_root") if _metadata_value(name, x) is None]
     if missing:
         raise _missing(name, "panoptic", f"its metadata lack {' and '.join(missing)}")
-    return PanopticEvaluator(name, output_dir)
+    return PanopticEvaluator(name, output_dir, record=record)
 
 
 def _build_instance(
-    name: str, output_dir: str | None, kpt_oks_sigmas: Sequence[float], max_detections: int
+    name: str,
+    output_dir: str | None,
+    kpt_oks_sigmas: Sequence[float],
+    max_detections: int,
+    record: bool,
 ) -> DatasetEvaluator:
     kind = _metadata_value(name, "evaluator_type")
     if kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):
@@ -110,12 +117,21 @@ def _build_instance(
         reason = "its metadata lack json_file and its dicts 'annotations'"
         raise _missing(name, "instance", reason)
     return InstanceEvaluator(
-        name, output_dir, kpt_oks_sigmas=kpt_oks_sigmas, max_detections=max_detections
+        name,
+        output_dir,
+        kpt_oks_sigmas=kpt_oks_sigmas,
+        max_detections=max_detections,
+        record=record,
     )
 
 
 def _build_semantic(
-    name: str, output_dir: str | None, num_classes: int, boundary_width: int, per_image: bool
+    name: str,
+    output_dir: str | None,
+    num_classes: int,
+    boundary_width: int,
+    per_image: bool,
+    record: bool,
 ) -> DatasetEvaluator:
     kind = _metadata_value(name, "evaluator_type")
     has_own = kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg", "volumes")
@@ -134,11 +150,12 @@ def _build_semantic(
         return CityscapesSemanticEvaluator(name)
     if boundary_width:
         banded = PerImageBoundaryEvaluator if per_image else BoundaryEvaluator
-        evaluator = banded(name, output_dir, width=boundary_width)
+        evaluator = banded(name, output_dir, width=boundary_width, record=record)
     elif kind == "volumes":
         evaluator = VolumeEvaluator(name, output_dir)
     else:
-        evaluator = (PerImageEvaluator if per_image else SemanticEvaluator)(name, output_dir)
+        plain = PerImageEvaluator if per_image else SemanticEvaluator
+        evaluator = plain(name, output_dir, record=record)
     num_labels = len(MetadataCatalog.get(name).stuff_classes)
     if num_classes != num_labels:
         raise MissingGroundTruthError(

@@ -15,6 +15,8 @@ from detectron2.utils.file_io import PathManager
 from pycocotools.cocoeval import COCOeval
 
 from .instance_truth import read_truth
+from .records.files import recording
+from .records.instances import instance_record
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class InstanceEvaluator(COCOEvaluator):
         *,
         kpt_oks_sigmas: Sequence[float] = (),
         max_detections: int = _COCO_DETECTIONS,
+        record: bool = False,
     ) -> None:
         """
         Args:
@@ -75,6 +78,7 @@ class InstanceEvaluator(COCOEvaluator):
             kpt_oks_sigmas: see ``COCOEvaluator``.
             max_detections: of an image, that count; fewer than COCO's 100 are taken for 100, since
                 a model that gives no more is scored alike.
+            record: also write what a report needs to ``records/instance.json`` there.
 
         Raises:
             ValueError: an annotation cannot be used, or the thing classes of the metadata are not
@@ -93,6 +97,7 @@ class InstanceEvaluator(COCOEvaluator):
         self._coco_api = self._truth.coco
         self._do_evaluation = "annotations" in self._coco_api.dataset
         self._kpt_oks_sigmas = kpt_oks_sigmas
+        self._record = record and output_dir is not None
         self._dataset_name = dataset_name
         self._check_categories()
 
@@ -114,9 +119,24 @@ class InstanceEvaluator(COCOEvaluator):
             img_ids = None if img_ids is None else [numbers[i] for i in img_ids]
         categories = self._coco_api.loadCats(sorted(self._coco_api.getCatIds()))
         class_names = [str(x.get("name", f"category {x['id']}")) for x in categories]
+        evaluations: dict[str, COCOeval | None] = {}
         for task in self._tasks_with_ground_truth(results):
             evaluation = self._evaluate_task(results, task, img_ids) if results else None
             self._results[task] = self._derive_coco_results(evaluation, task, class_names)
+            evaluations[task] = evaluation
+        kind = "segm" if "segm" in evaluations else "bbox"
+        if self._record and evaluations.get(kind) is not None:
+            with recording(self._output_dir, "instance") as write:
+                write(
+                    instance_record(
+                        self._coco_api,
+                        results,
+                        evaluations[kind],
+                        kind,
+                        self._max_dets_per_image[-1],
+                        self._metadata.get("image_root"),
+                    )
+                )
 
     def _tasks_with_ground_truth(self, results: list[dict]) -> list[str]:
         tasks = sorted(self._tasks_from_predictions(results))

@@ -21,6 +21,8 @@ from ..data.entries import sound_segments
 from ..data.faults import Faults
 from ..data.label_maps import read_id_map, write_id_map
 from .panoptic_quality import PanopticQuality
+from .records.files import recording
+from .records.panoptic import PanopticRecord, SegmentMaps
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +34,13 @@ class PanopticEvaluator(DatasetEvaluator):
     is scored when it is processed, in the process that has it; only counts are gathered.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
+    def __init__(
+        self, dataset_name: str, output_dir: str | None = None, *, record: bool = False
+    ) -> None:
         """
         Args:
             dataset_name: its metadata has ``panoptic_json`` and ``panoptic_root``.
+            record: also write what a report needs to ``records/panoptic.json`` there.
             output_dir: where ``predictions.json`` and the PNGs beside it in ``predictions`` go, in
                 COCO panoptic format; None writes nothing. With several machines the PNGs are on
                 the machine that made them.
@@ -67,6 +72,9 @@ class PanopticEvaluator(DatasetEvaluator):
             for x in content.annotations or ()
         }
         self._ends = _output_stems(content)
+        self._record = (
+            PanopticRecord(len(content.categories)) if record and output_dir is not None else None
+        )
         self._thing_ids = _inverse(self._metadata.thing_dataset_id_to_contiguous_id)
         self._stuff_ids = _inverse(self._metadata.stuff_dataset_id_to_contiguous_id)
 
@@ -75,6 +83,8 @@ class PanopticEvaluator(DatasetEvaluator):
         self._predictions: list[dict[str, Any]] = []
         if self._output_dir is not None:
             PathManager.mkdirs(os.path.join(self._output_dir, "predictions"))
+        if self._record is not None:
+            self._record.reset()
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Score a batch.
@@ -103,13 +113,15 @@ class PanopticEvaluator(DatasetEvaluator):
                     f"has no annotation in {self._metadata.panoptic_json}"
                 )
             id_map, segments = self._prediction(*output["panoptic_seg"], image["image_id"])
-            self._quality.update(
+            match = self._quality.update(
                 id_map,
                 segments,
                 read_id_map(os.path.join(self._root, annotation["file_name"])),
                 annotation["segments_info"],
                 image["image_id"],
             )
+            if self._record is not None:
+                self._record.add(str(image["image_id"]), image["file_name"], match)
             stem = _stem(image["file_name"]) + self._ends.get(image["image_id"], "")
             self._predictions.append(
                 {
@@ -129,6 +141,8 @@ class PanopticEvaluator(DatasetEvaluator):
         """
         comm.synchronize()
         self._quality.gather()
+        if self._record is not None:
+            self._record.gather()
         gathered = comm.gather(self._predictions, dst=0)
         if not comm.is_main_process():
             return None
@@ -139,6 +153,9 @@ class PanopticEvaluator(DatasetEvaluator):
             logger.info("Saving panoptic predictions to %s", path)
             with PathManager.open(path, "w") as file:
                 json.dump({**self._json, "annotations": predictions}, file)
+        if self._record is not None:
+            with recording(self._output_dir, "panoptic") as write:
+                write(self._record_content(predictions))
         quality = self._quality.compute()
         _log_table(quality)
         result = {
@@ -191,6 +208,22 @@ class PanopticEvaluator(DatasetEvaluator):
             if i > 0
         ]
         return ids, segments
+
+    def _record_content(self, predictions: Sequence[Mapping]) -> dict[str, Any]:
+        found = {str(x["image_id"]): x for x in predictions}
+
+        def maps_of(key: str) -> SegmentMaps:
+            prediction = found[key]
+            annotation = self._annotations[prediction["image_id"]]
+            file = os.path.join(self._output_dir, "predictions", prediction["file_name"])
+            return SegmentMaps(
+                read_id_map(file),
+                prediction["segments_info"],
+                read_id_map(os.path.join(self._root, annotation["file_name"])),
+                annotation["segments_info"],
+            )
+
+        return self._record.content(self._quality, self._json["categories"], maps_of)
 
     def _check_complete(self, image_ids: list) -> None:
         missing = self._annotations.keys() - set(image_ids)

@@ -8,6 +8,7 @@ R = runs of equal pixels.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,27 @@ Segment = Mapping[str, Any]
 
 # The first rows and columns of an intersection table; segments follow.
 _UNLISTED, _VOID, _FIRST_SEGMENT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class ImageMatch:
+    """How the segments of one image match.
+
+    Args:
+        iou: (G, P) of the matched pairs, 0 elsewhere
+        overlaps: (G, P) IoU of all pairs, 0 for crowds
+        intersections: (G, P) pixels, crowds too
+        missed, spurious: (G,) and (P,) bool
+        gt_class, pred_class: (G,) and (P,) index of the category; C where it is not evaluated
+    """
+
+    iou: np.ndarray
+    overlaps: np.ndarray
+    intersections: np.ndarray
+    missed: np.ndarray
+    spurious: np.ndarray
+    gt_class: np.ndarray
+    pred_class: np.ndarray
 
 
 class PanopticQuality:
@@ -47,8 +69,8 @@ class PanopticQuality:
         gt_ids: np.ndarray,
         gt_segments: Sequence[Segment],
         name: object = "",
-    ) -> None:
-        """Count the matches of one image.
+    ) -> ImageMatch:
+        """Count the matches of one image, which are returned.
 
         Args:
             pred_ids, gt_ids: (H, W) integer segment ids in [0, 2**24); 0 is void.
@@ -76,14 +98,19 @@ class PanopticQuality:
         self._check_prediction(pred_ids, pred_segments, pred_area, table[:, _UNLISTED].sum(), name)
         pred_class = self._classes(pred_segments)
         gt_class = self._classes(gt_segments)
-        iou, missed, spurious = self._match(table, gt_segments, gt_class, pred_class)
+        match = self._match(table, gt_segments, gt_class, pred_class)
 
-        size = len(self._iou)
+        size, iou = len(self._iou), match.iou
         rows, columns = np.nonzero(iou)
         self._iou += np.bincount(gt_class[rows], iou[rows, columns], minlength=size)
         self._tp += np.bincount(gt_class[rows], minlength=size)
-        self._fn += np.bincount(gt_class[missed], minlength=size)
-        self._fp += np.bincount(pred_class[spurious], minlength=size)
+        self._fn += np.bincount(gt_class[match.missed], minlength=size)
+        self._fp += np.bincount(pred_class[match.spurious], minlength=size)
+        return match
+
+    def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """True positives, false positives and false negatives of the C classes so far."""
+        return self._tp[:-1], self._fp[:-1], self._fn[:-1]
 
     def merge(self, other: "PanopticQuality") -> None:
         """Add the counts of ``other``, which saw other images of the same data set."""
@@ -157,13 +184,7 @@ class PanopticQuality:
         gt_segments: Sequence[Segment],
         gt_class: np.ndarray,
         pred_class: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Matches of one image.
-
-        Returns:
-            IoU of the matched pairs, (G, P), 0 elsewhere; missed ground truth, (G,) bool; spurious
-            predictions, (P,) bool.
-        """
+    ) -> ImageMatch:
         inter = table[_FIRST_SEGMENT:, _FIRST_SEGMENT:]  # (G, P)
         void = table[_VOID, _FIRST_SEGMENT:]  # (P,)
         pred_area = table[:, _FIRST_SEGMENT:].sum(axis=0)  # (P,)
@@ -173,15 +194,16 @@ class PanopticQuality:
         )
         crowd = np.array([s.get("iscrowd", 0) == 1 for s in gt_segments], dtype=bool)
 
-        candidates = (gt_class[:, None] == pred_class) & ~crowd[:, None] & (inter > 0)
+        touching = ~crowd[:, None] & (inter > 0)
         union = gt_area[:, None] + pred_area - inter - void
-        iou = np.divide(inter, union, out=np.zeros(inter.shape), where=candidates)
-        iou[iou <= 0.5] = 0
+        overlaps = np.divide(inter, union, out=np.zeros(inter.shape), where=touching)
+        is_match = (gt_class[:, None] == pred_class) & (overlaps > 0.5)
+        iou = np.where(is_match, overlaps, 0)
         missed = ~crowd & ~iou.any(axis=1)
         # Most of it on void or on a crowd region of its own class: not held against the model.
         excused = void + self._crowd_intersections(inter, gt_class, crowd, pred_class)
         spurious = ~iou.any(axis=0) & (excused / pred_area <= 0.5)
-        return iou, missed, spurious
+        return ImageMatch(iou, overlaps, inter, missed, spurious, gt_class, pred_class)
 
     def _classes(self, segments: Sequence[Segment]) -> np.ndarray:
         """Class index of every segment, int64; C where the category is not evaluated."""

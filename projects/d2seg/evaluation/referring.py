@@ -17,6 +17,8 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from .records.files import recording
+from .records.referring import referring_record
 from .referring_metrics import (
     ExpressionCounts,
     count_expression,
@@ -38,9 +40,12 @@ class ReferringEvaluator(DatasetEvaluator):
     target.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
+    def __init__(
+        self, dataset_name: str, output_dir: str | None = None, *, record: bool = False
+    ) -> None:
         """
         Args:
+            record: also write what a report needs to ``records/referring.json`` there.
             dataset_name: registered, with ``expressions`` in its dicts (:func:`read_pictures`);
                 where they have a ``kind``, mIoU is also given per kind.
             output_dir: where ``referring_predictions.json`` goes, the worst first; None writes
@@ -51,6 +56,7 @@ class ReferringEvaluator(DatasetEvaluator):
         """
         self._dataset_name = dataset_name
         self._output_dir = output_dir
+        self._record = record and output_dir is not None
         self._pictures = read_pictures(dataset_name)
         self._picture_of = {
             e.id: picture for picture in self._pictures for e in picture.expressions
@@ -205,6 +211,14 @@ class ReferringEvaluator(DatasetEvaluator):
         path = folder / "referring_predictions.json"
         path.write_text(json.dumps(predictions) + "\n")
         logger.info("Predictions, the worst first: %s", path)
+        if self._record:
+            with recording(folder, "referring") as write:
+                write(referring_record(predictions, self._truth_of))
+
+    def _truth_of(self, expression_id: int) -> np.ndarray | None:
+        picture = self._picture_of[expression_id]
+        [own] = [e for e in picture.expressions if e.id == expression_id]
+        return picture.draw_objects().get(own.object_name)
 
 
 def _rle(mask: np.ndarray) -> dict[str, Any]:

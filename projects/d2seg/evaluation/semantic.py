@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pycocotools.mask as mask_util
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import CityscapesSemSegEvaluator, SemSegEvaluator
@@ -10,6 +11,11 @@ from torch import Tensor
 
 from ..data.checks import check_labels
 from .id_maps import read_label_map
+from .records.files import recording
+from .records.gallery import Scene, read_picture
+from .records.semantic import SemanticRecord, semantic_scene
+
+_ROUNDING = 1e-2  # of half-precision sums of probabilities
 
 
 class MissingGroundTruthError(ValueError):
@@ -26,9 +32,12 @@ class SemanticEvaluator(SemSegEvaluator):
     "class" of a boundary pixel is a difference of two labels.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
+    def __init__(
+        self, dataset_name: str, output_dir: str | None = None, *, record: bool = False
+    ) -> None:
         """
         Args:
+            record: also write what a report needs to ``records/semantic.json`` there.
             dataset_name: its dicts have ``sem_seg_file_name``, its metadata ``stuff_classes`` (all
                 classes, in the model's order), ``ignore_label``, and ``label_values`` where the
                 pixel values are not the classes.
@@ -60,10 +69,18 @@ class SemanticEvaluator(SemSegEvaluator):
                 f"set this with MetadataCatalog.get({dataset_name!r}).set(...)"
             ) from error
         self._compute_boundary_iou = False
+        self._record = None
+        if record and output_dir is not None:
+            self._record = SemanticRecord(self._num_classes)
         if self._contiguous_id_to_dataset_id is not None:
             things = metadata.get("thing_dataset_id_to_contiguous_id", {})
             for dataset_id, contiguous_id in things.items():
                 self._contiguous_id_to_dataset_id.setdefault(contiguous_id, dataset_id)
+
+    def reset(self) -> None:
+        super().reset()
+        if self._record is not None:
+            self._record.reset()
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Count a batch.
@@ -86,9 +103,42 @@ class SemanticEvaluator(SemSegEvaluator):
                     f"the prediction for {image['file_name']} is {pred.shape}"
                 )
             gt[gt == self._ignore_label] = self._num_classes
-            self._count(image["file_name"], pred, gt)
+            confusion = self._count(image["file_name"], pred, gt)
+            if self._record is not None:
+                confidence = confidences(output["sem_seg"])
+                self._record.add(image["file_name"], pred, gt, confusion, confidence)
             if self._output_dir is not None:
                 self._predictions.extend(self.encode_json_sem_seg(pred, image["file_name"]))
+
+    def evaluate(self) -> Mapping[str, dict] | None:
+        if self._record is not None:
+            self._record.gather()
+        results = super().evaluate()
+        if results is not None and self._record is not None:
+            with recording(self._output_dir, "semantic") as write:
+                classes = self._class_names, self._colors()
+                write(self._record.content(self._conf_matrix, *classes, self._scene))
+        return results
+
+    def _scene(self, file_name: str) -> Scene:
+        """Of a picture that has been counted; its prediction is one of those to be saved."""
+        labels = self.sem_seg_loading_fn(self.input_file_to_gt_file[file_name], dtype=int)
+        ids = {d: c for c, d in (self._contiguous_id_to_dataset_id or {}).items()}
+        prediction = np.full(labels.shape, -1)
+        for part in self._predictions:
+            if part["file_name"] == file_name:
+                mask = mask_util.decode(part["segmentation"]).astype(bool)
+                prediction[mask] = ids.get(part["category_id"], part["category_id"])
+        return semantic_scene(
+            read_picture(file_name, labels.shape),
+            np.where(labels == self._ignore_label, -1, labels),
+            prediction,
+            self._class_names,
+            self._colors(),
+        )
+
+    def _colors(self) -> list | None:
+        return MetadataCatalog.get(self._dataset_name).get("stuff_colors")
 
     def _count(self, file_name: str, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Add an image, (H, W) int64; ignored pixels have the label ``num_classes``.
@@ -145,6 +195,21 @@ def predicted_labels(output: Mapping, num_classes: int, dataset_name: str) -> np
             "MODEL.SEM_SEG_HEAD.NUM_CLASSES to the data set's number"
         )
     return prediction.cpu().numpy().astype(np.int64, copy=False)
+
+
+def confidences(prediction: Tensor) -> np.ndarray | None:
+    """(H, W) in [0, 1], the largest probability of each pixel, of scores (K, H, W): probabilities,
+    whose sums are 1, or logits of a softmax, which per-pixel models give for a single view and of
+    which some are negative. None of labels, and of the scores of mask classification, which are
+    sums over queries."""
+    if prediction.dim() != 3:
+        return None
+    scores = prediction.float()
+    if float(scores.amin()) < 0:
+        scores = scores.softmax(dim=0)
+    elif float((scores.sum(dim=0) - 1).abs().amax()) > _ROUNDING:
+        return None
+    return scores.amax(dim=0).cpu().numpy()
 
 
 def _scores(prediction: Tensor) -> Tensor:
