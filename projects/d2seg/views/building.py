@@ -55,15 +55,11 @@ def with_views(
         output = cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT
     elif hasattr(model, "decode_head"):
         output = cfg.MODEL.PER_PIXEL.TEST.OUTPUT
-    if cfg.TEST.TILES.ENABLED:
-        settings = _tile_settings(cfg)
-        backbone = getattr(model, "backbone", None)
-        settings.check_divisibility(
-            getattr(model, "size_divisibility", getattr(backbone, "size_divisibility", 1))
-        )
-        # views average the scores of their tiles
-        of_tiles = "scores" if cfg.TEST.AUG.ENABLED else output
-        model = TiledModel(model, settings, semantic_output=of_tiles)
+    divisibility = getattr(
+        model,
+        "size_divisibility",
+        getattr(getattr(model, "backbone", None), "size_divisibility", 1),
+    )
     if cfg.TEST.AUG.ENABLED:
         is_mask_classification = isinstance(model, MaskClassificationSegmentor)
         if "panoptic" in tasks and not (is_mask_classification or isinstance(model, PanopticFPN)):
@@ -73,6 +69,10 @@ def with_views(
                 "others"
             )
         model = ViewedModel(model, _view_settings(cfg), tasks=tasks, semantic_output=output)
+    if cfg.TEST.TILES.ENABLED:  # around the views: those of a tile are merged before its neighbours
+        settings = _tile_settings(cfg)
+        settings.check_divisibility(divisibility)
+        model = TiledModel(model, settings, semantic_output=output)
     return model
 
 
@@ -110,11 +110,6 @@ def _check_augmentation(cfg: CfgNode, tasks: tuple[str, ...]) -> None:
         raise ValueError(
             "TEST.AUG.ENABLED is not for INPUT.AUGMENTATION fixed_size, whose model takes one "
             "size; set MODEL.PER_PIXEL.TEST.FLIP for mirror images"
-        )
-    if "panoptic" in tasks and cfg.TEST.TILES.ENABLED:
-        raise ValueError(
-            "TEST.TILES and TEST.AUG do not go together for the task panoptic, whose queries are "
-            "averaged over whole pictures; switch one off"
         )
     if cfg.MODEL.META_ARCHITECTURE == "PanopticDeepLab" and tuple(tasks) != ("semantic",):
         raise ValueError(
