@@ -9,6 +9,7 @@ from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from d2seg.config.loading import load_config
+from d2seg.pictures import drawing_failure
 from d2seg.views import check_views, with_views
 from d2seg.views.mask_crops import Crop, PackedCrop
 from d2seg.views.memory import BudgetedModel, MemoryEstimate, PictureTooLargeError, largest_tile
@@ -116,6 +117,13 @@ def test_packed_masks_come_back(width: int) -> None:
     moved = packed.moved(10, 20)
     assert moved.box() == [24, 13, 24 + width, 63]
     assert torch.equal(moved.mask, mask)
+
+
+def test_packed_masks_may_be_empty() -> None:
+    for shape in ((0, 5), (5, 0), (0, 0)):
+        packed = PackedCrop(Crop(torch.zeros(shape, dtype=torch.bool), 3, 4))
+        assert packed.mask.shape == shape
+        assert packed.area() == 0
 
 
 def test_what_tiles_keep_of_a_mask_is_a_small_part_of_its_pixels() -> None:

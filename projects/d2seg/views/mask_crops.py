@@ -96,7 +96,7 @@ class PackedCrop:
     compressed. A smooth mask takes a hundredth of its pixels, noise an eighth."""
 
     def __init__(self, crop: Crop) -> None:
-        """``crop``: on the CPU, trimmed."""
+        """``crop``: on the CPU; it may be empty."""
         self.top, self.left, self.bottom, self.right = crop.top, crop.left, crop.bottom, crop.right
         self._area = crop.area()
         bits = np.packbits(crop.mask.numpy(), axis=1)
@@ -116,7 +116,8 @@ class PackedCrop:
 
     def unpacked(self) -> Crop:
         height, width = self.bottom - self.top, self.right - self.left
-        bits = np.frombuffer(zlib.decompress(self._data), np.uint8).reshape(height, -1)
+        bits = np.frombuffer(zlib.decompress(self._data), np.uint8)
+        bits = bits.reshape(height, -(-width // 8))
         bits = np.bitwise_xor.accumulate(bits, axis=0)
         mask = np.unpackbits(bits, axis=1, count=width).view(bool)
         return Crop(torch.from_numpy(mask), self.top, self.left)
