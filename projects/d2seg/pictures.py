@@ -145,7 +145,7 @@ def drawing_failure(error: Exception) -> str | None:
         isinstance(error, RuntimeError) and any(part in text.lower() for part in _OUT_OF_MEMORY)
     )
     if is_memory:
-        return f"not enough memory: {text or 'make the picture smaller'}"
+        return f"not enough memory: {text or 'make the picture smaller, or set TEST.TILES'}"
     of_picture = isinstance(error, cv2.error | OverflowError)
     return text or type(error).__name__ if of_picture else None
 

@@ -135,7 +135,6 @@ def test_what_neither_is_for(key: str, pairs: tuple, tasks: tuple, message: str)
         (("MODEL.PER_PIXEL.TEST.FLIP", True), ("semantic",), "the same a second time"),
         (("MODEL.PER_PIXEL.TEST.SCALES", [0.5, 1.0]), ("semantic",), "the same a second time"),
         (("INPUT.AUGMENTATION", "fixed_size"), ("semantic",), "takes one size"),
-        (("TEST.TILES.ENABLED", True), TASKS, "do not go together for the task panoptic"),
         (("MODEL.META_ARCHITECTURE", "PanopticDeepLab"), TASKS, "nothing but labels"),
         (("TEST.AUG.MIN_SIZES", ()), ("semantic",), "MIN_SIZES is"),
     ],

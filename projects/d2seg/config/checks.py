@@ -67,7 +67,7 @@ def check_values(cfg: CfgNode, *, training: bool, said: Collection[str] = ()) ->
     check_stock_keys(cfg, said)
     check_input(cfg, training=training)
     _check_precision(cfg)
-    if cfg.TEST.TILES.ENABLED or cfg.TEST.AUG.ENABLED:
+    if cfg.TEST.TILES.ENABLED or cfg.TEST.AUG.ENABLED or cfg.TEST.TILES.MEMORY:
         check_views(cfg, tasks_of(cfg))
     for name in cfg.TEST.EVALUATORS:
         EVALUATORS.check(name)

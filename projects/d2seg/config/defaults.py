@@ -124,8 +124,12 @@ def _add_test_config(cfg: CN) -> None:
     # which neighbours share OVERLAP pixels; an object should fit in what they share, or nearly
     cfg.TEST.TILES = CN()
     cfg.TEST.TILES.ENABLED = False
+    # pixels, or "auto": the largest for which the model takes at most MEMORY
     cfg.TEST.TILES.SIZE = 1024
     cfg.TEST.TILES.OVERLAP = 256
+    # MiB that the model may take for a tile or, where tiles are off, for a picture, which is else
+    # refused; 0: no limit
+    cfg.TEST.TILES.MEMORY = 0
     # "fp32", "bf16" or "fp16": of the weights in --eval-only and in the demo
     cfg.TEST.DTYPE = "fp32"
     # "auto", "onnxruntime", "openvino" or "torch": who runs MODEL.WEIGHTS of an exported file

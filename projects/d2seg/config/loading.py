@@ -33,6 +33,9 @@ _RESNETS = (
 )
 
 
+_NUMBER_OR_AUTO = ("TEST.TILES.SIZE",)
+
+
 def load_config(
     config_file: str | Path | None,
     opts: Sequence[str] | None = (),
@@ -206,6 +209,8 @@ def _coerce(default: Any, value: Any, key: str, where: str) -> Any:
     read = _literal(value) if isinstance(value, str) else value
     wanted = type(default)
     if type(read) is wanted or read is None or default is None:
+        return read
+    if key in _NUMBER_OR_AUTO and (read == "auto" or (default == "auto" and type(read) is int)):
         return read
     if wanted is str and isinstance(value, str):
         return value

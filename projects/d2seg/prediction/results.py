@@ -10,8 +10,8 @@ from detectron2.data import Metadata
 from PIL import Image
 from torch import Tensor
 
-from ..visualization.drawing import draw_prediction
 from ..visualization.media import write_picture
+from ..visualization.predictions import draw_prediction
 from .found import find
 from .inputs import Picture
 from .selection import label_map, select_confident

@@ -1,4 +1,5 @@
-"""What is asked of a model for the time of a call: scores for labels, queries for segments."""
+"""What is asked of a model for the time of a call: scores for labels, queries for segments, windows
+for a whole picture."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,39 +9,65 @@ from torch import Tensor, nn
 
 from ..mask_classification.segmentor import MaskClassificationSegmentor
 from ..per_pixel.segmentor import PerPixelSegmentor
+from .settings import TileSettings
 
 
 @contextmanager
 def scores_asked_for(model: nn.Module) -> Iterator[None]:
-    """Let this project's models below ``model`` give scores, whatever their config asks for."""
+    """Let this project's models, and views of them, give scores, whatever their config asks for."""
     changed = []
     for module in model.modules():
         if isinstance(module, MaskClassificationSegmentor):
-            changed.append((module, module.inference_settings))
             settings = replace(module.inference_settings, semantic_output="scores")
         elif isinstance(module, PerPixelSegmentor):
-            changed.append((module, module.inference_settings))
             settings = replace(module.inference_settings, output="scores")
+        elif hasattr(module, "semantic_output"):  # several views of one of them
+            changed.append((module, "semantic_output", module.semantic_output))
+            module.semantic_output = "scores"
+            continue
         else:
             continue
+        changed.append((module, "inference_settings", module.inference_settings))
         module.inference_settings = settings
     try:
         yield
     finally:
-        for module, settings in changed:
-            module.inference_settings = settings
+        for module, name, value in changed:
+            setattr(module, name, value)
 
 
 @contextmanager
-def queries_asked_for(model: nn.Module) -> Iterator[None]:
-    """Let a mask-classification model give its queries in place of panoptic results."""
+def queries_asked_for(model: nn.Module, task: str) -> Iterator[None]:
+    """Let a mask-classification model give its queries in place of results of a task, if it does
+    that."""
     if not isinstance(model, MaskClassificationSegmentor):
         yield
         return
     before = model.inference_settings
-    is_panoptic = "panoptic" in before.tasks
-    tasks = tuple(task for task in before.tasks if task != "panoptic")
-    model.inference_settings = replace(before, tasks=tasks, keep_queries=is_panoptic)
+    tasks = tuple(other for other in before.tasks if other != task)
+    model.inference_settings = replace(before, tasks=tasks, keep_queries=task in before.tasks)
+    try:
+        yield
+    finally:
+        model.inference_settings = before
+
+
+@contextmanager
+def windows_asked_for(
+    model: PerPixelSegmentor, tiles: TileSettings, size: tuple[int, int]
+) -> Iterator[None]:
+    """Let a per-pixel model that sees whole pictures see one of ``size`` in windows as large as a
+    tile, whose logits are kept at its head's resolution; sliding windows of its own are tiles
+    already."""
+    before = model.inference_settings
+    if before.mode == "slide" or (model.exported is not None and model.exported.size is not None):
+        yield
+        return
+    step = model.size_divisibility
+    # as large as whole tiles are padded to
+    sides = tuple(-(-min(tiles.size, length) // step) * step for length in size)
+    strides = tuple(min(side, tiles.size - tiles.overlap) for side in sides)
+    model.inference_settings = replace(before, mode="slide", crop_size=sides, stride=strides)
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """From a config to the wrappers around a model."""
 
+import logging
 from collections.abc import Callable
 
 from detectron2.config import CfgNode
@@ -7,9 +8,12 @@ from detectron2.modeling import PanopticFPN
 from torch import nn
 
 from ..mask_classification.segmentor import MaskClassificationSegmentor
-from .settings import TileSettings, ViewSettings
+from .memory import STEP, BudgetedModel, MemoryEstimate, largest_tile
+from .settings import TileSettings, ViewSettings, check_memory
 from .tiled_model import TiledModel
 from .viewed_model import ViewedModel
+
+logger = logging.getLogger(__name__)
 
 
 def check_views(cfg: CfgNode, tasks: tuple[str, ...]) -> None:
@@ -21,6 +25,7 @@ def check_views(cfg: CfgNode, tasks: tuple[str, ...]) -> None:
     Raises:
         ValueError: they do not.
     """
+    check_memory(cfg.TEST.TILES.MEMORY)
     if cfg.TEST.TILES.ENABLED:
         _tile_settings(cfg)
         _check_kind(cfg, "TEST.TILES", tasks)
@@ -46,7 +51,7 @@ def with_views(
         ValueError: as :func:`check_views`; tiles are smaller than the model can take, or its
             panoptic results cannot be merged over views.
     """
-    if not (cfg.TEST.TILES.ENABLED or cfg.TEST.AUG.ENABLED):
+    if not (cfg.TEST.TILES.ENABLED or cfg.TEST.AUG.ENABLED or cfg.TEST.TILES.MEMORY):
         return model
     tasks = tasks_of(cfg)
     check_views(cfg, tasks)
@@ -55,15 +60,11 @@ def with_views(
         output = cfg.MODEL.MASK_CLASSIFICATION.TEST.SEMANTIC_OUTPUT
     elif hasattr(model, "decode_head"):
         output = cfg.MODEL.PER_PIXEL.TEST.OUTPUT
-    if cfg.TEST.TILES.ENABLED:
-        settings = _tile_settings(cfg)
-        backbone = getattr(model, "backbone", None)
-        settings.check_divisibility(
-            getattr(model, "size_divisibility", getattr(backbone, "size_divisibility", 1))
-        )
-        # views average the scores of their tiles
-        of_tiles = "scores" if cfg.TEST.AUG.ENABLED else output
-        model = TiledModel(model, settings, semantic_output=of_tiles)
+    divisibility = getattr(
+        model,
+        "size_divisibility",
+        getattr(getattr(model, "backbone", None), "size_divisibility", 1),
+    )
     if cfg.TEST.AUG.ENABLED:
         is_mask_classification = isinstance(model, MaskClassificationSegmentor)
         if "panoptic" in tasks and not (is_mask_classification or isinstance(model, PanopticFPN)):
@@ -73,11 +74,53 @@ def with_views(
                 "others"
             )
         model = ViewedModel(model, _view_settings(cfg), tasks=tasks, semantic_output=output)
+    plain = model.model if isinstance(model, ViewedModel) else model
+    if cfg.TEST.TILES.ENABLED:  # around the views: those of a tile are merged before its neighbours
+        settings = _chosen_tiles(cfg, plain, divisibility)
+        settings.check_divisibility(divisibility)
+        model = TiledModel(model, settings, semantic_output=output)
+    elif cfg.TEST.TILES.MEMORY and _can_be_counted(cfg, plain, tasks):
+        model = BudgetedModel(model, cfg.TEST.TILES.MEMORY, len(cfg.MODEL.PIXEL_MEAN))
     return model
 
 
+def _can_be_counted(cfg: CfgNode, model: nn.Module, tasks: tuple[str, ...]) -> bool:
+    """Whether noise of any size may be shown to a model: not where it takes one size, or more than
+    a picture, or is no model of PyTorch."""
+    is_of_one_size = cfg.INPUT.AUGMENTATION == "fixed_size" or "referring" in tasks
+    is_exported = getattr(model, "exported", None) is not None
+    return not (is_of_one_size or is_exported or cfg.MODEL.LOAD_PROPOSALS)
+
+
+def _chosen_tiles(cfg: CfgNode, model: nn.Module, divisibility: int) -> TileSettings:
+    """TEST.TILES for a model without its views, "auto" being the largest tile that fits."""
+    node = cfg.TEST.TILES
+    if node.SIZE != "auto":
+        return _tile_settings(cfg)
+    if getattr(model, "exported", None) is not None:
+        raise ValueError(
+            "TEST.TILES.SIZE is 'auto', which counts the memory of a model of PyTorch; for an "
+            "exported file set a number of pixels"
+        )
+    estimate = MemoryEstimate(model, len(cfg.MODEL.PIXEL_MEAN))
+    side = largest_tile(estimate, node.MEMORY, node.OVERLAP, divisibility)
+    logger.info(
+        f"TEST.TILES.SIZE auto: tiles of {side} pixels, for which the model takes about "
+        f"{estimate.mib(side, side):.0f} of {node.MEMORY} MiB"
+    )
+    return TileSettings(side, node.OVERLAP)
+
+
 def _tile_settings(cfg: CfgNode) -> TileSettings:
-    return TileSettings(cfg.TEST.TILES.SIZE, cfg.TEST.TILES.OVERLAP)
+    """TEST.TILES, checked; where SIZE is "auto", the smallest that may be chosen."""
+    node = cfg.TEST.TILES
+    if node.SIZE != "auto":
+        return TileSettings(node.SIZE, node.OVERLAP)
+    if not node.MEMORY:
+        raise ValueError(
+            "TEST.TILES.SIZE is 'auto' and MEMORY 0; set MEMORY to the MiB that the model may take"
+        )
+    return TileSettings(max(STEP, 2 * node.OVERLAP), node.OVERLAP)
 
 
 def _view_settings(cfg: CfgNode) -> ViewSettings:
@@ -110,11 +153,6 @@ def _check_augmentation(cfg: CfgNode, tasks: tuple[str, ...]) -> None:
         raise ValueError(
             "TEST.AUG.ENABLED is not for INPUT.AUGMENTATION fixed_size, whose model takes one "
             "size; set MODEL.PER_PIXEL.TEST.FLIP for mirror images"
-        )
-    if "panoptic" in tasks and cfg.TEST.TILES.ENABLED:
-        raise ValueError(
-            "TEST.TILES and TEST.AUG do not go together for the task panoptic, whose queries are "
-            "averaged over whole pictures; switch one off"
         )
     if cfg.MODEL.META_ARCHITECTURE == "PanopticDeepLab" and tuple(tasks) != ("semantic",):
         raise ValueError(

@@ -9,10 +9,11 @@ a doubtful mask over two objects does not make them one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from .mask_crops import Crop, intersection
-from .tiles import Tile
+from .mask_crops import Crop, PackedCrop, intersection
+from .tiles import Rectangle, Tile
 
 JOINED_IOU = 0.5  # of two parts of an object in what two tiles share
 JOINED_IOS = 0.75  # or so much of the smaller one lies in the other
@@ -46,7 +47,7 @@ class UnionFind:
 class Detection:
     """An object as the tiles of ``tiles`` see it. ``box``: left, top, right, bottom."""
 
-    crop: Crop
+    crop: PackedCrop
     box: list[float]
     score: float
     category: int
@@ -78,7 +79,7 @@ def join_detections(detections: Sequence[Detection], tiles: Sequence[Tile]) -> l
     whole = [
         found
         for found, of_object in zip(joined, parts.values(), strict=True)
-        if found.crop.mask.numel() and not _is_foreign_remnant(found, of_object, tiles)
+        if found.crop.area() and not _is_foreign_remnant(found, of_object, tiles)
     ]
     return _suppress_duplicates(sorted(whole, key=lambda found: -found.score))
 
@@ -115,20 +116,40 @@ def _pairs(
         *(max(one_area[side], other_area[side]) for side in (0, 1)),
         *(min(one_area[side], other_area[side]) for side in (2, 3)),
     )
+    # only what the tiles share is looked at, once for each detection
+    firsts = _within_seam(detections, of_first, seam)
+    seconds = _within_seam(detections, of_second, seam)
     found = []
-    for one in of_first:
-        for other in of_second:
-            first, second = detections[one], detections[other]
-            if first.category != second.category:
+    for one, first in firsts.items():
+        for other, second in seconds.items():
+            if detections[one].category != detections[other].category:
                 continue
-            shared = intersection(first.crop, second.crop)
+            shared = intersection(first, second)
             if not shared:
                 continue
-            areas = [int(each.crop.within(*seam).sum()) for each in (first, second)]
+            areas = first.area(), second.area()
             if agree(shared, *areas, JOINED_IOU, JOINED_IOS):
                 iou = shared / (sum(areas) - shared)
-                found.append((min(first.score, second.score) * iou, one, other))
+                score = min(detections[one].score, detections[other].score)
+                found.append((score * iou, one, other))
     return found
+
+
+def _within_seam(
+    detections: Sequence[Detection], numbers: Sequence[int], seam: Rectangle
+) -> dict[int, Crop]:
+    """Of those that reach into a rectangle, the part of the mask there."""
+    top, left, bottom, right = seam
+    parts = {}
+    for number in numbers:
+        packed = detections[number].crop
+        if top >= packed.bottom or packed.top >= bottom:
+            continue
+        if left >= packed.right or packed.left >= right:
+            continue
+        mask = packed.unpacked().within(*seam).clone()
+        parts[number] = Crop(mask, max(packed.top, top), max(packed.left, left))
+    return parts
 
 
 def _merge(parts: Sequence[Detection], tiles: Sequence[Tile]) -> Detection:
@@ -140,14 +161,14 @@ def _merge(parts: Sequence[Detection], tiles: Sequence[Tile]) -> Detection:
     mask = torch.zeros(bottom - top, right - left, dtype=torch.bool)
     seeing = {number for part in parts for number in part.tiles}
     for part in parts:
-        own = part.crop.mask.clone()
+        own = part.crop.mask  # a copy
         window = Crop(own, part.crop.top, part.crop.left)
         for number in seeing - part.tiles:
             window.within(*tiles[number].core)[:] = False  # a view of ``own``
         rows = slice(part.crop.top - top, part.crop.bottom - top)
         columns = slice(part.crop.left - left, part.crop.right - left)
         mask[rows, columns] |= own
-    crop = Crop(mask, top, left).trimmed()
+    crop = PackedCrop(Crop(mask, top, left).trimmed())
     boxes = torch.tensor([part.box for part in parts])
     box = [*boxes[:, :2].amin(0).tolist(), *boxes[:, 2:].amax(0).tolist()]
     score = max(part.score for part in parts)
@@ -164,22 +185,30 @@ def _is_foreign_remnant(
         crop = part.crop
         if not tiles[number].is_cut((crop.top, crop.left, crop.bottom, crop.right)):
             return False
-    owned = sum(int(found.crop.within(*tiles[number].core).sum()) for number in found.tiles)
+    crop = found.crop.unpacked()
+    owned = sum(int(crop.within(*tiles[number].core).sum()) for number in found.tiles)
     return 2 * owned < found.crop.area()
 
 
 def _suppress_duplicates(ranked: Sequence[Detection]) -> list[Detection]:
     """Drop what another tile has found better; what one tile holds apart stays apart."""
     kept: list[Detection] = []
-    rivals: dict[int, list[tuple[Detection, int]]] = {}  # of each class, with their areas
-    for found in ranked:
-        area, of_class = found.crop.area(), rivals.setdefault(found.category, [])
-        if not any(_is_duplicate(found, area, *rival) for rival in of_class):
+    boxes = np.array([found.crop.box() for found in ranked]).reshape(-1, 4)
+    categories = np.array([found.category for found in ranked])
+    is_kept = np.zeros(len(ranked), bool)
+    for number, found in enumerate(ranked):
+        near = is_kept[:number] & (categories[:number] == found.category)
+        near &= (boxes[:number, :2] < boxes[number, 2:]).all(1)
+        near &= (boxes[:number, 2:] > boxes[number, :2]).all(1)
+        rivals = [ranked[place] for place in np.flatnonzero(near)]
+        rivals = [rival for rival in rivals if not rival.tiles & found.tiles]
+        crop = found.crop.unpacked() if rivals else None
+        if not any(_is_duplicate(crop, rival.crop) for rival in rivals):
             kept.append(found)
-            of_class.append((found, area))
+            is_kept[number] = True
     return kept
 
 
-def _is_duplicate(found: Detection, area: int, other: Detection, other_area: int) -> bool:
-    shared = 0 if other.tiles & found.tiles else intersection(other.crop, found.crop)
-    return agree(shared, other_area, area, DUPLICATE_IOU, DUPLICATE_IOS)
+def _is_duplicate(crop: Crop, other: PackedCrop) -> bool:
+    shared = intersection(other.unpacked(), crop)
+    return agree(shared, other.area(), crop.area(), DUPLICATE_IOU, DUPLICATE_IOS)

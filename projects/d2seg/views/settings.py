@@ -13,7 +13,8 @@ class TileSettings:
     def __post_init__(self) -> None:
         for key, value in (("SIZE", self.size), ("OVERLAP", self.overlap)):
             if not _is_whole(value) or value < 0:
-                raise ValueError(f"TEST.TILES.{key} is {value!r}; it is a number of pixels")
+                choice = ", or 'auto'" if key == "SIZE" else ""
+                raise ValueError(f"TEST.TILES.{key} is {value!r}; it is a number of pixels{choice}")
         if not 0 <= self.overlap < self.size:
             raise ValueError(
                 f"TEST.TILES.OVERLAP is {self.overlap} and SIZE {self.size}; neighbours share less "
@@ -48,6 +49,12 @@ class ViewSettings:
             raise ValueError(
                 f"TEST.AUG.MAX_SIZE is {self.max_size!r}; it is a number of pixels, 1 or more"
             )
+
+
+def check_memory(budget: object) -> None:
+    """Raises ValueError where TEST.TILES.MEMORY is no number of MiB."""
+    if not _is_whole(budget) or budget < 0:
+        raise ValueError(f"TEST.TILES.MEMORY is {budget!r}; it is a number of MiB, 0 for no limit")
 
 
 def _is_whole(value: object) -> bool:

@@ -4,19 +4,23 @@ tiles' results are put together.
 K classes, N detections, (h, w) the model's input, (H, W) the result.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from ..per_pixel.segmentor import PerPixelSegmentor
 from ..per_pixel.windows import WindowSettings, predict
-from .asking import scores_asked_for
+from .asking import queries_asked_for, scores_asked_for, windows_asked_for
 from .joining import Detection, join_detections
-from .mask_crops import Crop, MaskCrops, nearest_positions
+from .mask_crops import Crop, MaskCrops, PackedCrop, nearest_positions
 from .panoptic_map import PanopticMap
+from .query_scores import QueryScores
 from .settings import TileSettings
 from .tiles import Tile, tiles_of
+from .viewed_model import ViewedModel
 
 Example = dict[str, Any]
 
@@ -54,31 +58,52 @@ class TiledModel(nn.Module):
 
     def _result(self, example: Example) -> dict[str, Any]:
         size = tuple(example["image"].shape[-2:])
-        if max(size) <= self.settings.size:
+        settings = self._settings_for(size)
+        if max(size) <= settings.size:
             return self.model([example])[0]
+        if isinstance(self.model, PerPixelSegmentor):
+            with windows_asked_for(self.model, settings, size):
+                return self.model([example])[0]
         output_size = (example.get("height", size[0]), example.get("width", size[1]))
-        with scores_asked_for(self.model):
-            return _Picture(self, example["image"], output_size).result()
+        with scores_asked_for(self.model), queries_asked_for(self.model, "semantic"):
+            return _Picture(self, settings, example["image"], output_size).result()
+
+    def _settings_for(self, size: tuple[int, int]) -> TileSettings:
+        """Tiles in pixels of a picture of which the model may see views of other sizes."""
+        settings = self.settings
+        if not isinstance(self.model, ViewedModel):
+            return settings
+        factor = self.model.largest_factor(size)
+        side = max(1, int(settings.size / factor))
+        return TileSettings(side, min(int(settings.overlap / factor), side - 1))
 
 
 class _Picture:
     """One picture on its way through the tiles, once for all tasks."""
 
-    def __init__(self, owner: TiledModel, image: Tensor, output_size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        owner: TiledModel,
+        settings: TileSettings,
+        image: Tensor,
+        output_size: tuple[int, int],
+    ) -> None:
         self.owner = owner
+        self.settings = settings
         self.image = image
         self.size = tuple(image.shape[-2:])
         self.output_size = output_size
-        self.tiles = list(tiles_of(self.size, owner.settings))
+        self.tiles = list(tiles_of(self.size, settings))
         self.detections: list[Detection] = []
         self.panoptic = PanopticMap(self.size)
         self.has_masks = False
-        self._scores: Tensor | None = None  # of the first tile, which is run to see the tasks
+        # of the first tile, which is run to see the tasks
+        self._scores: Tensor | QueryScores | None = None
         self._num_done = 0
 
     def result(self) -> dict[str, Any]:
         first = self._run(self.tiles[0])
-        self._scores = first.get("sem_seg")
+        self._scores = _scores_of(first)
         found: dict[str, Any] = {}
         if self._scores is not None:
             found["sem_seg"] = self._semantic()
@@ -94,18 +119,23 @@ class _Picture:
     def _run(self, tile: Tile) -> dict[str, Any]:
         top, left, bottom, right = tile.area
         crop = self.image[:, top:bottom, left:right]
-        example = {"image": crop, "height": bottom - top, "width": right - left}
+        example = {
+            "image": crop,
+            "height": bottom - top,
+            "width": right - left,
+            "picture_size": self.size,
+        }
         (output,) = self.owner.model([example])
         if "instances" in output:
-            self._collect(output["instances"], tile)
+            self._collect(output["instances"], tile, self._num_done)
         if "panoptic_seg" in output:
             self.panoptic.add(tile, *output["panoptic_seg"])
         self._num_done += 1
         return output
 
     def _semantic(self) -> Tensor:
-        side = self.owner.settings.size
-        stride = side - self.owner.settings.overlap
+        side = self.settings.size
+        stride = side - self.settings.overlap
         tile_size = tuple(min(side, length) for length in self.size)
         return predict(
             self.image,
@@ -122,29 +152,27 @@ class _Picture:
             divisibility=1,
         )
 
-    def _next_scores(self, windows: Tensor) -> Tensor:
-        """(1, C, h, w) -> (1, K, h, w); windows come in the order of the tiles."""
-        if self._scores is not None:
-            scores, self._scores = self._scores, None
-        else:
-            scores = self._run(self.tiles[self._num_done])["sem_seg"]
-        if scores.dim() != 3 or not scores.is_floating_point():
-            raise ValueError(
-                "TEST.TILES: the model gives semantic labels of "
-                f"{tuple(scores.shape)}, which tiles cannot average; let it give scores (K, H, W)"
-            )
-        return scores[None]
+    def _next_scores(self, windows: Tensor) -> Sequence[Tensor | QueryScores]:
+        """(1, C, h, w) -> one of (K, h, w); windows come in the order of the tiles."""
+        scores, self._scores = self._scores, None
+        if scores is None:
+            scores = _scores_of(self._run(self.tiles[self._num_done]))
+        return [scores]
 
     def _panoptic(self, device: torch.device) -> tuple[Tensor, list[dict[str, Any]]]:
         ids, segments = self.panoptic.result()
         if self.output_size != self.size:
             rows, columns = map(nearest_positions, self.size, self.output_size)
-            ids = ids[rows][:, columns]
-            left = set(ids.unique().tolist())
+            resized = ids.new_empty(self.output_size)
+            left: set[int] = set()
+            for source, target in zip(rows.split(256), resized.split(256), strict=True):
+                target.copy_(ids[source][:, columns])
+                left.update(target.unique().tolist())
+            ids = resized
             segments = [segment for segment in segments if segment["id"] in left]
         return ids.to(device), segments
 
-    def _collect(self, found: Instances, tile: Tile) -> None:
+    def _collect(self, found: Instances, tile: Tile, number: int) -> None:
         found = found.to("cpu")
         top, left = tile.area[:2]
         self.has_masks = self.has_masks or found.has("pred_masks")
@@ -158,16 +186,9 @@ class _Picture:
                 crop = _filled(box)
             if not crop.mask.numel():
                 continue
+            crop = PackedCrop(crop.moved(top, left))
             moved = [box[0] + left, box[1] + top, box[2] + left, box[3] + top]
-            self.detections.append(
-                Detection(
-                    crop.moved(top, left),
-                    moved,
-                    score,
-                    category,
-                    frozenset([self.tiles.index(tile)]),
-                )
-            )
+            self.detections.append(Detection(crop, moved, score, category, frozenset([number])))
 
     def _instances(self, device: torch.device) -> Instances:
         found = join_detections(self.detections, self.tiles)
@@ -175,12 +196,30 @@ class _Picture:
         boxes = Boxes(torch.tensor([one.box for one in found]).reshape(-1, 4))
         boxes.scale(self.output_size[1] / self.size[1], self.output_size[0] / self.size[0])
         if self.has_masks:
-            crops = [one.crop.resized(self.size, self.output_size) for one in found]
+            crops = [one.crop for one in found]
+            if self.output_size != self.size:
+                crops = [
+                    PackedCrop(crop.unpacked().resized(self.size, self.output_size))
+                    for crop in crops
+                ]
             result.pred_masks = MaskCrops(crops, self.output_size).compact()
         result.pred_boxes = boxes
         result.scores = torch.tensor([one.score for one in found])
         result.pred_classes = torch.tensor([one.category for one in found], dtype=torch.int64)
         return result.to(device)
+
+
+def _scores_of(output: dict[str, Any]) -> Tensor | QueryScores | None:
+    """(K, h, w) of a tile, or none where the model does not give semantic results."""
+    if "queries" in output:
+        return QueryScores(output["queries"])
+    scores = output.get("sem_seg")
+    if scores is not None and (scores.dim() != 3 or not scores.is_floating_point()):
+        raise ValueError(
+            "TEST.TILES: the model gives semantic labels of "
+            f"{tuple(scores.shape)}, which tiles cannot average; let it give scores (K, H, W)"
+        )
+    return scores
 
 
 def _filled(box: list[float]) -> Crop:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import detectron2.data.transforms as T
 import numpy as np
 import torch
 from detectron2.modeling.meta_arch.panoptic_fpn import combine_semantic_and_instance_outputs
@@ -63,12 +64,21 @@ class ViewedModel(nn.Module):
         self.semantic_output = semantic_output
         self.are_logits = gives_logits(model)
 
+    def largest_factor(self, size: tuple[int, int]) -> float:
+        """By how much the largest view of a picture (H, W) is larger than the picture."""
+        views = [
+            view_size(size, min_size, self.settings.max_size)
+            for min_size in self.settings.min_sizes
+        ]
+        return max(side / own for view in views for side, own in zip(view, size, strict=True))
+
     @torch.no_grad()
     def forward(self, batched_inputs: list[Example]) -> list[dict[str, Any]]:
         """As the model's at inference; semantic scores are probabilities, or sums of such.
 
         Args:
-            batched_inputs: with ``image`` (C, h, w) uint8 or float.
+            batched_inputs: with ``image`` (C, h, w) uint8 or float; ``picture_size`` (H, W) where
+                that is a part of a picture, by whose size views are resized.
         """
         return [self._result(example) for example in batched_inputs]
 
@@ -77,7 +87,7 @@ class ViewedModel(nn.Module):
             (view,) = views_of(example, self.settings)
             return self._as_asked(self.model([view])[0])
         views = []
-        with scores_asked_for(self.model), queries_asked_for(self.model):
+        with scores_asked_for(self.model), queries_asked_for(self.model, "panoptic"):
             for number, view in enumerate(views_of(example, self.settings)):
                 is_mirrored = self.settings.flip and number % 2 == 1
                 views.append(View(self.model([view])[0], is_mirrored))
@@ -150,17 +160,28 @@ def views_of(example: Example, settings: ViewSettings) -> Iterator[Example]:
     results are of the picture's own size, or of ``height`` and ``width``."""
     image = example["image"]
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
-    size = {
-        "height": example.get("height", pixels.shape[0]),
-        "width": example.get("width", pixels.shape[1]),
-    }
+    height, width = pixels.shape[:2]
+    size = {"height": example.get("height", height), "width": example.get("width", width)}
+    picture = example.get("picture_size", (height, width))
     for min_size in settings.min_sizes:
-        resize = ResizeShortestEdge(min_size, settings.max_size)
-        resized = resize.get_transform(pixels).apply_image(pixels)
+        sides = view_size(picture, min_size, settings.max_size)
+        if picture != (height, width):  # a part, which is to be as much larger as the whole
+            shares = zip((height, width), sides, picture, strict=True)
+            sides = tuple(max(1, round(part * new / old)) for part, new, old in shares)
+        resized = T.ResizeTransform(height, width, *sides).apply_image(pixels)
         view = torch.from_numpy(resized.transpose(2, 0, 1).copy())
         yield example | {"image": view} | size
         if settings.flip:
             yield example | {"image": view.flip(-1)} | size
+
+
+def view_size(size: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:
+    """(height, width) of a view of a picture, by the rule of the mappers' ``ResizeShortestEdge``;
+    the picture's own for a ``min_size`` of 0."""
+    if not min_size:
+        return size
+    sides = ResizeShortestEdge.get_output_shape(*size, min_size, max_size)
+    return max(sides[0], 1), max(sides[1], 1)
 
 
 def _straight(view: View) -> Instances:

@@ -1,6 +1,7 @@
 """Pictures of results, and reading and writing of pictures and videos."""
 
-from .drawing import ColorTracker, SegmentVisualizer, draw_prediction
+from .drawing import ColorTracker, SegmentVisualizer
+from .predictions import draw_prediction
 from .segments import (
     Segment,
     instance_segments,

@@ -1,5 +1,4 @@
-"""Pictures of panoptic, semantic, instance and referring segmentation on detectron2's
-``Visualizer``.
+"""Segments, their labels, and the colours of a video's objects, on detectron2's ``Visualizer``.
 
 What this adds to its drawing: smooth contours with holes left open, instances of one class that
 differ in colour, the same colours in every run, and labels that sit inside their segments without
@@ -19,19 +18,7 @@ from detectron2.utils.visualizer import VisImage, Visualizer
 from matplotlib.patches import PathPatch
 
 from .geometry import Rectangle, outlines, widest_place
-from .segments import (
-    Color,
-    Segment,
-    absent_expressions,
-    instance_categories,
-    instance_labels,
-    instance_segments,
-    palette_color,
-    panoptic_segments,
-    referring_segments,
-    semantic_segments,
-    shorten,
-)
+from .segments import Color, Segment, instance_categories, palette_color
 
 _ALPHA = 0.5  # opacity of a segment
 _EDGE = (1.0, 1.0, 1.0, 0.85)
@@ -184,54 +171,6 @@ class ColorTracker(VideoVisualizer):
                 instance.color = palette_color(self._num_colors_used)
                 self._num_colors_used += 1
         return [instance.color for instance in found]
-
-
-def draw_prediction(
-    image: np.ndarray,
-    prediction: dict,
-    metadata: Metadata,
-    *,
-    scale: float = 1.0,
-    tracker: ColorTracker | None = None,
-) -> np.ndarray:
-    """
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        prediction: on the CPU, with one of the keys "panoptic_seg" (ids, segments_info), "sem_seg"
-            ((H, W) classes, negative for none), "instances" (with masks, or else with boxes) and
-            "referring" (see ``referring_segments``; what is not found is listed in a corner).
-        metadata: names and colours of the classes.
-        scale: of the picture to the image.
-        tracker: that of the video, for one of its frames; None for a single picture.
-
-    Returns:
-        (scale * H, scale * W, 3) uint8 RGB.
-    """
-    visualizer = SegmentVisualizer(image, metadata, scale=scale)
-    instances = prediction.get("instances")
-    if instances is not None and not instances.has("pred_masks"):
-        colors = [palette_color(i) for i in range(len(instances))]
-        visualizer.overlay_instances(
-            boxes=instances.pred_boxes,
-            labels=instance_labels(instances, metadata),
-            keypoints=instances.pred_keypoints if instances.has("pred_keypoints") else None,
-            assigned_colors=tracker.box_colors(instances) if tracker else colors,
-        )
-        return visualizer.output.get_image()
-    notes = None
-    if instances is not None:
-        segments = instance_segments(instances, metadata)
-    elif "referring" in prediction:
-        segments = referring_segments(prediction["referring"])
-        notes = [f"{shorten(text)}: not found" for text in absent_expressions(prediction)]
-    elif "panoptic_seg" in prediction:
-        segments = panoptic_segments(*prediction["panoptic_seg"], metadata)
-    else:
-        segments = semantic_segments(prediction["sem_seg"], metadata)
-    visualizer.draw_segments(
-        tracker.recolor(segments, image.shape[:2]) if tracker else segments, notes
-    )
-    return visualizer.output.get_image()
 
 
 def _legible(color: Color) -> Color:

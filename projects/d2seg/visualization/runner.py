@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..names import printable
 from ..pictures import drawing_failure
-from .drawing import ColorTracker, draw_prediction
+from .drawing import ColorTracker
 from .media import (
     UnreadableError,
     Window,
@@ -20,6 +20,7 @@ from .media import (
     read_picture,
     write_picture,
 )
+from .predictions import draw_prediction
 from .segments import absent_expressions
 from .video_reading import Camera, VideoReader
 from .video_writing import VideoWriter

@@ -6,8 +6,9 @@ H, W the image's size in pixels. Colours are RGB in [0, 1].
 import colorsys
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from detectron2.structures import Instances
 from detectron2.utils.colormap import colormap
 from scipy import ndimage
 
+from .id_codes import IdCodes
+
 Color = tuple[float, float, float]
 Part = tuple[slice, slice]  # rows and columns of a picture
-_MAX_TABLE = 1 << 24  # entries: as many as a COCO panoptic PNG has ids
 _LONGEST_EXPRESSION = 32  # letters of one in a label
 
 
@@ -52,47 +54,53 @@ def panoptic_segments(
         panoptic_seg: (H, W) integer ids; pixels of an id that ``segments_info`` lacks stay bare.
         segments_info: "id", "isthing", "category_id" and, if there is one, "score" in [0, 1].
     """
-    ids = panoptic_seg.cpu().numpy()
-    if ids.dtype.itemsize < 4:  # ids beyond its range are compared with
-        ids = ids.astype(np.int32)
-    parts = _parts(ids, [info["id"] for info in segments_info])
-    seen: Counter[int] = Counter()
+    numbers = IdCodes([info["id"] for info in segments_info])
+    codes = numbers.of(panoptic_seg.cpu().numpy())
+    parts = dict(zip(numbers, ndimage.find_objects(codes, len(numbers)), strict=True))
+    present = [info for info in segments_info if parts[info["id"]] is not None]
     segments = []
-    for info in segments_info:
-        if info["id"] not in parts:
-            continue
+    for info, (color, label) in zip(present, panoptic_looks(present, metadata), strict=True):
         part = parts[info["id"]]
-        mask = ids[part] == info["id"]
+        mask = codes[part] == numbers.code(info["id"])
+        kind = (info["category_id"], bool(info["isthing"]))
+        segments.append(Segment(mask, color, label, *kind, _corner(part)))
+    return segments
+
+
+def panoptic_looks(segments_info: list[dict], metadata: Metadata) -> list[tuple[Color, str]]:
+    """Colour and label of each segment."""
+    seen: Counter[int] = Counter()
+    looks = []
+    for info in segments_info:
         category, is_thing = info["category_id"], bool(info["isthing"])
         kind = "thing" if is_thing else "stuff"
         color = class_color(metadata, kind, category)
         if is_thing:
             color = _variant(color, seen[category])
             seen[category] += 1
-        label = _label(
-            class_name(metadata, kind, category), info.get("score") if is_thing else None
-        )
-        segments.append(Segment(mask, color, label, category, is_thing, _corner(part)))
+        score = info.get("score") if is_thing else None
+        looks.append((color, _label(class_name(metadata, kind, category), score)))
+    return looks
+
+
+def map_segments(
+    codes: np.ndarray,
+    looks: Sequence[tuple[Color, str]],
+    kinds: Sequence[tuple[int, bool]],
+) -> list[Segment]:
+    """The segments 1 .. N of a map, with an empty mask for what it does not show.
+
+    Args:
+        codes: (H, W) int32, 0 for none.
+        looks: N colours and labels. kinds: N contiguous class ids, and whether it is a thing.
+    """
+    segments = []
+    parts = ndimage.find_objects(codes, len(looks)) if looks else []
+    for code, part in enumerate(parts, start=1):
+        part = part or (slice(0, 0), slice(0, 0))
+        mask = codes[part] == code
+        segments.append(Segment(mask, *looks[code - 1], *kinds[code - 1], _corner(part)))
     return segments
-
-
-def _parts(ids: np.ndarray, wanted: Sequence[int]) -> dict[int, Part]:
-    """The smallest part of an id map (H, W) that holds each of the ids that it has, found in one
-    pass over the map."""
-    if not wanted:
-        return {}
-    lowest, highest = min(wanted), max(wanted)
-    numbers = {number: code for code, number in enumerate(dict.fromkeys(wanted), start=1)}
-    if highest - lowest < _MAX_TABLE:
-        # an entry more at both ends: of all ids beyond them
-        table = np.zeros(highest - lowest + 3, np.int32)
-        table[np.array(list(numbers)) - lowest + 1] = list(numbers.values())
-        codes = table[np.clip(ids, lowest - 1, highest + 1) - (lowest - 1)]
-    else:
-        present, places = np.unique(ids, return_inverse=True)
-        codes = np.array([numbers.get(i, 0) for i in present.tolist()], np.int32)[places]
-    found = ndimage.find_objects(codes.reshape(ids.shape), len(numbers))
-    return {i: part for i, part in zip(numbers, found, strict=True) if part is not None}
 
 
 def _cropped(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
@@ -131,15 +139,33 @@ def semantic_segments(labels: torch.Tensor, metadata: Metadata) -> list[Segment]
 
 def instance_segments(instances: Instances, metadata: Metadata) -> list[Segment]:
     """Best first, each in a colour of its own. ``instances``: on the CPU, with ``pred_masks``."""
-    order = torch.argsort(instances.scores, descending=True, stable=True).tolist()
+    return list(iterate_instances(instances, metadata))
+
+
+def iterate_instances(instances: Instances, metadata: Metadata) -> Iterator[Segment]:
+    """As :func:`instance_segments`, with one mask at a time in memory."""
     labels = instance_labels(instances, metadata)
     categories = instance_categories(instances)
-    segments = []
-    for rank, i in enumerate(order):
-        mask, corner = _cropped(instances.pred_masks[i].numpy().astype(bool))
-        color = palette_color(rank)
-        segments.append(Segment(mask, color, labels[i], categories[i], True, corner))
-    return segments
+    for rank, i in enumerate(rank_order(instances)):
+        mask, corner = mask_part(instances.pred_masks, i)
+        yield Segment(mask, palette_color(rank), labels[i], categories[i], True, corner)
+
+
+def rank_order(instances: Instances) -> list[int]:
+    """Places of the instances, best first."""
+    return torch.argsort(instances.scores, descending=True, stable=True).tolist()
+
+
+def mask_part(masks: Any, place: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """A part of one of N masks that holds all of it, bool, and its corner (row, column).
+
+    Args:
+        masks: a tensor (N, H, W), or what keeps masks as their parts (``part`` of ``MaskCrops``).
+    """
+    if hasattr(masks, "part"):
+        part, top, left = masks.part(place)
+        return part.numpy(), (top, left)
+    return _cropped(masks[place].numpy().astype(bool, copy=False))
 
 
 def referring_segments(found: Instances) -> list[Segment]:

@@ -1,0 +1,194 @@
+#!/usr/bin/env python
+"""Scores of mosaics of "shapes" in tiles against the same pictures one by one, by a trained model.
+
+    python tools/benchmarking/mosaics.py --sides 640 2048 --weights output/demo/model_final.pth \
+        --config-file configs/mask2former/shapes_panoptic_small.yaml
+
+Mosaics are laid of the pictures of the validation split, half a picture up and to the left, so that
+the seams of tiles do not follow the pictures' borders. Tiles are as large as a picture is to the
+model, and share half of that. Objects that the mosaic's edge cuts stay as they are cut. Printed are
+PQ, mask AP (pycocotools) and, at a score of 0.5, the number of instances.
+"""
+
+import argparse
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
+import numpy as np
+import pycocotools.mask as mask_util
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from panopticapi.utils import rgb2id
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from tqdm import tqdm
+
+from d2seg.config.loading import load_config
+from d2seg.evaluation.panoptic_quality import PanopticQuality
+from d2seg.pictures import read_image
+from d2seg.prediction.building import build_predictor
+
+DATASET = "shapes_panoptic_val"
+COUNTED_SCORE = 0.5
+Scene = tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]  # picture, ids and their segments
+
+
+def singles() -> list[Scene]:
+    """Pictures (H, W, 3) RGB, ids (H, W) and their segments, with contiguous categories."""
+    scenes = []
+    for record in DatasetCatalog.get(DATASET):
+        ids = rgb2id(read_image(record["pan_seg_file_name"], "RGB"))
+        scenes.append((read_image(record["file_name"], "RGB"), ids, record["segments_info"]))
+    return scenes
+
+
+def mosaics(scenes: list[Scene], side: int) -> Iterator[Scene]:
+    """All scenes, each once where they fill the mosaics, else the first ones again."""
+    length = scenes[0][1].shape[0]
+    per_row = -(-(side + length // 2) // length)
+    number = max(1, len(scenes) // per_row**2)
+    for start in range(0, number * per_row**2, per_row**2):
+        picture = np.zeros((per_row * length, per_row * length, 3), np.uint8)
+        ids = np.zeros(picture.shape[:2], np.int64)
+        segments: list[dict[str, Any]] = []
+        for place in range(per_row**2):
+            image, own, infos = scenes[(start + place) % len(scenes)]
+            top, left = (length * at for at in divmod(place, per_row))
+            part = slice(top, top + length), slice(left, left + length)
+            picture[part] = image
+            for info in infos:
+                segments.append(info | {"id": len(segments) + 1})
+                ids[part][own == info["id"]] = len(segments)
+        window = slice(length // 2, length // 2 + side)
+        yield picture[window, window], *joined_stuff(ids[window, window], segments)
+
+
+def joined_stuff(
+    ids: np.ndarray, segments: list[dict[str, Any]]
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """One segment for each stuff class, and no segment without pixels; areas are counted anew."""
+    first: dict[int, int] = {}
+    table = np.zeros(len(segments) + 1, np.int64)
+    for info in segments:
+        number = info["id"]
+        table[number] = number
+        if not info["isthing"]:
+            table[number] = first.setdefault(info["category_id"], number)
+    ids = table[ids]
+    areas = np.bincount(ids.ravel(), minlength=len(table))
+    kept = [{**s, "area": int(areas[s["id"]])} for s in segments if areas[s["id"]]]
+    return ids, kept
+
+
+class Scores:
+    """PQ, AP and the number of instances of pictures."""
+
+    def __init__(self) -> None:
+        metadata = MetadataCatalog.get(DATASET)
+        self._is_thing = [
+            i < len(metadata.thing_classes) for i in range(len(metadata.stuff_classes))
+        ]
+        self._quality = PanopticQuality(
+            [{"id": i, "isthing": int(thing)} for i, thing in enumerate(self._is_thing)]
+        )
+        self._truth: list[dict[str, Any]] = []
+        self._found: list[dict[str, Any]] = []
+        self._images: list[dict[str, Any]] = []
+
+    def add(self, scene: Scene, panoptic: tuple[Any, list], instances: Any) -> None:
+        _, ids, segments = scene
+        self._quality.update(panoptic[0].numpy(), panoptic[1], ids, segments)
+        image = {"id": len(self._images) + 1, "height": ids.shape[0], "width": ids.shape[1]}
+        self._images.append(image)
+        for info in segments:
+            if info["isthing"]:
+                entry = self._entry(ids == info["id"], info["category_id"], image["id"])
+                self._truth.append(entry | {"iscrowd": 0, "id": len(self._truth) + 1})
+        rows = zip(instances.scores.tolist(), instances.pred_classes.tolist(), strict=True)
+        for place, (score, category) in enumerate(rows):
+            mask = instances.pred_masks[place].numpy()
+            self._found.append(self._entry(mask, category, image["id"]) | {"score": score})
+
+    def _entry(self, mask: np.ndarray, category: int, image: int) -> dict[str, Any]:
+        rle = mask_util.encode(np.asfortranarray(mask, np.uint8))
+        box, area = mask_util.toBbox(rle).tolist(), float(mask_util.area(rle))
+        return {
+            "segmentation": rle,
+            "category_id": category,
+            "image_id": image,
+            "bbox": box,
+            "area": area,
+        }
+
+    def __str__(self) -> str:
+        quality = self._quality.compute()["All"]["pq"]
+        num_found = sum(found["score"] >= COUNTED_SCORE for found in self._found)
+        return (
+            f"{len(self._images)} pictures, PQ {100 * quality:.1f}, "
+            f"mask AP {self._precision():.1f}, {num_found} instances found of {len(self._truth)}"
+        )
+
+    def _precision(self) -> float:
+        categories = [{"id": i} for i, is_thing in enumerate(self._is_thing) if is_thing]
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = COCO()
+            truth.dataset = {
+                "images": self._images,
+                "annotations": self._truth,
+                "categories": categories,
+            }
+            truth.createIndex()
+            run = COCOeval(truth, truth.loadRes(self._found), "segm")
+            run.params.maxDets = [1, 100, 100_000]
+            run.evaluate()
+            run.accumulate()
+        precision = run.eval["precision"][:, :, :, 0, -1]  # all areas
+        return 100 * float(precision[precision > -1].mean())
+
+
+def predictors(cfg: CfgNode, side: int, pairs: list[Any]) -> dict[str, Any]:
+    cfg = cfg.clone()
+    cfg.merge_from_list(["INPUT.MIN_SIZE_TEST", side, "INPUT.MAX_SIZE_TEST", side, *pairs])
+    return {task: build_predictor(cfg, task) for task in ("panoptic", "instance")}
+
+
+def score(scenes: list[Scene], models: dict[str, Any], name: str) -> None:
+    scores = Scores()
+    for scene in tqdm(scenes, name):
+        panoptic = models["panoptic"](scene[0], channel_order="RGB")["panoptic_seg"]
+        instances = models["instance"](scene[0], channel_order="RGB")["instances"]
+        scores.add(scene, panoptic, instances)
+    print(f"{name}: {scores}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config-file", type=Path, required=True)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--sides", type=int, nargs="+", default=[640, 2048])
+    parser.add_argument("--number", type=int, default=None, help="of pictures; all if not given")
+    args = parser.parse_args()
+    fixed = ["MODEL.WEIGHTS", args.weights, "MODEL.DEVICE", "cpu"]
+    cfg = load_config(str(args.config_file), fixed)
+    own = cfg.INPUT.MIN_SIZE_TEST  # of a picture, to the model
+    scenes = singles()[: args.number]
+    score(scenes, predictors(cfg, own, []), "pictures one by one")
+    mirrored = ["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (own,)]
+    score(scenes, predictors(cfg, own, mirrored), "the same, with mirror images (TEST.AUG)")
+    for side in args.sides:
+        shown = round(own * side / scenes[0][1].shape[0])
+        tiles = ["TEST.TILES.ENABLED", True, "TEST.TILES.SIZE", own, "TEST.TILES.OVERLAP", own // 2]
+        laid = list(mosaics(scenes, side))
+        score(laid, predictors(cfg, shown, tiles), f"mosaics {side}, in tiles")
+        score(laid, predictors(cfg, shown, []), f"mosaics {side}, whole")
+
+
+if __name__ == "__main__":
+    main()
