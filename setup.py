@@ -49,6 +49,10 @@ SUPERVISION = "supervision>=0.31,<1"  # older ones are untried; brings no OpenCV
 SHTAB = "shtab>=1.13,<2"  # older ones are untried; 1.7 takes no functions of one's own
 PARQUET = "pyarrow>=14,<24"  # 26 needs numpy 2
 SLURM = "submitit>=1.5,<2"
+TIFF = [
+    "tifffile>=2024.1.30,<2027",  # TIFFs of any number of bands; older ones are untried
+    "imagecodecs>=2024.1.1,<2027",  # what they may be compressed with, as LZW
+]
 VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 19 is untried
 
 # `d2seg export` and the runtimes of its files; older ones are untried
@@ -61,6 +65,7 @@ EXTRAS_REQUIRE = {
     "supervision": [SUPERVISION],  # results for its annotators
     "completion": [SHTAB],  # d2seg --print-completion
     "video": [VIDEO],  # writing videos in the demo
+    "tiff": TIFF,  # INPUT.READER bands
     "isal": ["isal>=1.5,<2"],  # checksums of checkpoints in a fraction of zlib's time
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
     "parquet": [PARQUET],  # tables of pictures for d2seg predict
@@ -71,6 +76,7 @@ EXTRAS_REQUIRE = {
         SHTAB,
         PARQUET,
         SLURM,
+        *TIFF,
         *ONNX,  # 120 MB installed, and OpenVINO's 180: so that every suite runs what is exported
         OPENVINO,
         "pytest>=8,<10",
