@@ -1,6 +1,6 @@
 """Pictures of results, and reading and writing of pictures and videos."""
 
-from .drawing import ColorTracker, SegmentVisualizer, draw_prediction
+from .drawing import SegmentVisualizer, draw_prediction
 from .segments import (
     Segment,
     instance_segments,
@@ -8,9 +8,10 @@ from .segments import (
     referring_segments,
     semantic_segments,
 )
+from .tracking import ObjectTracker, track_prediction
 
 __all__ = [
-    "ColorTracker",
+    "ObjectTracker",
     "Segment",
     "SegmentVisualizer",
     "draw_prediction",
@@ -18,4 +19,5 @@ __all__ = [
     "panoptic_segments",
     "referring_segments",
     "semantic_segments",
+    "track_prediction",
 ]

@@ -44,18 +44,24 @@ class Segment:
 
 
 def panoptic_segments(
-    panoptic_seg: torch.Tensor, segments_info: list[dict], metadata: Metadata
+    panoptic_seg: torch.Tensor,
+    segments_info: list[dict],
+    metadata: Metadata,
+    *,
+    show_ids: bool = False,
 ) -> list[Segment]:
-    """Segments in the colours of the classes; instances of one class in similar colours.
+    """Segments in the colours of the classes; instances of one class in similar colours, those of a
+    video in that of their "track_id".
 
     Args:
         panoptic_seg: (H, W) integer ids; pixels of an id that ``segments_info`` lacks stay bare.
         segments_info: "id", "isthing", "category_id" and, if there is one, "score" in [0, 1].
+        show_ids: put the "track_id" into the labels.
     """
     ids = panoptic_seg.cpu().numpy()
     if ids.dtype.itemsize < 4:  # ids beyond its range are compared with
         ids = ids.astype(np.int32)
-    parts = _parts(ids, [info["id"] for info in segments_info])
+    parts = parts_of_ids(ids, [info["id"] for info in segments_info])
     seen: Counter[int] = Counter()
     segments = []
     for info in segments_info:
@@ -66,17 +72,19 @@ def panoptic_segments(
         category, is_thing = info["category_id"], bool(info["isthing"])
         kind = "thing" if is_thing else "stuff"
         color = class_color(metadata, kind, category)
-        if is_thing:
+        name, number = class_name(metadata, kind, category), info.get("track_id")
+        if number is not None:
+            color = track_color(number)
+            name = f"#{number} {name}" if show_ids else name
+        elif is_thing:
             color = _variant(color, seen[category])
             seen[category] += 1
-        label = _label(
-            class_name(metadata, kind, category), info.get("score") if is_thing else None
-        )
+        label = _label(name, info.get("score") if is_thing else None)
         segments.append(Segment(mask, color, label, category, is_thing, _corner(part)))
     return segments
 
 
-def _parts(ids: np.ndarray, wanted: Sequence[int]) -> dict[int, Part]:
+def parts_of_ids(ids: np.ndarray, wanted: Sequence[int]) -> dict[int, Part]:
     """The smallest part of an id map (H, W) that holds each of the ids that it has, found in one
     pass over the map."""
     if not wanted:
@@ -95,7 +103,7 @@ def _parts(ids: np.ndarray, wanted: Sequence[int]) -> dict[int, Part]:
     return {i: part for i, part in zip(numbers, found, strict=True) if part is not None}
 
 
-def _cropped(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+def cropped(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """The smallest part of a mask (H, W) that holds all of it, and its corner."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
@@ -129,15 +137,23 @@ def semantic_segments(labels: torch.Tensor, metadata: Metadata) -> list[Segment]
     ]
 
 
-def instance_segments(instances: Instances, metadata: Metadata) -> list[Segment]:
-    """Best first, each in a colour of its own. ``instances``: on the CPU, with ``pred_masks``."""
+def instance_segments(
+    instances: Instances, metadata: Metadata, *, show_ids: bool = False
+) -> list[Segment]:
+    """Best first, each in a colour of its own: by rank, or by ``track_ids`` where there are any.
+
+    Args:
+        instances: on the CPU, with ``pred_masks``.
+        show_ids: put the track ids into the labels.
+    """
     order = torch.argsort(instances.scores, descending=True, stable=True).tolist()
-    labels = instance_labels(instances, metadata)
+    labels = instance_labels(instances, metadata, show_ids=show_ids)
+    colors = instance_colors(instances)
     categories = instance_categories(instances)
     segments = []
     for rank, i in enumerate(order):
-        mask, corner = _cropped(instances.pred_masks[i].numpy().astype(bool))
-        color = palette_color(rank)
+        mask, corner = cropped(instances.pred_masks[i].numpy().astype(bool))
+        color = palette_color(rank) if colors is None else colors[i]
         segments.append(Segment(mask, color, labels[i], categories[i], True, corner))
     return segments
 
@@ -156,7 +172,7 @@ def referring_segments(found: Instances) -> list[Segment]:
     for i, (whole, text, score) in enumerate(
         zip(found.pred_masks, found.expressions, found.scores.tolist(), strict=True)
     ):
-        mask, corner = _cropped(whole.numpy())
+        mask, corner = cropped(whole.numpy())
         if mask.size:
             label = _label(shorten(text), score)
             segments.append(Segment(mask, palette_color(i), label, i, False, corner))
@@ -184,12 +200,25 @@ def shorten(text: str, limit: int = _LONGEST_EXPRESSION) -> str:
     return words[: limit - 1].rstrip(" ,;:.") + "…"
 
 
-def instance_labels(instances: Instances, metadata: Metadata) -> list[str]:
-    """Class and score of each; the score alone for class-agnostic proposals."""
+def instance_labels(
+    instances: Instances, metadata: Metadata, *, show_ids: bool = False
+) -> list[str]:
+    """Class and score of each; the score alone for class-agnostic proposals; with ``show_ids`` the
+    track ids, where there are any, before them."""
     names = [""] * len(instances)
     if instances.has("pred_classes"):
         names = [class_name(metadata, "thing", i) for i in instance_categories(instances)]
+    if show_ids and instances.has("track_ids"):
+        numbered = zip(instances.track_ids.tolist(), names, strict=True)
+        names = [f"#{number} {name}".rstrip() for number, name in numbered]
     return [_label(*pair) for pair in zip(names, instances.scores.tolist(), strict=True)]
+
+
+def instance_colors(instances: Instances) -> list[Color] | None:
+    """Those of the ``track_ids``; None where there are none."""
+    if not instances.has("track_ids"):
+        return None
+    return [track_color(number) for number in instances.track_ids.tolist()]
 
 
 def instance_categories(instances: Instances) -> list[int]:
@@ -222,6 +251,11 @@ def palette_color(number: int) -> Color:
     palette = colormap(rgb=True, maximum=1)
     red, green, blue = palette[number % len(palette)].tolist()
     return red, green, blue
+
+
+def track_color(number: int) -> Color:
+    """Of an object of a video, by its id, from 1."""
+    return palette_color(number - 1)
 
 
 def _label(name: str, score: float | None) -> str:
