@@ -1,5 +1,6 @@
 """Predictors on videos, and on pictures of other than three channels."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from toy_pictures import Thresholds, toy_metadata
 
 from d2seg.data.augmentation import Resize
 from d2seg.data.readers import PictureReader
+from d2seg.prediction.inputs import read_file
 from d2seg.prediction.predictor import Predictor
 from d2seg.visualization.media import UnreadableError
+from d2seg.visualization.runner import Runner
 from d2seg.visualization.segments import track_color
 from d2seg.visualization.video_writing import VideoWriter
 
@@ -116,6 +119,23 @@ def test_pictures_of_five_bands(tmp_path: Path) -> None:
         UnreadableError, match=r"b.npy: cannot be read: it has 4 bands, .* 5 values"
     ):
         predictor(tmp_path / "b.npy")
+
+
+def test_pictures_of_five_bands_are_drawn(tmp_path: Path) -> None:
+    """On the first three; one with other bands is reported."""
+    np.save(tmp_path / "a.npy", BANDS)
+    np.save(tmp_path / "b.npy", BANDS[..., :4])
+    predictor = of_bands()
+    runner = Runner(
+        lambda image: {"sem_seg": torch.full(predictor(image)["sem_seg"].shape[1:], -1)},
+        toy_metadata(),
+        read=partial(read_file, reader=predictor.reader),
+        shown=predictor.reader.shown,
+    )
+    runner.run_files([tmp_path / "a.npy", tmp_path / "b.npy"], [tmp_path / "a.png", None])
+    assert (runner.num_drawn, runner.num_failed) == (1, 1)
+    drawn = np.asarray(Image.open(tmp_path / "a.png"))
+    assert np.array_equal(drawn[2::4, 2::4], BANDS[..., :3])  # enlarged
 
 
 def test_grey_models_take_what_others_do(tmp_path: Path) -> None:
