@@ -51,6 +51,10 @@ SHTAB = "shtab>=1.13,<2"  # older ones are untried; 1.7 takes no functions of on
 PARQUET = "pyarrow>=14,<24"  # 26 needs numpy 2
 SLURM = "submitit>=1.5,<2"
 RAY = "ray[data]>=2.40,<3"  # older ones are untried
+TIFF = [
+    "tifffile>=2024.1.30,<2027",  # TIFFs of any number of bands; older ones are untried
+    "imagecodecs>=2024.1.1,<2027",  # what they may be compressed with, as LZW
+]
 VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 19 is untried
 
 # `d2seg export` and the runtimes of its files; older ones are untried
@@ -67,6 +71,7 @@ EXTRAS_REQUIRE = {
     "supervision": [SUPERVISION],  # results for its annotators
     "completion": [SHTAB],  # d2seg --print-completion
     "video": [VIDEO],  # writing videos in the demo
+    "tiff": TIFF,  # INPUT.READER bands
     "isal": ["isal>=1.5,<2"],  # checksums of checkpoints in a fraction of zlib's time
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
     "parquet": [PARQUET],  # tables of pictures for d2seg predict
@@ -80,6 +85,7 @@ EXTRAS_REQUIRE = {
         PARQUET,
         SLURM,
         RAY,
+        *TIFF,
         *ONNX,  # 120 MB installed, and OpenVINO's 180: so that every suite runs what is exported
         OPENVINO,
         *SITE,
@@ -120,9 +126,7 @@ setup(
     package_dir={"": "projects"},
     packages=find_packages("projects"),
     py_modules=["d2seg_process", "d2seg_command"],
-    package_data={
-        "": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml", "py.typed", "templates/*"]
-    },
+    package_data={"": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml", "py.typed", "templates/*"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["d2seg = d2seg_command:main"]},
     install_requires=INSTALL_REQUIRES,

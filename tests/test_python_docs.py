@@ -12,6 +12,7 @@ from PIL import Image
 
 import d2seg
 from d2seg.config.description import describe
+from d2seg.visualization.video_writing import VideoWriter
 from families.maskformer_config import small_config
 
 
@@ -39,6 +40,9 @@ def folder(tmp_path: Path, repo_dir: Path, monkeypatch: pytest.MonkeyPatch) -> P
     names = ["street.jpg", *(f"{f}/{n}.jpg" for f in ("photos", "rooms/images") for n in "ab")]
     for name in names:
         Image.fromarray(generator.integers(0, 255, (60, 80, 3), np.uint8)).save(tmp_path / name)
+    with VideoWriter(tmp_path / "street.mp4", 5.0) as writer:
+        for _ in range(2):
+            writer.write(generator.integers(0, 255, (60, 80, 3), np.uint8))
     for name in "ab":
         labels = generator.integers(0, 2, (60, 80), np.uint8)
         Image.fromarray(labels).save(tmp_path / f"rooms/labels/{name}.png")

@@ -42,6 +42,7 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registrations of a test end with it."""
     for part in (
         registries.MAPPERS,
+        registries.READERS,
         registries.SAMPLERS,
         registries.OPTIMIZERS,
         registries.LR_SCHEDULERS,

@@ -32,6 +32,7 @@ _DAMAGE = (
     *(EOFError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
 )
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+_OF_BANDS = (".tif", ".tiff", ".npy")
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _ORIENTATION = 0x0112  # of EXIF
 # where Pillow looks for EXIF data, beside the tags of a TIFF
@@ -115,17 +116,32 @@ def opened(
     Raises:
         UnreadableFileError: as :func:`read_image`.
     """
+    with faults_of(file_name), stream(file_name, content) as file, Image.open(file) as image:
+        check_num_pixels(*image.size, max_pixels)
+        image.load()
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            # not of a camera's MPO, whose others are previews
+            text = f"{str(file_name)!r} has several pages or frames: the first alone is read"
+            log_first_n(logging.WARNING, f"{text}, as of all such files", name=__name__)
+        yield image
+
+
+@contextmanager
+def faults_of(file_name: str | Path) -> Iterator[None]:
+    """Within the block, what a decoder raises for a damaged file is an error that names it.
+
+    Raises:
+        UnreadableFileError: as :func:`read_image`.
+    """
     try:
-        with _stream(file_name, content) as file, Image.open(file) as image:
-            check_num_pixels(*image.size, max_pixels)
-            image.load()
-            if getattr(image, "is_animated", False) and image.format != "MPO":
-                # not of a camera's MPO, whose others are previews
-                text = f"{str(file_name)!r} has several pages or frames: the first alone is read"
-                log_first_n(logging.WARNING, f"{text}, as of all such files", name=__name__)
-            yield image
+        yield
+    except UnreadableFileError:
+        raise
     except UnidentifiedImageError as error:
-        raise _unreadable(file_name, "it is no picture, or a damaged one") from error
+        reason = "it is no picture, or a damaged one"
+        if str(file_name).lower().endswith(_OF_BANDS):
+            reason += " (INPUT.READER bands reads .npy files and TIFFs of any number of bands)"
+        raise _unreadable(file_name, reason) from error
     except (OSError, *_DAMAGE) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _unreadable(file_name, reason) from error
@@ -150,7 +166,8 @@ def drawing_failure(error: Exception) -> str | None:
     return text or type(error).__name__ if of_picture else None
 
 
-def _stream(file_name: str | Path, content: bytes | None) -> IO[bytes]:
+def stream(file_name: str | Path, content: bytes | None) -> IO[bytes]:
+    """A file, or its ``content``, to read from; no pipe, device or folder."""
     if content is not None:
         return io.BytesIO(content)
     if refuse_special_file(file_name):

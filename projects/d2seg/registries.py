@@ -63,6 +63,9 @@ class NamedParts(Registry):
 MAPPERS = NamedParts(
     "INPUT.MAPPER", ("detectron2", "semantic", "panoptic", "instance", "slice", "referring")
 )
+# called with (cfg); gives what is called with (file name, its content or None) and makes (H, W, C)
+# of it, uint8, or float on the scale of 0..255, on which MODEL.PIXEL_MEAN is
+READERS = NamedParts("INPUT.READER", ("picture", "bands"))
 # called with (cfg, dataset, seed); gives a sampler without an end, as detectron2's, whose order
 # follows from the seed
 SAMPLERS = NamedParts(

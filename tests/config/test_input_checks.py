@@ -46,7 +46,8 @@ def test_what_detectron2_takes_is_taken() -> None:
     for pairs in (
         [*CROP, "relative", "INPUT.CROP.SIZE", [1.0, 1]],
         ["INPUT.MIN_SIZE_TRAIN", (640, 800), "INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"],
-        ["INPUT.MIN_SIZE_TRAIN", (0,), "INPUT.MIN_SIZE_TEST", 0, "INPUT.FORMAT", "L"],
+        ["INPUT.MIN_SIZE_TRAIN", (0,), "INPUT.MIN_SIZE_TEST", 0],
+        ["INPUT.FORMAT", "L", "MODEL.PIXEL_MEAN", [100.0], "MODEL.PIXEL_STD", [50.0]],
     ):
         cfg = load_config(None)
         cfg.merge_from_list(pairs)

@@ -48,6 +48,29 @@ def test_problems_end_with_1_and_are_listed_with_file_and_count(tool, tmp_path, 
     assert "one more than there are classes" in out
 
 
+def test_bands_are_counted_where_a_config_reads_them(tool, tmp_path, capsys):
+    write_semantic(tmp_path)
+    for file in (tmp_path / "images/train").iterdir():
+        file.unlink()
+    for number, bands in enumerate((5, 4)):
+        array = np.zeros((11, 16, bands), np.uint16)
+        np.save(tmp_path / f"images/train/{number:03d}.npy", array)
+    file = semantic_declaration(tmp_path / "toy.yaml", unique_name())
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "INPUT: {READER: bands}\n"
+        "MODEL: {PIXEL_MEAN: [1.0, 1.0, 1.0, 1.0, 1.0], PIXEL_STD: [1.0, 1.0, 1.0, 1.0, 1.0]}\n"
+    )
+    assert tool.main([str(file), "--config-file", str(config)]) == 1
+    out = capsys.readouterr().out
+    assert "unreadable image: " in out
+    assert "001.npy: it has 4 bands, and MODEL.PIXEL_MEAN has 5 values" in out
+    assert "000.npy" not in out
+    options = ["--opts", "INPUT.READER", "picture"]
+    assert tool.main([str(file), "--config-file", str(config), *options]) == 2
+    assert "MODEL.PIXEL_MEAN has 5 values, pictures in INPUT.FORMAT" in capsys.readouterr().err
+
+
 def test_mistakes_end_with_2(tool, tmp_path, capsys):
     assert tool.main(["camvid_semseg"]) == 2
     assert "there is no data set 'camvid_semseg'" in capsys.readouterr().err

@@ -6,8 +6,9 @@ import torch
 from detectron2.data import Metadata
 from detectron2.structures import Boxes, Instances
 
-from d2seg.visualization import ColorTracker, Segment, SegmentVisualizer, draw_prediction
-from d2seg.visualization.segments import palette_color
+from d2seg.visualization import Segment, SegmentVisualizer, draw_prediction
+from d2seg.visualization.segments import instance_segments, palette_color, track_color
+from d2seg.visualization.tracking import ObjectTracker, track_prediction
 
 METADATA = Metadata(
     thing_classes=["cat"],
@@ -120,57 +121,23 @@ def test_nothing_detected_leaves_the_image(masked):
     found.pred_classes = torch.zeros(0, dtype=torch.int64)
     if masked:
         found.pred_masks = torch.zeros(0, *GRAY.shape[:2], dtype=torch.bool)
-    for tracker in (None, ColorTracker(METADATA)):
-        picture = draw_prediction(GRAY, {"instances": found}, METADATA, tracker=tracker)
-        assert np.array_equal(picture, GRAY)
+    assert np.array_equal(draw_prediction(GRAY, {"instances": found}, METADATA), GRAY)
+    tracked = track_prediction({"instances": found}, ObjectTracker())
+    assert np.array_equal(draw_prediction(GRAY, tracked, METADATA), GRAY)
 
 
-def thing(mask: np.ndarray, category: int = 0) -> Segment:
-    return Segment(mask, (0.0, 0.0, 0.0), "", category, True)
-
-
-def test_objects_of_a_video_keep_their_colours():
-    tracker = ColorTracker(METADATA)
-    first = tracker.recolor([thing(square(10, 10, 30)), thing(square(60, 80, 30))])
-    assert first[0].color != first[1].color
-    # both moved a little, and in another order
-    second = tracker.recolor([thing(square(63, 80, 30)), thing(square(10, 14, 30))])
-    assert [s.color for s in second] == [first[1].color, first[0].color]
-    # one is unseen for a while
-    for _ in range(3):
-        (only,) = tracker.recolor([thing(square(63, 80, 30))])
-        assert only.color == first[1].color
-    back = tracker.recolor([thing(square(10, 14, 30)), thing(square(63, 80, 30))])
-    assert [s.color for s in back] == [first[0].color, first[1].color]
-
-
-def test_an_object_of_another_class_gets_another_colour():
-    tracker = ColorTracker(METADATA)
-    (first,) = tracker.recolor([thing(square(10, 10, 30), category=0)])
-    (second,) = tracker.recolor([thing(square(10, 10, 30), category=1)])
-    assert first.color != second.color
-
-
-def test_stuff_in_a_video_keeps_the_classes_colour():
-    sky = Segment(square(0, 0, 50), (0.0, 0.0, 1.0), "sky", 1, False)
-    tracked = ColorTracker(METADATA).recolor([sky, thing(square(60, 60, 20))])
-    assert tracked[0] == sky
-    assert tracked[1].color != (0.0, 0.0, 0.0)
-
-
-def test_boxes_of_a_video_keep_their_colours():
-    def found(boxes: list[list[float]]) -> Instances:
-        return Instances(
-            GRAY.shape[:2],
-            pred_boxes=Boxes(torch.tensor(boxes)),
-            scores=torch.ones(len(boxes)),
-            pred_classes=torch.zeros(len(boxes), dtype=torch.int64),
-        )
-
-    tracker = ColorTracker(METADATA)
-    left, right = [10.0, 10, 50, 50], [90.0, 10, 130, 50]
-    first = tracker.box_colors(found([left, right]))
-    assert tracker.box_colors(found([right, left])) == first[::-1]
+def test_ids_of_a_video_choose_colours_and_stand_in_labels():
+    found = Instances(GRAY.shape[:2], scores=torch.tensor([0.9, 0.8]))
+    found.pred_masks = torch.from_numpy(np.stack([square(10, 10, 30), square(60, 80, 30)]))
+    found.pred_classes = torch.zeros(2, dtype=torch.int64)
+    found.track_ids = torch.tensor([4, 2])
+    segments = instance_segments(found, METADATA, show_ids=True)
+    assert [s.color for s in segments] == [track_color(4), track_color(2)]
+    assert [s.label for s in segments] == ["#4 cat 90%", "#2 cat 80%"]
+    assert [s.label for s in instance_segments(found, METADATA)] == ["cat 90%", "cat 80%"]
+    picture = draw_prediction(GRAY, {"instances": found}, METADATA)
+    expected = tuple(round(255 * channel) for channel in track_color(4))
+    assert picture[12, 12] == pytest.approx(blend(expected), abs=2)
 
 
 def referring(*texts: str) -> dict:
@@ -189,11 +156,10 @@ def dark(picture: np.ndarray, rows: slice) -> int:
 
 def test_expressions_are_drawn_labelled_and_listed_where_they_are_not_found():
     first = tuple(round(255 * channel) for channel in palette_color(0))
-    for tracker in (None, ColorTracker(METADATA)):
-        picture = draw_prediction(GRAY, referring("a cat", "a dog"), METADATA, tracker=tracker)
-        assert picture[15, 15] == pytest.approx(blend(first), abs=2)
-        assert dark(picture, slice(20, 80)) > 50
-        assert dark(picture, slice(100, 120)) > 50
+    picture = draw_prediction(GRAY, referring("a cat", "a dog"), METADATA)
+    assert picture[15, 15] == pytest.approx(blend(first), abs=2)
+    assert dark(picture, slice(20, 80)) > 50
+    assert dark(picture, slice(100, 120)) > 50
     picture = draw_prediction(GRAY, referring("a cat"), METADATA)
     assert dark(picture, slice(100, 120)) == 0
 

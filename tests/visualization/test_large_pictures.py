@@ -8,9 +8,10 @@ from detectron2.data import Metadata
 from detectron2.structures import Instances
 
 from d2seg.views.mask_crops import Crop, MaskCrops
-from d2seg.visualization import ColorTracker, draw_prediction, predictions
+from d2seg.visualization import draw_prediction, predictions
 from d2seg.visualization import painting as painting_module
 from d2seg.visualization.segments import palette_color
+from d2seg.visualization.tracking import ObjectTracker, track_prediction
 
 SIDE = 400
 METADATA = Metadata(thing_classes=["cat"], stuff_classes=["cat", "sky"])
@@ -128,8 +129,11 @@ def test_labels_and_what_was_not_found_are_written() -> None:
 
 
 def test_objects_of_a_large_video_keep_their_colours() -> None:
-    tracker = ColorTracker(METADATA)
-    frames = [draw_prediction(GRAY, instances(4), METADATA, tracker=tracker) for _ in range(2)]
+    tracker = ObjectTracker()
+    first, second = (track_prediction(instances(4), tracker) for _ in range(2))
+    places = [3, 1, 0, 2]  # another order of the same objects
+    second["instances"] = second["instances"][places]
+    frames = [draw_prediction(GRAY, each, METADATA) for each in (first, second)]
     assert np.array_equal(*frames)
 
 

@@ -10,6 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from .channels import fit_channels, standardised_weights
 from .compatibility import LoadResult, check
 from .conversion import place_backbone, to_d2seg, without_prefix
 from .download import split_options
@@ -60,6 +61,7 @@ class Checkpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         entries: dict[str, Any] | None = None,
+        new_channels: str = "mean",
         **arguments: Any,
     ) -> None:
         """
@@ -67,10 +69,13 @@ class Checkpointer(DetectionCheckpointer):
             model: to load into and to save.
             save_dir: where :meth:`save` writes, and :meth:`resume_or_load` looks for checkpoints.
             entries: plain data that every checkpoint holds beside the model.
+            new_channels: "mean" or "zero": what pretrained weights of fewer channels than the
+                model's pictures have are given for the others, see ``channels.fit_channels``.
             arguments: ``save_to_disk`` and checkpointables, as those of detectron2's.
         """
         super().__init__(model, save_dir, **arguments)
         self._entries = dict(entries or {})
+        self._new_channels = new_channels
 
     def load(
         self,
@@ -215,9 +220,24 @@ class Checkpointer(DetectionCheckpointer):
             checkpoint["matching_heuristics"] = False
         if not checkpoint.get("matching_heuristics") and (layout is None or layout.backbone_only):
             checkpoint["model"] = place_backbone(checkpoint["model"], original, names)
+        self._fit_channels(checkpoint["model"], bool(checkpoint.get("matching_heuristics")))
         self._fit_modules(checkpoint["model"])
         fit_positions(checkpoint["model"], self.model.state_dict(), position_grids(self.model))
         return checkpoint
+
+    def _fit_channels(self, state: StateDict, by_ends: bool) -> None:
+        mean = getattr(self.model, "pixel_mean", None)
+        if mean is not None:
+            fit_channels(
+                state,
+                self.model.state_dict(),
+                mean.numel(),
+                self._new_channels,
+                source=self._source,
+                require_complete=self._require_complete,
+                by_ends=by_ends,
+                standardised=standardised_weights(self.model),
+            )
 
     def _fit_modules(self, state: StateDict) -> None:
         """Modules that depend on the checkpoint, as a table of its words, say so by a method

@@ -59,11 +59,16 @@ def read_npz(
                 data = file.read(record.file_size)
             if len(data) < record.file_size:
                 raise ValueError(f"{record.filename} is cut off")
-            arrays[record.filename.removesuffix(".npy")] = _array(record.filename, data)
+            arrays[record.filename.removesuffix(".npy")] = read_npy(record.filename, data)
     return arrays
 
 
-def _array(name: str, data: bytes) -> np.ndarray:
+def read_npy(name: str, data: bytes) -> np.ndarray:
+    """The array of numbers in the ``data`` of a file of ``numpy.save``, which ``name`` stands for.
+
+    Raises:
+        ValueError: it is damaged, or holds something else than numbers.
+    """
     file = io.BytesIO(data)
     version: Any = npy.read_magic(file)
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

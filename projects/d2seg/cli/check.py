@@ -20,9 +20,11 @@ from detectron2.data import DatasetCatalog, Metadata
 from tabulate import tabulate
 from tqdm import tqdm
 
+from ..config.input_checks import check_channels
 from ..data.catalog import check_classes, metadata_of
 from ..data.inspection.dataset import inspect_dataset
 from ..data.inspection.report import Counts, Report
+from ..data.readers import PictureReader, build_reader
 from ..names import printable
 from .dataset_arguments import dataset_parser, parse, read_targets
 from .foreign_folders import ForeignFolder, register_folder
@@ -51,6 +53,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         try:
             folders = take_folders(args, Path(temporary))
             names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
+            if cfg is not None:
+                check_channels(cfg)
         except (OSError, ValueError) as error:
             return report_mistake(error)
         wrong = cfg is not None and not classes_agree(cfg)
@@ -92,7 +96,7 @@ def check_one(name: str, cfg: CfgNode | None, workers: int) -> bool:
         return tqdm(reports, total=total, desc=printable(name), unit="image")
 
     try:
-        report = inspect_dataset(name, workers=workers, progress=progress)
+        report = inspect_dataset(name, workers=workers, reader=_reader(cfg), progress=progress)
     except ValueError as error:
         print(printable(f"{name}: cannot be loaded: {error}"))
         return True
@@ -104,6 +108,12 @@ def check_one(name: str, cfg: CfgNode | None, workers: int) -> bool:
         )
     print(format_report(name, report, metadata_of(name)))
     return bool(report.problems)
+
+
+def _reader(cfg: CfgNode | None) -> PictureReader | None:
+    """Of pictures that have other than three channels, as the config says."""
+    reader = None if cfg is None else build_reader(cfg)
+    return None if reader is None or reader.is_of_three else reader
 
 
 def needs_bitmasks(report: Report) -> bool:

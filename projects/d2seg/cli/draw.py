@@ -20,17 +20,20 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
 from ..config.files import own_keys
+from ..config.input_checks import check_channels
 from ..config.loading import load_config
 from ..config.stock_keys import check_stock_keys
 from ..config.tasks import TASKS, choose_task
 from ..data.catalog import check_class_names, check_drawn_classes
 from ..data.datasets.declaration import register_declarations
+from ..data.readers import build_reader
 from ..prediction.building import build_predictor
-from ..prediction.predictor import Predictor
+from ..prediction.inputs import read_file
+from ..prediction.predictor import TRACKED_TASKS, Predictor
 from ..visualization.media import Window, find_inputs, is_video, plan_outputs
 from ..visualization.runner import Runner
 from ..visualization.video_reading import import_av
@@ -73,6 +76,11 @@ def make_parser(prog: str | None = None) -> Parser:
         "pixels whose best class is less probable than T stay bare (default: none); referring: an "
         "expression that scores below T counts as not found (default: none)",
     )
+    add(
+        "--track",
+        action="store_true",
+        help="write ids into the frames of videos, which their objects keep (panoptic, instance)",
+    )
     add_import_argument(parser)
     add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="changes to the config")
     add("pairs", nargs="*", default=[], metavar="KEY VALUE", help="the same, without --opts")
@@ -95,24 +103,37 @@ def collect(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
 
 
 def _drawable(predictor: Predictor, expressions: list[str], image: np.ndarray) -> dict:
-    """What is drawn over ``image``, (H, W, 3) uint8 RGB."""
+    """What is drawn over ``image``, (H, W, 3) uint8 RGB or what the predictor's reader gives."""
     return predictor(image, channel_order="RGB", expressions=expressions).drawable()
 
 
-def make_predict(args: argparse.Namespace) -> tuple[Predict, Metadata]:
-    """From a (H, W, 3) uint8 RGB picture to the prediction of the task; and names and colours.
+def make_predict(args: argparse.Namespace, has_videos: bool = False) -> tuple[Predict, Predictor]:
+    """From what ``read_file`` gives to the prediction of the task; and the model.
+
+    Args:
+        has_videos: frames of videos are among what is predicted, RGB (H, W, 3).
 
     Raises:
         ValueError: the config, the task, the expressions or the weights do not go together.
     """
     cfg = load_model_config(args)
+    if has_videos and not build_reader(cfg).takes_rgb:
+        raise ValueError(
+            "--input: a video's frames are RGB; a model with INPUT.READER "
+            f"{cfg.INPUT.READER} takes files of {len(cfg.MODEL.PIXEL_MEAN)} bands"
+        )
     task = choose_task(cfg, args.task, args.expressions)
+    if args.track and task not in TRACKED_TASKS:
+        raise ValueError(
+            f"--track keeps the ids of objects, which the task {task} has none of; it goes with "
+            f"--task {' or '.join(TRACKED_TASKS)}"
+        )
     threshold = args.confidence_threshold
     if threshold is None and task == "instance":
         threshold = INSTANCE_THRESHOLD
     predictor = build_predictor(cfg, task, threshold)
     predictor.check_expressions(args.expressions)
-    return partial(_drawable, predictor, args.expressions), predictor.metadata
+    return partial(_drawable, predictor, args.expressions), predictor
 
 
 def load_model_config(args: argparse.Namespace) -> CfgNode:
@@ -127,6 +148,7 @@ def load_model_config(args: argparse.Namespace) -> CfgNode:
     pairs = [*args.opts, *args.pairs]
     cfg = load_config(args.config_file, pairs, labels=True, trained=True, imports=args.imports)
     check_stock_keys(cfg, {*pairs[0::2], *own_keys(args.config_file)})
+    check_channels(cfg)
     register_declarations(cfg.DATASETS.DECLARATIONS)  # names and colours of one's own data
     _check_classes(cfg)
     return cfg
@@ -140,9 +162,20 @@ def _check_classes(cfg: CfgNode) -> None:
     check_class_names([name for name in names if name in DatasetCatalog])
 
 
-def make_runner(args: argparse.Namespace) -> Runner:
+def make_runner(args: argparse.Namespace, has_videos: bool) -> Runner:
+    if args.track and not has_videos:
+        raise ValueError("--track: there is no video among --input, and no --webcam")
     window = Window("d2seg") if args.output is None else None
-    return Runner(*make_predict(args), window)
+    predict, predictor = make_predict(args, has_videos)
+    reader = predictor.reader
+    return Runner(
+        predict,
+        predictor.metadata,
+        window,
+        show_ids=args.track,
+        read=partial(read_file, reader=reader),
+        shown=None if reader is None else reader.shown,
+    )
 
 
 def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
@@ -155,17 +188,17 @@ def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
     if args.webcam:
         if args.output is not None:
             import_av()  # before the model is loaded
-        runner = make_runner(args)
+        runner = make_runner(args, has_videos=True)
         output = None if args.output is None else args.output / "webcam.mp4"
         draw = partial(runner.run_camera, 0, output)
     else:
         files, missing = collect(args)
-        outputs = [None] * len(files)
+        outputs, has_videos = [None] * len(files), any(map(is_video, files))
         if args.output is not None:
             outputs = plan_outputs(files, args.output)
-        elif any(map(is_video, files)):
+        elif has_videos:
             import_av()
-        runner = make_runner(args)
+        runner = make_runner(args, has_videos)
         for name in missing:
             runner.report(f"{name}: no such file")
         draw = partial(runner.run_files, files, outputs)

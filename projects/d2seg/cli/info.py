@@ -19,6 +19,7 @@ from tabulate import tabulate
 from torch import nn
 
 from ..config.checks import check_device
+from ..config.input_checks import check_channels
 from ..config.loading import load_config, use_words_of_checkpoint
 from ..config.parts import check_registered, naming_parts
 from ..data.build import images_per_process
@@ -61,11 +62,14 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         use_words_of_checkpoint(cfg)
         check_device(cfg.MODEL.DEVICE)
         check_registered(cfg)
+        check_channels(cfg)
         size = tuple(args.size or cost.training_size(cfg))
         batch = args.batch or images_per_process(cfg, 1)
         if min(*size, batch) < 1:
             raise ValueError(f"--size {size[0]} {size[1]} --batch {batch}: give 1 or more")
-        print(f"{args.config}, one image of {size[0]} x {size[1]}\n")
+        channels = len(cfg.MODEL.PIXEL_MEAN)
+        of_channels = "" if channels == 3 else f" with {channels} channel{'s' * (channels > 1)}"
+        print(f"{args.config}, one image of {size[0]} x {size[1]}{of_channels}\n")
         device, cfg.MODEL.DEVICE = torch.device(cfg.MODEL.DEVICE), "cpu"  # kernels hide operations
         with naming_parts(cfg):
             model = build_model(cfg)

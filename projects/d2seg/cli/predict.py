@@ -22,13 +22,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
-from detectron2.data import Metadata
 from tqdm import tqdm
 
 from ..names import printable
 from ..pictures import drawing_failure
+from ..prediction.inputs import read_file
+from ..prediction.predictor import Predictor
 from ..prediction.writing import write_index, write_prediction
-from ..visualization.media import UnreadableError, is_video, plan_outputs, read_picture
+from ..visualization.media import UnreadableError, is_video, plan_outputs
 from .draw import Predict, collect, load_model_config, make_predict
 from .draw import make_parser as make_draw_parser
 from .messages import Parser, report_mistake, show_warnings
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         return _guarded(run_merge, make_merge_parser(prog).parse_args(argv))
     parser = make_parser(prog)
     args = parser.parse_args(argv)
+    if args.track:
+        parser.error("--track is for videos; d2seg draw takes these")
     if args.weights is not None:
         args.opts = [*args.opts, "MODEL.WEIGHTS", args.weights]
     show_warnings("%(levelname)s: %(message)s")
@@ -62,10 +65,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             raise ValueError("--shard and --part-size go with --format")
         files, missing = check(args)
         outputs = plan_outputs(files, args.output)
-        predict, metadata = make_predict(args)
+        predict, predictor = make_predict(args)
         args.output.mkdir(parents=True, exist_ok=True)
         unread = [f"{name}: no such file" for name in missing]
-        unread += run(predict, metadata, files, outputs)
+        unread += run(predict, predictor, files, outputs)
     except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
     for line in unread:
@@ -105,7 +108,7 @@ def check(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
 
 
 def run(
-    predict: Predict, metadata: Metadata, files: Sequence[Path], outputs: Sequence[Path]
+    predict: Predict, predictor: Predictor, files: Sequence[Path], outputs: Sequence[Path]
 ) -> list[str]:
     """Write the predictions of each picture; return what is to be said of those that are broken.
 
@@ -113,10 +116,10 @@ def run(
         OSError: an output cannot be written.
     """
     entries, unread = {}, []
-    names = metadata.as_dict()
+    names = predictor.metadata.as_dict()
     for path, output in zip(tqdm(files, unit="file"), outputs, strict=True):
         try:
-            prediction = predict(read_picture(path))
+            prediction = predict(read_file(path, predictor.reader))
         except UnreadableError as error:
             unread.append(str(error))
             continue

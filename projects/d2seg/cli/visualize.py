@@ -10,6 +10,7 @@ With --mapper, what the config's training mapper makes of it: augmented, cropped
 import copy
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from ..data.dicts import load_dicts
 from ..data.label_maps import read_id_map, read_labels
 from ..data.mappers import build_mapper
 from ..data.medical.files import is_array_file, read_slice
+from ..data.readers import PictureReader, build_reader
 from ..data.segmentations import expression_mask
 from ..engine.output_folder import check_folder
 from ..names import path_inside, printable
@@ -63,7 +65,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         names, cfg = read_targets(args, splits=("TRAIN",))
         for name in names:
             path_inside(args.output, name, "name of a data set")
-        draw = mapper_drawing(cfg) if args.mapper else draw_ground_truth
+        reader = None if cfg is None else build_reader(cfg)
+        draw = mapper_drawing(cfg) if args.mapper else partial(draw_ground_truth, reader=reader)
         failed = sum(draw_dataset(name, draw, args.output, args.num_images) for name in names)
     except (ValueError, OSError) as error:  # the latter: the disk is full
         return report_mistake(error)
@@ -91,12 +94,15 @@ def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
     return failed
 
 
-def draw_ground_truth(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
+def draw_ground_truth(
+    entry: dict[str, Any], metadata: Metadata, reader: PictureReader | None = None
+) -> np.ndarray:
     """(H, W, 3) uint8 RGB: expressions or segments if there are any, else instances, else the label
-    map."""
+    map. ``reader``: of the pictures; None: of those that have three channels."""
     if is_array_file(entry["file_name"]):
         return draw_slice(entry, metadata)
-    image = read_image(entry["file_name"], "RGB")
+    file = entry["file_name"]
+    image = read_image(file, "RGB") if reader is None else reader.shown(reader(file))
     if "expressions" in entry:
         return picture_of_expressions(image, entry["expressions"])
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
@@ -160,15 +166,18 @@ def draw_slice(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
 
 
 def mapper_drawing(cfg: CfgNode) -> Draw:
-    mapper = build_mapper(cfg, is_train=True)
+    mapper, reader = build_mapper(cfg, is_train=True), build_reader(cfg)
 
     def draw(entry: dict[str, Any], metadata: Metadata) -> np.ndarray:
         sample = mapper(entry)
         if sample is None:
             raise ValueError("the mapper leaves this image out")
         if cfg.INPUT.MAPPER == "slice":  # values of 0..1
-            sample["image"] = 255 * sample["image"].clamp(0, 1)
-        return draw_sample(sample, metadata, cfg.INPUT.FORMAT)
+            image = (255 * sample["image"].clamp(0, 1)).expand(3, -1, -1)
+        else:
+            image = sample["image"]
+            image = torch.from_numpy(reader.shown(image.permute(1, 2, 0).numpy())).permute(2, 0, 1)
+        return draw_sample({**sample, "image": image}, metadata, "RGB")
 
     return draw
 

@@ -57,6 +57,13 @@ def _add_input_config(cfg: CN) -> None:
     # "detectron2" (its DatasetMapper), "semantic", "instance", "panoptic", "slice" (of medical
     # volumes), "referring", or of registries.MAPPERS
     cfg.INPUT.MAPPER = "detectron2"
+    # "picture" (Pillow's formats, as INPUT.FORMAT says), "bands" (TIFFs, .npy and others with as
+    # many bands as MODEL.PIXEL_MEAN has values, of any type of numbers), or of registries.READERS
+    cfg.INPUT.READER = "picture"
+    # numbers, from 0, of the file's bands that the model sees, in its order; empty: all
+    cfg.INPUT.BANDS = ()
+    # the values in the files that become 0 and 255; empty: by the type of their numbers
+    cfg.INPUT.VALUE_RANGE = ()
     # "resize_crop" (short edge, then crop), "lsj" (large-scale jitter),
     # "detr" (resize, or resize-crop-resize, at even odds) or "fixed_size"
     cfg.INPUT.AUGMENTATION = "resize_crop"
@@ -141,6 +148,9 @@ def _add_test_config(cfg: CN) -> None:
 
 
 def _add_backbone_config(cfg: CN) -> None:
+    # where MODEL.PIXEL_MEAN has more values than pretrained weights have channels, the first
+    # convolution's weights for the others: "mean" of those that are there, or "zero"
+    cfg.MODEL.BACKBONE.NEW_CHANNELS = "mean"
     cfg.MODEL.SWIN = CN()
     cfg.MODEL.SWIN.PRETRAIN_IMG_SIZE = 224
     cfg.MODEL.SWIN.EMBED_DIM = 96

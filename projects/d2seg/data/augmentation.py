@@ -11,6 +11,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
+from PIL import Image
 
 _HSV_CODES = {
     "RGB": (cv2.COLOR_RGB2HSV_FULL, cv2.COLOR_HSV2RGB_FULL),
@@ -108,16 +109,56 @@ def _to_uint8(levels: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
 
 
+class ResizeTransform(T.ResizeTransform):
+    """detectron2's, for pictures of any number of bands and of floats, too.
+
+    detectron2 gives bytes to Pillow, which knows one and three bands, takes the second or fourth
+    for opacity, and no others; floats it samples without smoothing. Here each band of such a
+    picture is resized by itself, as Pillow resizes grey. Label maps are detectron2's.
+    """
+
+    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
+        method = self.interp if interp is None else interp
+        num_bands = img.shape[2] if img.ndim == 3 else 0
+        is_plain = img.dtype == np.uint8 and num_bands in (0, 1, 3)
+        if is_plain or not num_bands or method == Image.NEAREST:
+            return super().apply_image(img, interp)
+        resized = np.empty((self.new_h, self.new_w, num_bands), img.dtype)
+        for band in range(num_bands):
+            picture = Image.fromarray(np.ascontiguousarray(img[:, :, band]))
+            resized[:, :, band] = np.asarray(picture.resize((self.new_w, self.new_h), method))
+        return resized
+
+    @classmethod
+    def like(cls, transform: T.Transform) -> T.Transform:
+        """``transform`` as one of this class, with at least one pixel on each side; what is no
+        resizing as it is."""
+        if not isinstance(transform, T.ResizeTransform):
+            return transform
+        new_h, new_w = max(transform.new_h, 1), max(transform.new_w, 1)
+        return cls(transform.h, transform.w, new_h, new_w, transform.interp)
+
+
 class ResizeShortestEdge(T.ResizeShortestEdge):
     """detectron2's, with at least one pixel on each side: it makes a picture of 1x4000 pixels no
     pixel high where its longest edge is limited."""
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        transform = super().get_transform(image)
-        if not isinstance(transform, T.ResizeTransform):
-            return transform
-        transform.new_h, transform.new_w = max(transform.new_h, 1), max(transform.new_w, 1)
-        return transform
+        return ResizeTransform.like(super().get_transform(image))
+
+
+class ResizeScale(T.ResizeScale):
+    """detectron2's, for any number of bands."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return ResizeTransform.like(super().get_transform(image))
+
+
+class Resize(T.Resize):
+    """detectron2's, for any number of bands."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return ResizeTransform.like(super().get_transform(image))
 
 
 class ResizeToFit(T.Augmentation):
@@ -135,7 +176,7 @@ class ResizeToFit(T.Augmentation):
             min(max(round(side * scale), 1), bound)
             for side, bound in zip((height, width), self.size, strict=True)
         )
-        return T.ResizeTransform(height, width, *sides)
+        return ResizeTransform(height, width, *sides)
 
 
 def reading_config(cfg: CfgNode) -> CfgNode:
@@ -178,7 +219,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         lsj = cfg.INPUT.LSJ
         size = (lsj.IMAGE_SIZE, lsj.IMAGE_SIZE)
         augmentations = [
-            T.ResizeScale(lsj.MIN_SCALE, lsj.MAX_SCALE, *size),
+            ResizeScale(lsj.MIN_SCALE, lsj.MAX_SCALE, *size),
             T.FixedSizeCrop(size, pad=False),
         ]
         pad_size = pad_size or size
@@ -190,15 +231,22 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         augmentations.append(SSDColorAugmentation(cfg.INPUT.FORMAT))
     augmentations.extend(flip)
     if pad_size:
-        augmentations.append(T.FixedSizeCrop(tuple(pad_size), pad_value=_PAD_VALUE))
+        augmentations.append(T.FixedSizeCrop(tuple(pad_size), pad_value=_pad_value(cfg)))
     return augmentations
+
+
+def _pad_value(cfg: CfgNode) -> float:
+    """Of an image's padding: bands that are no colours have other means than these."""
+    if cfg.INPUT.READER == "picture":
+        return _PAD_VALUE
+    return float(np.mean(cfg.MODEL.PIXEL_MEAN))
 
 
 def _fixed_resize(cfg: CfgNode) -> T.Augmentation:
     size = tuple(cfg.INPUT.FIXED_SIZE)
     if len(size) != 2 or not all(isinstance(edge, int) and edge > 0 for edge in size):
         raise ValueError(f"INPUT.FIXED_SIZE is {size}; it is (height, width) in pixels")
-    return T.Resize(size)
+    return Resize(size)
 
 
 def _crop(cfg: CfgNode) -> list[T.Augmentation]:

@@ -18,17 +18,17 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from ..pictures import read_oriented
 from ..registries import MAPPERS
 from .augmentation import build_augmentations
+from .box_mapper import BoxMapper
 from .checks import check_labels
-from .entries import with_own_box
 from .faults import flag
 from .label_maps import read_id_map, read_labels
 from .label_values import check_ignore_label
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
 from .medical.mapper import SliceMapper
 from .orientation import check_orientation, check_size
+from .readers import PictureReader, build_reader
 from .referring.mapper import ReferringMapper
 
 # What the mappers read and models do not: left out of the sample.
@@ -51,7 +51,7 @@ class MaskMapper(DatasetMapper, ABC):
 
     Calling it on a dataset dict returns the dict without its ground-truth entries, and with
 
-    - ``image``: uint8 (C, H, W) tensor in ``image_format``;
+    - ``image``: (C, H, W) tensor as the reader gives it, uint8 or float32 on the 0..255 scale;
     - ``height``, ``width``: size of the file, before augmentation;
 
     in training also
@@ -66,6 +66,7 @@ class MaskMapper(DatasetMapper, ABC):
     Args:
         augmentations: as :func:`build_augmentations` makes them; padding, if any, is last
         image_format: as of detectron2's ``read_image``
+        reader: of files; None: of pictures in ``image_format``
         num_classes: classes are 0 .. ``num_classes`` - 1
         ignore_value: label of pixels that belong to no class
 
@@ -83,8 +84,10 @@ class MaskMapper(DatasetMapper, ABC):
         image_format: str,
         num_classes: int,
         ignore_value: int,
+        reader: PictureReader | None = None,
     ) -> None:
         super().__init__(is_train, augmentations=augmentations, image_format=image_format)
+        self.reader = reader or PictureReader(image_format)
         self.num_classes = num_classes
         self.ignore_value = ignore_value
 
@@ -96,11 +99,12 @@ class MaskMapper(DatasetMapper, ABC):
             "image_format": cfg.INPUT.FORMAT,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            "reader": build_reader(cfg),
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         dataset_dict = dict(dataset_dict)
-        image, orientation = read_oriented(dataset_dict["file_name"], self.image_format)
+        image, orientation = self.reader.oriented(dataset_dict["file_name"])
         dataset_dict["orientation"] = orientation  # of a picture that EXIF data have turned
         utils.check_image_size(dataset_dict, image)  # adds height and width where there are none
         inputs = self._inputs(dataset_dict, image) if self.is_train else T.AugInput(image)
@@ -227,19 +231,6 @@ class InstanceMapper(MaskMapper):
                     f"list of polygons, an RLE nor a mask: {error!r}"
                 ) from error
         return {"instances": to_instances(masks, classes)}
-
-
-class BoxMapper(DatasetMapper):
-    """detectron2's mapper, with the box of the mask where an annotation's own lies elsewhere, as
-    the evaluation has it (see ``entries.boxes_differ``)."""
-
-    def _transform_annotations(
-        self, dataset_dict: dict[str, Any], transforms: T.TransformList, image_shape: tuple
-    ) -> None:
-        size = dataset_dict["height"], dataset_dict["width"]
-        annotations = dataset_dict["annotations"]
-        dataset_dict["annotations"] = [with_own_box(a, size) for a in annotations]
-        super()._transform_annotations(dataset_dict, transforms, image_shape)
 
 
 _BUILT_IN: dict[str, type[DatasetMapper] | type[SliceMapper] | type[ReferringMapper]] = {

@@ -72,7 +72,8 @@ def count_operations(
         expressions: how many are asked for, where the model takes some.
         as_published: modules with ``forward_as_published`` run that, the formula of their paper.
     """
-    sample: dict[str, Any] = {"image": torch.zeros(3, *size), "height": size[0], "width": size[1]}
+    image = torch.zeros(_num_channels(model), *size)
+    sample: dict[str, Any] = {"image": image, "height": size[0], "width": size[1]}
     if expressions:
         sample["expressions"] = ["object"] * expressions
     counter = FlopCounterMode(display=False, custom_mapping=_COUNTED)
@@ -88,6 +89,11 @@ def count_operations(
         name: totals.get(f"{type(model).__name__}.{name}", 0) for name in count_parameters(model)
     }
     return {**parts, RESULTS: totals.get("Global", 0) - sum(parts.values())}
+
+
+def _num_channels(model: nn.Module) -> int:
+    """Of the pictures that it takes."""
+    return len(model.pixel_mean) if hasattr(model, "pixel_mean") else 3
 
 
 @contextlib.contextmanager
@@ -163,11 +169,11 @@ def made_up_batch(cfg: CfgNode, size: tuple[int, int], count: int) -> list[dict[
         raise ValueError(
             f"INPUT.MAPPER {cfg.INPUT.MAPPER} is not known; its samples cannot be made up"
         )
+    shape = (len(cfg.MODEL.PIXEL_MEAN), *size)
     if cfg.INPUT.MAPPER == "slice":
-        return [{**sample, "image": torch.rand(3, *size)} for _ in range(count)]
+        return [{**sample, "image": torch.rand(shape)} for _ in range(count)]
     return [
-        {**sample, "image": torch.randint(0, 256, (3, *size), dtype=torch.uint8)}
-        for _ in range(count)
+        {**sample, "image": torch.randint(0, 256, shape, dtype=torch.uint8)} for _ in range(count)
     ]
 
 

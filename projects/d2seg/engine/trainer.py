@@ -101,7 +101,11 @@ class Trainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         entries = {ENTRY: describe(cfg)}
         self.checkpointer = Checkpointer(
-            model, cfg.OUTPUT_DIR, entries=entries, trainer=weakref.proxy(self)
+            model,
+            cfg.OUTPUT_DIR,
+            entries=entries,
+            new_channels=cfg.MODEL.BACKBONE.NEW_CHANNELS,
+            trainer=weakref.proxy(self),
         )
         self._weights_file = WeightsFile(model, cfg.OUTPUT_DIR, entries=entries)
         ema = cfg.SOLVER.EMA

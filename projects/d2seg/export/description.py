@@ -48,6 +48,7 @@ def describe(
         "pixel_mean": [float(value) for value in cfg.MODEL.PIXEL_MEAN],
         "pixel_std": [float(value) for value in cfg.MODEL.PIXEL_STD],
         "channel_order": cfg.INPUT.FORMAT,
+        "num_channels": len(cfg.MODEL.PIXEL_MEAN),
         "inputs": inputs,
         "outputs": outputs,
         "postprocess": postprocess,

@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from ..data.augmentation import ResizeToFit
-from ..pictures import read_image
+from ..data.readers import build_reader
 
 MOST_PICTURES = 64  # that ranges are taken from
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -43,9 +43,9 @@ def calibration_inputs(
     Raises:
         UnreadableFileError: a file is no picture.
     """
-    fit = ResizeToFit(size)
+    fit, read = ResizeToFit(size), build_reader(cfg)
     for file in files:
-        pixels = read_image(str(file), cfg.INPUT.FORMAT)
+        pixels = read(str(file))
         pixels = fit.get_transform(pixels).apply_image(pixels)
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         image = (image - model.pixel_mean) / model.pixel_std

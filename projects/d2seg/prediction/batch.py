@@ -203,8 +203,12 @@ def _read(predictor: Predictor, row: Row) -> dict[str, Any] | str:
         return row["error"]
     try:
         name = str(row.get("path") or row["id"])
-        image = read_image(name, "RGB", MAX_DRAWN_PIXELS, row.get("bytes"))
-        return predictor.make_example(Picture(image), [])
+        reader, content = predictor.reader, row.get("bytes")
+        if reader is None:
+            image = read_image(name, "RGB", MAX_DRAWN_PIXELS, content)
+        else:
+            image = reader(name, content, MAX_DRAWN_PIXELS)
+        return predictor.make_example(Picture(image, reader), [])
     except UnreadableFileError as error:
         return error.reason or str(error)
     except (ValueError, MemoryError, cv2.error) as error:  # of resizing

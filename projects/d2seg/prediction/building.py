@@ -14,11 +14,13 @@ from ..checkpoint.files import find_file, read_checkpoint
 from ..config.checks import check_device
 from ..config.defaults import set_semantic_output
 from ..config.description import use_stored_classes
+from ..config.input_checks import check_channels
 from ..config.loading import use_words_of_checkpoint
 from ..config.parts import check_registered, naming_parts
 from ..config.tasks import tasks_of
-from ..data.augmentation import build_augmentations, reading_config
+from ..data.augmentation import Resize, build_augmentations, reading_config
 from ..data.class_metadata import class_metadata
+from ..data.readers import build_reader
 from ..runtimes import Session
 from ..runtimes.session import is_exported
 from ..views import check_views, with_views
@@ -50,6 +52,7 @@ def build_predictor(
     """
     cfg = cfg.clone()
     cfg.defrost()
+    check_channels(cfg)
     cfg.TEST.TASKS = [task]
     if confidence_threshold is not None:
         set_confidence_threshold(cfg, confidence_threshold)
@@ -61,6 +64,7 @@ def build_predictor(
         model = build_exported(cfg, session)
     else:
         model = _build(cfg, task, content)
+    reader = build_reader(cfg)
     return Predictor(
         model=with_views(cfg, model, tasks_of),
         task=task,
@@ -68,6 +72,7 @@ def build_predictor(
         image_format=cfg.INPUT.FORMAT,
         confidence_threshold=confidence_threshold,
         metadata=class_metadata(cfg),
+        reader=None if reader.is_of_three else reader,
     )
 
 
@@ -93,7 +98,7 @@ def _build(cfg: CfgNode, task: str, content: dict[str, Any] | None) -> nn.Module
 def _resize(cfg: CfgNode, task: str) -> T.Augmentation:
     """What the mapper of the task does to a picture at test time."""
     if task == "referring":
-        return T.Resize(tuple(cfg.INPUT.REFERRING_SIZE))
+        return Resize(tuple(cfg.INPUT.REFERRING_SIZE))
     (resize,) = build_augmentations(reading_config(cfg), is_train=False)
     return resize
 

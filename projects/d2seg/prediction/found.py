@@ -1,7 +1,7 @@
 """The segments, instances, classes or expressions of a result, in one form for other formats."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ class Found:
     category: int  # contiguous; of an expression its place
     dataset_id: int | None  # of the category, as annotations have it; None: an expression
     score: float | None  # in [0, 1]; None where the model gives none
+    track_id: int | None = None  # of an object in a video
 
     def coco_record(self) -> dict[str, Any]:
         """In COCO's results format, without "image_id"."""
@@ -35,6 +36,8 @@ class Found:
             record["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode()}
         if self.score is not None:
             record["score"] = self.score
+        if self.track_id is not None:
+            record["track_id"] = self.track_id
         return record
 
 
@@ -59,7 +62,8 @@ def find(drawable: dict[str, Any], metadata: Metadata) -> Iterator[Found]:
         for info in segments_info:
             kind, mask = "thing" if info["isthing"] else "stuff", (ids == info["id"]).numpy()
             if mask.any():
-                yield _of_class(kind, info["category_id"], mask, info.get("score"), metadata)
+                found = _of_class(kind, info["category_id"], mask, info.get("score"), metadata)
+                yield replace(found, track_id=info.get("track_id"))
     else:
         labels = drawable["sem_seg"].numpy()
         for category in np.unique(labels[labels >= 0]).tolist():
@@ -74,6 +78,7 @@ def box_of(mask: np.ndarray) -> tuple[float, float, float, float]:
 
 def _instances(instances: Any, metadata: Metadata) -> Iterator[Found]:
     boxes = instances.pred_boxes.tensor.tolist() if instances.has("pred_boxes") else None
+    numbers = instances.track_ids.tolist() if instances.has("track_ids") else None
     for place, category in enumerate(instance_categories(instances)):
         mask = (
             instances.pred_masks[place].numpy().astype(bool)
@@ -90,6 +95,7 @@ def _instances(instances: Any, metadata: Metadata) -> Iterator[Found]:
             category,
             dataset_id(metadata, "thing", category),
             float(instances.scores[place]),
+            None if numbers is None else numbers[place],
         )
 
 

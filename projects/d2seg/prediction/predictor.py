@@ -16,12 +16,17 @@ from detectron2.data import Metadata
 from torch import nn
 
 from ..config.tasks import check_expressions
-from ..visualization.media import UnreadableError
+from ..data.readers import PictureReader
+from ..visualization.media import UnreadableError, is_video
+from ..visualization.tracking import MAX_MISSED, ObjectTracker, track_prediction
+from ..visualization.video_reading import VideoReader
 from .inputs import Picture, collect_pictures
-from .results import Prediction
+from .results import DRAWN_INSTANCE_SCORE, Prediction
 from .selection import select_confident
 
 logger = logging.getLogger(__name__)
+
+TRACKED_TASKS = ("panoptic", "instance")
 
 
 class Predictor:
@@ -36,6 +41,7 @@ class Predictor:
         image_format: str,
         confidence_threshold: float | None = None,
         metadata: Metadata | None = None,
+        reader: PictureReader | None = None,
     ) -> None:
         """
         Args:
@@ -45,6 +51,7 @@ class Predictor:
             image_format: the order of channels that the model takes, "RGB" or "BGR".
             confidence_threshold: see :meth:`__call__`; None: whatever the model gives.
             metadata: names, colours and ids of the classes.
+            reader: of pictures for a model that takes other than three channels.
         """
         self.model = model
         self.task = task
@@ -52,6 +59,7 @@ class Predictor:
         self.image_format = image_format
         self.confidence_threshold = confidence_threshold
         self.metadata = metadata or Metadata()
+        self.reader = reader
 
     def __call__(
         self,
@@ -64,7 +72,8 @@ class Predictor:
         """
         Args:
             pictures: a path; a PIL image; an array (H, W, 3) uint8; or a folder of pictures, or a
-                list of any of these.
+                list of any of these. Of a model that takes other than three channels, an array has
+                these, uint8 or float on the scale of 0..255, in the model's order.
             channel_order: of arrays: "BGR" as ``cv2.imread`` and detectron2's ``DefaultPredictor``
                 have it, or "RGB". Files and PIL images know their own.
             expressions: E of them, for the task referring and no other: what to look for.
@@ -92,7 +101,7 @@ class Predictor:
         check_expressions(self.task, expressions)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it is 1 or more")
-        collected, is_single = collect_pictures(pictures, channel_order)
+        collected, is_single = collect_pictures(pictures, channel_order, self.reader)
         results = list(self._predict(collected, list(expressions), batch_size))
         return results[0] if is_single else results
 
@@ -127,11 +136,58 @@ class Predictor:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it is 1 or more")
         if isinstance(pictures, Iterator):
-            collected = (p for item in pictures for p in collect_pictures(item, channel_order)[0])
+            nested = (collect_pictures(item, channel_order, self.reader)[0] for item in pictures)
+            collected = (picture for found in nested for picture in found)
         else:
-            collected, _ = collect_pictures(pictures, channel_order)
+            collected, _ = collect_pictures(pictures, channel_order, self.reader)
         report = on_unreadable or _warn
         return self._predict(collected, list(expressions), batch_size, report)
+
+    def track(
+        self,
+        frames: str | Path | Iterable | Any,
+        *,
+        channel_order: str = "BGR",
+        max_missed: int = MAX_MISSED,
+    ) -> Iterator[Prediction]:
+        """Results of a video's frames, in which an object has one id for as long as it is known.
+
+        Args:
+            frames: the file of a video, or what :meth:`stream` takes, in the order of time.
+            channel_order: of arrays.
+            max_missed: frames for which an object that is out of sight keeps its id.
+
+        Returns:
+            An iterator of what :meth:`__call__` gives for a picture, with the ids of
+            ``track_prediction``: ``track_ids`` of instances, of which those that score below the
+            confidence threshold, or without one 0.5, are left out; the ids of a panoptic result.
+            Drawings and other formats have them.
+
+        Raises:
+            ValueError: the task has no objects; or as :meth:`stream`. While iterating: a frame is
+                of another size than the one before.
+            UnreadableError: the video cannot be opened.
+            ImportError: PyAV, which reads videos, is missing.
+        """
+        if self.task not in TRACKED_TASKS:
+            tasks = " and ".join(TRACKED_TASKS)
+            raise ValueError(f"track() is for the tasks {tasks}; this is {self.task}")
+        tracker = ObjectTracker(max_missed)
+        if isinstance(frames, (str, Path)) and is_video(Path(frames)):
+            video = VideoReader(Path(frames).expanduser())
+            return self._track(self.stream(iter(video), channel_order="RGB"), tracker)
+        return self._track(self.stream(frames, channel_order=channel_order), tracker)
+
+    def _track(
+        self, predictions: Iterator[Prediction], tracker: ObjectTracker
+    ) -> Iterator[Prediction]:
+        threshold = self.confidence_threshold
+        for prediction in predictions:
+            found: dict[str, Any] = prediction
+            if self.task == "instance" and threshold is None:
+                found = select_confident(found, self.task, DRAWN_INSTANCE_SCORE)
+            prediction.update(track_prediction(found, tracker))
+            yield prediction
 
     def check_expressions(self, expressions: Sequence[str]) -> None:
         """See, before pictures are read, that the model can take the expressions.
@@ -176,15 +232,14 @@ class Predictor:
             yield picture, example
 
     def make_example(self, picture: Picture, expressions: list[str]) -> dict[str, Any]:
-        """The model's input: detectron2's dict with "image" (3, h, w) uint8, the picture's "height"
+        """The model's input: detectron2's dict with "image" (C, h, w), the picture's "height"
         and "width", and "expressions" if there are any.
 
         Raises:
             UnreadableError: the picture's file cannot be decoded.
         """
-        image = picture.rgb()
-        height, width = image.shape[:2]
-        pixels = image if self.image_format == "RGB" else image[:, :, ::-1]
+        pixels = picture.pixels(self.image_format)
+        height, width = pixels.shape[:2]
         pixels = self.resize.get_transform(pixels).apply_image(pixels)
         tensor = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         example = {"image": tensor, "height": height, "width": width}

@@ -95,7 +95,9 @@ class Prediction(dict):
             given = self.confidence_threshold if confidence is None else confidence
             least = DRAWN_INSTANCE_SCORE if given is None else given
             shown = select_confident(shown, self.task, least)
-        drawn = draw_prediction(self._picture.rgb(), shown, self.metadata, scale=scale)
+        drawn = draw_prediction(
+            self._picture.rgb(), shown, self.metadata, scale=scale, show_ids=True
+        )
         if path is not None:
             write_picture(path, drawn)
         return Image.fromarray(drawn)
@@ -109,14 +111,16 @@ class Prediction(dict):
         Returns:
             Dicts with "image_id", "bbox" (x, y, width, height) and "segmentation" (RLE; a detector
             of boxes gives none); "category_id" as in the data set, or the contiguous one where the
-            metadata has no other, or "expression"; and "score" where the model gives one.
+            metadata has no other, or "expression"; "score" where the model gives one; and
+            "track_id" of a video's objects.
         """
         found = find(self.drawable(), self.metadata)
         return [{"image_id": image_id, **each.coco_record()} for each in found]
 
     def to_supervision(self) -> Any:
         """``supervision.Detections`` of the instances, segments, classes or expressions, with
-        masks where the model gives them; ``data["class_name"]`` has names.
+        masks where the model gives them; ``data["class_name"]`` has names, ``tracker_id`` the ids
+        of a video's objects (0 for stuff).
 
         Raises:
             ModuleNotFoundError: supervision is not installed; says how to install it.
@@ -132,10 +136,12 @@ class Prediction(dict):
             return supervision.Detections.empty()
         masks = [each.mask for each in found]
         scores = [each.score for each in found]
+        numbers = [each.track_id or 0 for each in found]
         return supervision.Detections(
             xyxy=np.array([each.box for each in found], np.float32),
             mask=None if masks[0] is None else np.stack(masks),
             confidence=None if None in scores else np.array(scores, np.float32),
             class_id=np.array([each.category for each in found]),
+            tracker_id=np.array(numbers) if any(numbers) else None,
             data={"class_name": np.array([each.name for each in found])},
         )

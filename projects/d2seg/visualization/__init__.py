@@ -1,6 +1,6 @@
 """Pictures of results, and reading and writing of pictures and videos."""
 
-from .drawing import ColorTracker, SegmentVisualizer
+from .drawing import SegmentVisualizer
 from .predictions import draw_prediction
 from .segments import (
     Segment,
@@ -9,9 +9,10 @@ from .segments import (
     referring_segments,
     semantic_segments,
 )
+from .tracking import ObjectTracker, track_prediction
 
 __all__ = [
-    "ColorTracker",
+    "ObjectTracker",
     "Segment",
     "SegmentVisualizer",
     "draw_prediction",
@@ -19,4 +20,5 @@ __all__ = [
     "panoptic_segments",
     "referring_segments",
     "semantic_segments",
+    "track_prediction",
 ]

@@ -6,19 +6,14 @@ covering each other. H, W the image's size in pixels.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
-from detectron2.data import Metadata
-from detectron2.structures import Instances
-from detectron2.utils.video_visualizer import VideoVisualizer, _DetectedInstance
 from detectron2.utils.visualizer import VisImage, Visualizer
 from matplotlib.patches import PathPatch
 
 from .geometry import Rectangle, outlines, widest_place
-from .segments import Color, Segment, instance_categories, palette_color
+from .segments import Color, Segment
 
 _ALPHA = 0.5  # opacity of a segment
 _EDGE = (1.0, 1.0, 1.0, 0.85)
@@ -27,7 +22,6 @@ _SMALLEST_FONT = 9.0  # points, where the picture is small
 _LETTER, _LINE_SPACING = 0.62, 1.35  # width of a letter and distance of lines, in font heights
 _SMALLEST_LABELLED = 4e-4  # share of the image's area below which a segment goes without a label
 _NOTE_COLOR = (1.0, 1.0, 1.0)
-_FRAMES_REMEMBERED = 8  # how long an object out of sight keeps its colour
 
 
 class SegmentVisualizer(Visualizer):
@@ -121,63 +115,7 @@ class SegmentVisualizer(Visualizer):
         return font_size * self.output.dpi / 72
 
 
-class ColorTracker(VideoVisualizer):
-    """Gives the objects of a video the colours that they had in the frame before, by
-    ``VideoVisualizer``'s rule: same class, and an overlap above 0.5 (masks) or 0.6 (boxes).
-    New objects take the palette's colours in turn, so that a video is drawn the same each time."""
-
-    def __init__(self, metadata: Metadata) -> None:
-        super().__init__(metadata)
-        self._num_colors_used = 0
-
-    def recolor(
-        self, segments: Sequence[Segment], size: tuple[int, int] | None = None
-    ) -> list[Segment]:
-        """The segments of the next frame; those of things in their objects' colours.
-
-        Args:
-            size: (height, width) of the frame; None: the masks are of all of it.
-        """
-        found = [
-            _DetectedInstance(
-                s.category_id,
-                None,
-                _rle(s.whole_mask(size or s.mask.shape)),
-                None,
-                _FRAMES_REMEMBERED,
-            )
-            for s in segments
-            if s.is_thing
-        ]
-        colors = iter(self._colors_of(found))
-        return [replace(s, color=next(colors)) if s.is_thing else s for s in segments]
-
-    def box_colors(self, instances: Instances) -> list[Color]:
-        """Colours of the next frame's instances, by their boxes."""
-        boxes = instances.pred_boxes.tensor.numpy()
-        found = [
-            _DetectedInstance(category, box, None, None, _FRAMES_REMEMBERED)
-            for category, box in zip(instance_categories(instances), boxes, strict=True)
-        ]
-        return self._colors_of(found)
-
-    def _colors_of(self, found: list[_DetectedInstance]) -> list[Color]:
-        if not found:
-            return []
-        known = {id(old.color) for old in self._old_instances}  # objects that stay alive there
-        self._assign_colors(found)
-        for instance in found:
-            if id(instance.color) not in known:  # drawn at random
-                instance.color = palette_color(self._num_colors_used)
-                self._num_colors_used += 1
-        return [instance.color for instance in found]
-
-
 def _legible(color: Color) -> Color:
     """Lighten a colour until it is legible on black."""
     red, green, blue = (0.7 + 0.3 * channel for channel in color)
     return red, green, blue
-
-
-def _rle(mask: np.ndarray) -> dict:
-    return mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))

@@ -12,7 +12,7 @@ import numpy as np
 from detectron2.data import Metadata
 from detectron2.structures import Instances
 
-from .drawing import ColorTracker, SegmentVisualizer
+from .drawing import SegmentVisualizer
 from .id_codes import IdCodes
 from .painting import (
     LARGEST_TRACED,
@@ -29,6 +29,7 @@ from .segments import (
     absent_expressions,
     class_color,
     class_name,
+    instance_colors,
     instance_labels,
     instance_segments,
     iterate_instances,
@@ -50,9 +51,11 @@ def draw_prediction(
     metadata: Metadata,
     *,
     scale: float = 1.0,
-    tracker: ColorTracker | None = None,
+    show_ids: bool = False,
 ) -> np.ndarray:
-    """
+    """Paint a prediction over its picture; the objects of one that ``track_prediction`` gave keep
+    their colours from frame to frame.
+
     Args:
         image: (H, W, 3) uint8 RGB.
         prediction: on the CPU, with one of the keys "panoptic_seg" (ids, segments_info), "sem_seg"
@@ -60,7 +63,7 @@ def draw_prediction(
             "referring" (see ``referring_segments``; what is not found is listed in a corner).
         metadata: names and colours of the classes.
         scale: of the picture to the image.
-        tracker: that of the video, for one of its frames; None for a single picture.
+        show_ids: write the ids of tracked objects before their names.
 
     Returns:
         (scale * H, scale * W, 3) uint8 RGB. Above 2^22 pixels segments are painted, not traced, in
@@ -68,19 +71,16 @@ def draw_prediction(
     """
     instances = prediction.get("instances")
     if instances is not None and not instances.has("pred_masks"):
-        return _boxes(image, instances, metadata, scale, tracker)
+        return _boxes(image, instances, metadata, scale, show_ids)
     notes = None
     if instances is None and "referring" in prediction:
         notes = [f"{shorten(text)}: not found" for text in absent_expressions(prediction)]
     if scale**2 * image[..., 0].size > LARGEST_TRACED:
-        painted = _Painting(image, metadata, tracker).of(prediction, notes)
+        painted = _Painting(image, metadata, show_ids).of(prediction, notes)
         size = (int(image.shape[1] * scale + 1e-2), int(image.shape[0] * scale + 1e-2))
         return painted if scale == 1 else cv2.resize(painted, size)
-    segments = _segments(prediction, metadata)
     visualizer = SegmentVisualizer(image, metadata, scale=scale)
-    visualizer.draw_segments(
-        tracker.recolor(segments, image.shape[:2]) if tracker else segments, notes
-    )
+    visualizer.draw_segments(_segments(prediction, metadata, show_ids), notes)
     return visualizer.output.get_image()
 
 
@@ -89,36 +89,36 @@ def _boxes(
     instances: Instances,
     metadata: Metadata,
     scale: float,
-    tracker: ColorTracker | None,
+    show_ids: bool,
 ) -> np.ndarray:
     visualizer = SegmentVisualizer(image, metadata, scale=scale)
-    colors = [palette_color(i) for i in range(len(instances))]
+    colors = instance_colors(instances) or [palette_color(i) for i in range(len(instances))]
     visualizer.overlay_instances(
         boxes=instances.pred_boxes,
-        labels=instance_labels(instances, metadata),
+        labels=instance_labels(instances, metadata, show_ids=show_ids),
         keypoints=instances.pred_keypoints if instances.has("pred_keypoints") else None,
-        assigned_colors=tracker.box_colors(instances) if tracker else colors,
+        assigned_colors=colors,
     )
     return visualizer.output.get_image()
 
 
-def _segments(prediction: dict, metadata: Metadata) -> list[Segment]:
+def _segments(prediction: dict, metadata: Metadata, show_ids: bool) -> list[Segment]:
     if "instances" in prediction:
-        return instance_segments(prediction["instances"], metadata)
+        return instance_segments(prediction["instances"], metadata, show_ids=show_ids)
     if "referring" in prediction:
         return referring_segments(prediction["referring"])
     if "panoptic_seg" in prediction:
-        return panoptic_segments(*prediction["panoptic_seg"], metadata)
+        return panoptic_segments(*prediction["panoptic_seg"], metadata, show_ids=show_ids)
     return semantic_segments(prediction["sem_seg"], metadata)
 
 
 class _Painting:
     """A large picture in the making: each kind of result gives its segments on the reduced picture,
-    where colours are tracked and labels placed, and is painted in full."""
+    where labels are placed, and is painted in full."""
 
-    def __init__(self, image: np.ndarray, metadata: Metadata, tracker: ColorTracker | None) -> None:
+    def __init__(self, image: np.ndarray, metadata: Metadata, show_ids: bool) -> None:
         self._metadata = metadata
-        self._tracker = tracker
+        self._show_ids = show_ids
         self._step = reduction(*image.shape[:2])
         self._reduced = image[:: self._step, :: self._step]
         self._canvas = image.copy()
@@ -138,14 +138,10 @@ class _Painting:
         write_texts(self._canvas, labels.texts)
         return self._canvas
 
-    def _recolored(self, segments: list[Segment]) -> list[Segment]:
-        size = self._reduced.shape[:2]
-        return self._tracker.recolor(segments, size) if self._tracker else segments
-
     def _instances(self, instances: Instances) -> list[Segment]:
         masks, order = instances.pred_masks, rank_order(instances)
-        found = iterate_instances(instances, self._metadata)
-        segments = self._recolored([reduced_segment(each, self._step) for each in found])
+        found = iterate_instances(instances, self._metadata, show_ids=self._show_ids)
+        segments = [reduced_segment(each, self._step) for each in found]
         for rank in _largest_first(segments):
             paint_mask(self._canvas, *mask_part(masks, order[rank]), segments[rank].color)
         return segments
@@ -160,7 +156,7 @@ class _Painting:
     def _panoptic(self, ids: Any, segments_info: list[dict]) -> list[Segment]:
         infos = list({info["id"]: info for info in segments_info}.values())
         codes = IdCodes([info["id"] for info in infos])
-        looks = panoptic_looks(infos, self._metadata)
+        looks = panoptic_looks(infos, self._metadata, show_ids=self._show_ids)
         kinds = [(info["category_id"], bool(info["isthing"])) for info in infos]
         return self._map(ids.cpu().numpy(), codes, looks, kinds)
 
@@ -181,7 +177,7 @@ class _Painting:
         kinds: Sequence[tuple[int, bool]],
     ) -> list[Segment]:
         few = codes.of(ids[:: self._step, :: self._step])
-        segments = self._recolored(map_segments(few, looks, kinds))
+        segments = map_segments(few, looks, kinds)
         colors = np.array([(0.0, 0.0, 0.0), *(segment.color for segment in segments)])
         paint_map(self._canvas, ids, codes, colors)
         return segments

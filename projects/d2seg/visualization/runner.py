@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from ..names import printable
 from ..pictures import drawing_failure
-from .drawing import ColorTracker
 from .media import (
     UnreadableError,
     Window,
@@ -22,6 +21,7 @@ from .media import (
 )
 from .predictions import draw_prediction
 from .segments import absent_expressions
+from .tracking import ObjectTracker, track_prediction
 from .video_reading import Camera, VideoReader
 from .video_writing import VideoWriter
 
@@ -37,18 +37,28 @@ class Runner:
         predict: Callable[[np.ndarray], dict],
         metadata: Metadata,
         window: Window | None = None,
+        *,
+        show_ids: bool = False,
+        read: Callable[[Path], np.ndarray] = read_picture,
+        shown: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         """
         Args:
-            predict: from a (H, W, 3) uint8 RGB image to what ``draw_prediction`` takes.
+            predict: from a (H, W, 3) uint8 RGB image, or what ``read`` gives, to what
+                ``draw_prediction`` takes.
             metadata: names and colours of the classes.
             window: shows each result and may stop the run.
+            show_ids: write the ids of a video's objects into its frames.
+            read: of a picture's file; raises ``UnreadableError``.
+            shown: from what ``read`` gives to (H, W, 3) uint8 RGB; None: it is that.
         """
         self.num_drawn = 0
         self.num_failed = 0
         self._predict = predict
         self._metadata = metadata
         self._window = window
+        self._show_ids = show_ids
+        self._read, self._shown = read, shown
         self._is_stopped = False
 
     def run_files(self, files: Sequence[Path], outputs: Sequence[Path | None]) -> None:
@@ -87,10 +97,11 @@ class Runner:
         tqdm.write(printable(message), file=sys.stderr)
 
     def _run_picture(self, path: Path, output: Path | None) -> None:
-        image = read_picture(path)
+        image = self._read(path)
         scale = min(max(1.0, _PICTURE_SIDE / max(image.shape[:2])), _MAX_SCALE)
         prediction = self._predict(image)
-        picture = draw_prediction(image, prediction, self._metadata, scale=scale)
+        below = image if self._shown is None else self._shown(image)
+        picture = draw_prediction(below, prediction, self._metadata, scale=scale)
         if output is not None:
             write_picture(output, picture)
         if self._window is not None:
@@ -124,7 +135,7 @@ class Runner:
             )
 
     def _draw_frames(self, reader: VideoReader | Camera, name: str) -> Iterator[np.ndarray]:
-        tracker = ColorTracker(self._metadata)
+        tracker = ObjectTracker()
         never_found: list[str] | None = None
         for image in tqdm(
             reader, printable(name), reader.num_frames or None, leave=False, unit="frame"
@@ -134,7 +145,8 @@ class Runner:
             if never_found is None:
                 never_found = absent
             never_found = [expression for expression in never_found if expression in absent]
-            yield draw_prediction(image, prediction, self._metadata, tracker=tracker)
+            prediction = track_prediction(prediction, tracker)
+            yield draw_prediction(image, prediction, self._metadata, show_ids=self._show_ids)
         for expression in never_found or ():
             line = f'{name}: nothing found for "{expression}" in any frame'
             tqdm.write(printable(line), file=sys.stderr)

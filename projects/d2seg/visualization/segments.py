@@ -46,20 +46,27 @@ class Segment:
 
 
 def panoptic_segments(
-    panoptic_seg: torch.Tensor, segments_info: list[dict], metadata: Metadata
+    panoptic_seg: torch.Tensor,
+    segments_info: list[dict],
+    metadata: Metadata,
+    *,
+    show_ids: bool = False,
 ) -> list[Segment]:
-    """Segments in the colours of the classes; instances of one class in similar colours.
+    """Segments in the colours of the classes; instances of one class in similar colours, those of a
+    video in that of their "track_id".
 
     Args:
         panoptic_seg: (H, W) integer ids; pixels of an id that ``segments_info`` lacks stay bare.
         segments_info: "id", "isthing", "category_id" and, if there is one, "score" in [0, 1].
+        show_ids: put the "track_id" into the labels.
     """
     numbers = IdCodes([info["id"] for info in segments_info])
     codes = numbers.of(panoptic_seg.cpu().numpy())
     parts = dict(zip(numbers, ndimage.find_objects(codes, len(numbers)), strict=True))
     present = [info for info in segments_info if parts[info["id"]] is not None]
+    looks = panoptic_looks(present, metadata, show_ids=show_ids)
     segments = []
-    for info, (color, label) in zip(present, panoptic_looks(present, metadata), strict=True):
+    for info, (color, label) in zip(present, looks, strict=True):
         part = parts[info["id"]]
         mask = codes[part] == numbers.code(info["id"])
         kind = (info["category_id"], bool(info["isthing"]))
@@ -67,20 +74,33 @@ def panoptic_segments(
     return segments
 
 
-def panoptic_looks(segments_info: list[dict], metadata: Metadata) -> list[tuple[Color, str]]:
-    """Colour and label of each segment."""
+def panoptic_looks(
+    segments_info: list[dict], metadata: Metadata, *, show_ids: bool = False
+) -> list[tuple[Color, str]]:
+    """Colour and label of each segment, as :func:`panoptic_segments` has them."""
     seen: Counter[int] = Counter()
     looks = []
     for info in segments_info:
         category, is_thing = info["category_id"], bool(info["isthing"])
         kind = "thing" if is_thing else "stuff"
         color = class_color(metadata, kind, category)
-        if is_thing:
+        name, number = class_name(metadata, kind, category), info.get("track_id")
+        if number is not None:
+            color = track_color(number)
+            name = f"#{number} {name}" if show_ids else name
+        elif is_thing:
             color = _variant(color, seen[category])
             seen[category] += 1
-        score = info.get("score") if is_thing else None
-        looks.append((color, _label(class_name(metadata, kind, category), score)))
+        looks.append((color, _label(name, info.get("score") if is_thing else None)))
     return looks
+
+
+def parts_of_ids(ids: np.ndarray, wanted: Sequence[int]) -> dict[int, Part]:
+    """The smallest part of an id map (H, W) that holds each of the ids that it has, found in one
+    pass over the map."""
+    numbers = IdCodes(wanted)
+    found = ndimage.find_objects(numbers.of(ids), len(numbers))
+    return {i: part for i, part in zip(numbers, found, strict=True) if part is not None}
 
 
 def map_segments(
@@ -103,7 +123,7 @@ def map_segments(
     return segments
 
 
-def _cropped(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+def cropped(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """The smallest part of a mask (H, W) that holds all of it, and its corner."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
@@ -137,18 +157,29 @@ def semantic_segments(labels: torch.Tensor, metadata: Metadata) -> list[Segment]
     ]
 
 
-def instance_segments(instances: Instances, metadata: Metadata) -> list[Segment]:
-    """Best first, each in a colour of its own. ``instances``: on the CPU, with ``pred_masks``."""
-    return list(iterate_instances(instances, metadata))
+def instance_segments(
+    instances: Instances, metadata: Metadata, *, show_ids: bool = False
+) -> list[Segment]:
+    """Best first, each in a colour of its own: by rank, or by ``track_ids`` where there are any.
+
+    Args:
+        instances: on the CPU, with ``pred_masks``.
+        show_ids: put the track ids into the labels.
+    """
+    return list(iterate_instances(instances, metadata, show_ids=show_ids))
 
 
-def iterate_instances(instances: Instances, metadata: Metadata) -> Iterator[Segment]:
+def iterate_instances(
+    instances: Instances, metadata: Metadata, *, show_ids: bool = False
+) -> Iterator[Segment]:
     """As :func:`instance_segments`, with one mask at a time in memory."""
-    labels = instance_labels(instances, metadata)
+    labels = instance_labels(instances, metadata, show_ids=show_ids)
+    colors = instance_colors(instances)
     categories = instance_categories(instances)
     for rank, i in enumerate(rank_order(instances)):
         mask, corner = mask_part(instances.pred_masks, i)
-        yield Segment(mask, palette_color(rank), labels[i], categories[i], True, corner)
+        color = palette_color(rank) if colors is None else colors[i]
+        yield Segment(mask, color, labels[i], categories[i], True, corner)
 
 
 def rank_order(instances: Instances) -> list[int]:
@@ -165,7 +196,7 @@ def mask_part(masks: Any, place: int) -> tuple[np.ndarray, tuple[int, int]]:
     if hasattr(masks, "part"):
         part, top, left = masks.part(place)
         return part.numpy(), (top, left)
-    return _cropped(masks[place].numpy().astype(bool, copy=False))
+    return cropped(masks[place].numpy().astype(bool, copy=False))
 
 
 def referring_segments(found: Instances) -> list[Segment]:
@@ -182,7 +213,7 @@ def referring_segments(found: Instances) -> list[Segment]:
     for i, (whole, text, score) in enumerate(
         zip(found.pred_masks, found.expressions, found.scores.tolist(), strict=True)
     ):
-        mask, corner = _cropped(whole.numpy())
+        mask, corner = cropped(whole.numpy())
         if mask.size:
             label = _label(shorten(text), score)
             segments.append(Segment(mask, palette_color(i), label, i, False, corner))
@@ -210,12 +241,25 @@ def shorten(text: str, limit: int = _LONGEST_EXPRESSION) -> str:
     return words[: limit - 1].rstrip(" ,;:.") + "…"
 
 
-def instance_labels(instances: Instances, metadata: Metadata) -> list[str]:
-    """Class and score of each; the score alone for class-agnostic proposals."""
+def instance_labels(
+    instances: Instances, metadata: Metadata, *, show_ids: bool = False
+) -> list[str]:
+    """Class and score of each; the score alone for class-agnostic proposals; with ``show_ids`` the
+    track ids, where there are any, before them."""
     names = [""] * len(instances)
     if instances.has("pred_classes"):
         names = [class_name(metadata, "thing", i) for i in instance_categories(instances)]
+    if show_ids and instances.has("track_ids"):
+        numbered = zip(instances.track_ids.tolist(), names, strict=True)
+        names = [f"#{number} {name}".rstrip() for number, name in numbered]
     return [_label(*pair) for pair in zip(names, instances.scores.tolist(), strict=True)]
+
+
+def instance_colors(instances: Instances) -> list[Color] | None:
+    """Those of the ``track_ids``; None where there are none."""
+    if not instances.has("track_ids"):
+        return None
+    return [track_color(number) for number in instances.track_ids.tolist()]
 
 
 def instance_categories(instances: Instances) -> list[int]:
@@ -248,6 +292,11 @@ def palette_color(number: int) -> Color:
     palette = colormap(rgb=True, maximum=1)
     red, green, blue = palette[number % len(palette)].tolist()
     return red, green, blue
+
+
+def track_color(number: int) -> Color:
+    """Of an object of a video, by its id, from 1."""
+    return palette_color(number - 1)
 
 
 def _label(name: str, score: float | None) -> str:

@@ -12,6 +12,7 @@ from .selection import Selection
 logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+ARRAY_SUFFIXES = (".npy",)  # of images where there are no others, for INPUT.READER bands
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless ones
 CONVERT = "convert it to PNG, as tools/prepare_own_labels.py does with GIF"
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
@@ -47,11 +48,9 @@ def pair_files(
     wanted = extensions if lossy else tuple(x for x in extensions if x not in LOSSY_SUFFIXES)
     labels = _by_stem(files_below(label_root, wanted), label_root, suffix)
     taken = set(labels.values())  # images and label maps may lie in one folder
-    images = _by_stem(
-        (file for file in files_below(image_root, IMAGE_SUFFIXES) if file not in taken),
-        image_root,
-        "",
-    )
+    found = [f for f in files_below(image_root, IMAGE_SUFFIXES) if f not in taken]
+    # arrays beside pictures are something else, as depth
+    images = _by_stem(found or files_below(image_root, ARRAY_SUFFIXES), image_root, "")
     chosen = sorted(images) if selection is None else _pick(selection, images, image_root)
     alone = [images[stem] for stem in sorted(images.keys() & set(chosen) - labels.keys())]
     if alone and not lossy:

@@ -1,9 +1,8 @@
 """Goes through a whole data set, counts what is annotated and lists what is wrong with it.
 
-``inspect_entry`` looks at one dataset dict, ``inspect_dataset`` at all of them. A *source* is one
-kind of annotation of a dict: "semantic" (label map), "panoptic" (PNG with segments), "instance".
-Referring expressions have no classes and are no source. Data that are no pictures are looked at by
-the function that their metadata have as ``inspect_entry``.
+``inspect_entry`` looks at one dict, ``inspect_dataset`` at all of them. A *source* is one kind of
+annotation: "semantic" (label map), "panoptic" (PNG with segments), "instance"; expressions have no
+classes and are none. Data that are no pictures bring a function of their own as ``inspect_entry``.
 """
 
 from collections import Counter
@@ -24,6 +23,7 @@ from ..faults import Faults
 from ..label_maps import read_id_map, read_values
 from ..label_values import LabelValues
 from ..orientation import complaint, fits_unturned
+from ..readers import PictureReader
 from ..referring.inspection import inspect_expressions, summarize
 from ..referring.reading import ReferringSource
 from .annotations import inspect_annotations
@@ -57,11 +57,13 @@ def inspect_dataset(
     name: str,
     *,
     workers: int = 1,
+    reader: PictureReader | None = None,
     progress: Callable[[Iterable[Report], int], Iterable[Report]] = lambda reports, total: reports,
 ) -> Report:
     """Look at every image and annotation of a registered data set.
 
     Args:
+        reader: of pictures with other than three channels, whose bands are counted, too
         progress: wraps the iteration over the entries; gets it and their number
 
     Raises:
@@ -73,7 +75,7 @@ def inspect_dataset(
     space = LabelSpace.of(metadata)
     report = Report(problems=problems, hints=remarks)
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        inspect = metadata.get("inspect_entry", inspect_entry)
+        inspect = metadata.get("inspect_entry") or partial(inspect_entry, reader=reader)
         reports = pool.map(lambda entry: inspect(entry, space), entries)
         for one in progress(reports, len(entries)):
             report.add(one)
@@ -117,7 +119,9 @@ def _problems_of_classes(name: str, metadata: Metadata) -> list[Problem]:
     return []
 
 
-def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
+def inspect_entry(
+    entry: dict[str, Any], space: LabelSpace, reader: PictureReader | None = None
+) -> Report:
     """Look at one dataset dict in detectron2's format."""
     report = Report(num_images=1)
     faults = Faults("dataset dict", is_collecting=True)
@@ -125,7 +129,7 @@ def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
     report.problems += faults.problems
     if entry is None:
         return report
-    size = _image_size(entry, report)
+    size = _image_size(entry, reader, report)
     if "sem_seg_file_name" in entry and "semantic" in space.num_classes:
         values = entry.get("label_values")
         _inspect_labels(entry["sem_seg_file_name"], values, size, space, report)
@@ -140,12 +144,14 @@ def inspect_entry(entry: dict[str, Any], space: LabelSpace) -> Report:
     return report
 
 
-def _image_size(entry: dict[str, Any], report: Report) -> tuple[int, int] | None:
+def _image_size(
+    entry: dict[str, Any], reader: PictureReader | None, report: Report
+) -> tuple[int, int] | None:
     """(height, width) of the image, turned as its EXIF data says; None if it cannot be read."""
     file = entry["file_name"]
     declared = (entry.get("height"), entry.get("width"))
     try:
-        height, width, is_turned = shown_size(file)
+        height, width, is_turned = (reader.shown_size if reader else shown_size)(file)
     except UnreadableFileError as error:
         report.problem("unreadable image", file, error.reason)
         return None if None in declared else declared

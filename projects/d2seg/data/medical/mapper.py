@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from scipy import ndimage
-from torch import Tensor
 
 from ..checks import check_labels
 from .files import ArrayFileError, read_slice
@@ -26,7 +25,7 @@ class SliceMapper:
 
     Calling it on a dict of :func:`load_slices` or :func:`load_volumes` returns the dict with
 
-    - ``image``: float32 (3, h, w), the channel repeated, in the file's range (0..1 by convention;
+    - ``image``: float32 (C, h, w), the channel repeated, in the file's range (0..1 by convention;
       the spline overshoots it slightly);
     - ``height``, ``width``: h and w, since a volume's evaluator zooms the labels back itself;
 
@@ -35,6 +34,7 @@ class SliceMapper:
 
     Args:
         size: (h, w)
+        num_channels: C
         num_classes: classes are 0 .. ``num_classes`` - 1
         ignore_value: label of pixels that belong to no class
 
@@ -44,12 +44,19 @@ class SliceMapper:
 
     @configurable
     def __init__(
-        self, is_train: bool = True, *, size: tuple[int, int], num_classes: int, ignore_value: int
+        self,
+        is_train: bool = True,
+        *,
+        size: tuple[int, int],
+        num_classes: int,
+        ignore_value: int,
+        num_channels: int = 3,
     ) -> None:
         if len(size) != 2 or min(size) < 1:
             raise ValueError(f"INPUT.SLICE_SIZE is {tuple(size)}; it is (height, width) in pixels")
         self.is_train = is_train
         self.size = tuple(size)
+        self.num_channels = num_channels
         self.num_classes = num_classes
         self.ignore_value = ignore_value
 
@@ -58,6 +65,7 @@ class SliceMapper:
         return {
             "is_train": is_train,
             "size": tuple(cfg.INPUT.SLICE_SIZE),
+            "num_channels": len(cfg.MODEL.PIXEL_MEAN),
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         }
@@ -70,13 +78,15 @@ class SliceMapper:
         except ArrayFileError as error:
             if self.is_train:
                 raise
-            return sample | {"image": torch.zeros(3, *self.size), "error": str(error)}
+            blank = torch.zeros(self.num_channels, *self.size)
+            return sample | {"image": blank, "error": str(error)}
         if self.is_train:
             check_labels(label, self.num_classes, self.ignore_value, file_name)
             image, label = augment(image, label)
             label = zoom(label, self.size, LABEL_ORDER)
             sample["sem_seg"] = torch.from_numpy(np.ascontiguousarray(label))
-        sample["image"] = _three_channels(zoom(image, self.size, IMAGE_ORDER))
+        zoomed = torch.from_numpy(np.ascontiguousarray(zoom(image, self.size, IMAGE_ORDER)))
+        sample["image"] = zoomed.expand(self.num_channels, -1, -1).clone()
         return sample
 
 
@@ -103,7 +113,3 @@ def zoom(array: np.ndarray, size: tuple[int, int], order: int) -> np.ndarray:
         return array
     factors = [new / old for new, old in zip(size, array.shape, strict=True)]
     return ndimage.zoom(array, factors, order=order)
-
-
-def _three_channels(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).expand(3, -1, -1).clone()
