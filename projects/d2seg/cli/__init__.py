@@ -27,6 +27,7 @@ COMMANDS = {
     "eval": Command("train", "score a model on the test data of its config", ("--eval-only",)),
     "predict": Command("predict", "write what a model sees in pictures, as data"),
     "draw": Command("draw", "draw what a model sees in pictures, videos or through a camera"),
+    "serve": Command("serve", "try a model in the browser, or over HTTP, on this machine"),
     "check": Command("check", "list what is wrong with data sets"),
     "visualize": Command("visualize", "draw the annotations of data sets"),
     "export": Command("export", "write a model as a file that runs without Python"),

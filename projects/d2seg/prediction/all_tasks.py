@@ -62,24 +62,22 @@ class AllTasks:
 
     def describe(self) -> dict[str, Any]:
         """Plain values: "method", "weights" (the name without its folders), "device", "tasks" and
-        "classes", a list of {"name", "color"} for each kind, "thing" and "stuff"."""
+        "classes", the names of those that have one."""
         device = next((p.device.type for p in self._network.parameters()), "cpu")
+        kinds = ("thing", "stuff")
         return {
             "method": self._cfg.MODEL.META_ARCHITECTURE,
             "weights": self._cfg.MODEL.WEIGHTS.rpartition("/")[2],
             "device": "cpu" if device == "meta" else device,  # an exported file has the weights
             "tasks": list(self.tasks),
-            "classes": {kind: self._classes(kind) for kind in ("thing", "stuff")},
+            "classes": list(
+                dict.fromkeys(
+                    class_name(self.metadata, kind, number)
+                    for kind in kinds
+                    for number in range(len(self.metadata.get(f"{kind}_classes") or ()))
+                )
+            ),
         }
-
-    def _classes(self, kind: str) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": class_name(self.metadata, kind, number),
-                "color": _bytes(class_color(self.metadata, kind, number)),
-            }
-            for number in range(len(self.metadata.get(f"{kind}_classes") or ()))
-        ]
 
     def check(self, task: str, confidence: float | None, expressions: list[str]) -> None:
         """See, before a picture is read, that the model can be asked so.
@@ -130,6 +128,16 @@ class AllTasks:
                 metadata=self.metadata,
             )
             return asked(image, channel_order="RGB", expressions=list(expressions))
+
+    def answer(
+        self,
+        image: np.ndarray,
+        task: str,
+        confidence: float | None = None,
+        expressions: tuple[str, ...] = (),
+    ) -> dict[str, Any]:
+        """:func:`answer_of` what :meth:`predict` gives."""
+        return answer_of(self.predict(image, task, confidence, expressions))
 
     def _check_scores(self, height: int, width: int) -> None:
         if self.num_classes * height * width > MAX_SCORES:
