@@ -20,15 +20,13 @@ const say = (line, isBad = false) => {
   $("status").classList.toggle("bad", isBad);
 };
 
-// What is asked for beside the picture; answers with another key are out of date.
+// What is asked for beside the picture.
 function question() {
   const confidence = Number($("confidence").value);
   const lines = $("expressions").value.split("\n").map((line) => line.trim()).filter(Boolean);
   const asked = state.task === "semantic" ? confidence || undefined : LEAST[state.task];
   return { task: state.task, confidence: asked, expressions: state.task === "referring" ? lines : [] };
 }
-
-const keyOf = (asked) => JSON.stringify(asked);
 
 function take(files) {
   if (!files.length) return;
@@ -42,13 +40,18 @@ function take(files) {
 // Ask for all pictures, one after the other, the one that is looked at first.
 async function runAll() {
   const run = ++state.run, asked = question();
+  state.abort?.abort();
+  state.abort = new AbortController();
   if (asked.task === "referring" && !asked.expressions.length) {
     showBatch();
     await showCurrent();
     return say("Say what to look for, then press the button below the expressions.");
   }
   const order = [state.current, ...state.pictures.filter((one) => one !== state.current)];
-  for (const picture of order) picture.state = "waits";
+  for (const picture of order) {
+    picture.state = "waits";
+    if (picture !== state.current) picture.answer = null;
+  }
   showBatch();
   for (const picture of order) {
     if (run !== state.run) return;
@@ -69,9 +72,9 @@ async function runOne(picture, asked, run) {
       picture.state = ahead ? `${ahead} before it` : "in the model";
       if (isCurrent()) say(ahead ? `${ahead} ${ahead > 1 ? "requests come" : "request comes"} before this one.` : "The model works on it.");
       showBatch();
-    });
+    }, state.abort.signal);
     if (run !== state.run) return;
-    Object.assign(picture, { answer, key: keyOf(asked), state: `${answer.segments.length} found` });
+    Object.assign(picture, { answer, state: `${answer.segments.length} found` });
     picture.shown = bitmap && bitmap.width === answer.width ? null : answer.picture;
   } catch (error) {
     if (run !== state.run) return;
