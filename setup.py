@@ -51,6 +51,14 @@ SHTAB = "shtab>=1.13,<2"  # older ones are untried; 1.7 takes no functions of on
 PARQUET = "pyarrow>=14,<24"  # 26 needs numpy 2
 SLURM = "submitit>=1.5,<2"
 VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 19 is untried
+# `d2seg serve`; FastAPI's own page of its interface loads Swagger UI from another host,
+# fastapi-offline brings it along
+WEB = [
+    "fastapi>=0.115,<1",  # older ones are untried
+    "fastapi-offline>=1.7,<2",
+    "python-multipart>=0.0.20,<0.1",  # forms; before, Starlette looked for another module
+    "uvicorn>=0.30,<1",
+]
 
 # `d2seg export` and the runtimes of its files; older ones are untried
 ONNX = ["onnx>=1.18,<2", "onnxscript>=0.5,<1", "onnxruntime>=1.22,<2"]
@@ -66,12 +74,15 @@ EXTRAS_REQUIRE = {
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
     "parquet": [PARQUET],  # tables of pictures for d2seg predict
     "slurm": [SLURM],  # tools/submit.py
+    "web": WEB,  # d2seg serve
     "dev": [
         VIDEO,
         SUPERVISION,
         SHTAB,
         PARQUET,
         SLURM,
+        *WEB,
+        "httpx2>=2,<3",  # clients of d2seg serve; Starlette's test client takes it
         *ONNX,  # 120 MB installed, and OpenVINO's 180: so that every suite runs what is exported
         OPENVINO,
         "pytest>=8,<10",
@@ -111,7 +122,7 @@ setup(
     packages=find_packages("projects"),
     py_modules=["d2seg_process", "d2seg_command"],
     package_data={
-        "": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml", "py.typed", "templates/*"]
+        "": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml", "py.typed", "templates/*", "page/*"]
     },
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["d2seg = d2seg_command:main"]},

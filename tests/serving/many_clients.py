@@ -36,7 +36,7 @@ def measure(address: str, picture: bytes, num_clients: int, num_each: int) -> Me
     barrier = threading.Barrier(num_clients)
 
     def client() -> None:
-        with httpx.Client(timeout=TIMEOUT) as session:
+        with httpx.Client(timeout=TIMEOUT, verify=False) as session:  # without reading certificates
             barrier.wait()
             for _ in range(num_each):
                 started = time.perf_counter()

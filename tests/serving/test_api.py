@@ -9,11 +9,11 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 from PIL import Image
+from served import NAMES, Bands, app_of, encoded, picture
 from starlette.testclient import TestClient
 
 from d2seg.serving.questions import Limits
 from d2seg.serving.schemas import Answer, Description
-from served import NAMES, Bands, app_of, encoded, picture
 
 LIMITS = Limits(max_bytes=200_000, max_pixels=20_000, max_expressions=3, max_letters=20)
 OWN = "http://127.0.0.1:7860"
@@ -170,7 +170,13 @@ class TestGuard:
 
     @pytest.mark.parametrize(
         "host",
-        ["attacker.example", "127.0.0.1.attacker.example", "localhost@attacker.example", "", "[::1"],
+        [
+            "attacker.example",
+            "127.0.0.1.attacker.example",
+            "localhost@attacker.example",
+            "",
+            "[::1",
+        ],
     )
     def test_rebound_names(self, client: TestClient, host: str) -> None:
         answer = client.get("/health", headers={"host": host})

@@ -2,8 +2,9 @@
 ``python tests/serving/many_clients.py`` with a real model."""
 
 import many_clients
-from d2seg.serving.questions import Limits
 from served import Bands, app_of, encoded, server
+
+from d2seg.serving.questions import Limits
 
 
 def test_fifty_clients() -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 from PIL import Image
+from served import COLORS, NAMES, Bands, app_of, encoded, picture, server
 
 from d2seg.serving.questions import Limits
-from served import COLORS, NAMES, Bands, app_of, encoded, picture, server
 
 WIDTHS = (390, 900, 1440)
 # CSS colours of text and ground, from the element up to one that has a ground
@@ -93,7 +93,7 @@ def test_upload_mask_click_download(page: Any) -> None:
     upload(page, ("street.png", encoded()))
     page.wait_for_selector("#rows tr")
     assert rows(page) == ["floor", "cat", "dog"]  # the sky scores 0.3, and 0.5 is asked for first
-    assert "street.png, 80 × 60 pixels" in page.inner_text("#status")
+    assert "street.png, 80 \u00d7 60 pixels" in page.inner_text("#status")
     drawn, numbers = pixels(page), picture()[:, :, 0] // 64
     for number in (0, 1, 2):
         inside = drawn[numbers == number]
@@ -143,16 +143,16 @@ def test_tasks_and_expressions(page: Any, model: Bands) -> None:
     page.click("#samples button")
     page.wait_for_selector("#rows tr")
     page.click("label:has-text('semantic')")
-    page.wait_for_function("document.querySelectorAll('#rows tr').length === 4")
+    page.wait_for_selector("#rows tr:nth-child(4)")
     assert model.asked[-1][1:3] == ("semantic", None)
     page.fill("#confidence", "0.4")
     page.dispatch_event("#confidence", "change")
-    page.wait_for_function("!document.querySelector('#stage').classList.contains('busy')")
+    page.wait_for_selector("#stage:not(.busy)")
     page.click("label:has-text('referring')")
-    page.wait_for_function("document.querySelector('#status').textContent.includes('Say what')")
+    page.wait_for_selector("#status:has-text('Say what')")
     page.fill("#expressions", "cat\na purple bird\n\n")
     page.click("#look")
-    page.wait_for_function("document.querySelector('#status').textContent.includes('purple')")
+    page.wait_for_selector("#status:has-text('purple')")
     assert "not found: a purple bird" in page.inner_text("#status")
     assert model.asked[-1] == ((60, 80, 3), "referring", None, ("cat", "a purple bird"))
 
@@ -163,7 +163,7 @@ def test_a_batch_and_its_zip(page: Any) -> None:
         page,
         ("a.png", encoded()),
         ("a.png", encoded(picture(30, 40))),
-        ("<b>no picture</b>.png", b"\x00"),
+        ("<b>no picture.png", b"\x00"),
         ("large.png", encoded(large)),
         ("grey.tif", encoded((np.arange(4800, dtype=np.uint16) * 13).reshape(60, 80), "TIFF")),
         ("many_bytes.png", bytes(100_001)),
@@ -171,11 +171,11 @@ def test_a_batch_and_its_zip(page: Any) -> None:
     page.wait_for_selector("#save-zip:enabled")
     states = page.locator("#batch .state").all_inner_texts()
     assert states[:2] == ["4 found", "4 found"]
-    assert "<b>no picture</b>.png: it is no picture" in states[2]
+    assert "<b>no picture.png: it is no picture" in states[2]
     assert "it has 300x300 pixels" in states[3]
     assert "The file has 0.1 MB; at most 0.1 MB are taken." in states[5]
     page.click("#batch li:nth-child(5) button")
-    page.wait_for_function("document.querySelector('#status').textContent.includes('grey.tif')")
+    page.wait_for_selector("#status:has-text('grey.tif')")
     assert rows(page)  # of a file that Chromium does not show
     with zipfile.ZipFile(io.BytesIO(saved(page, "#save-zip"))) as archive:
         assert archive.testzip() is None
@@ -204,7 +204,6 @@ def test_a_pasted_picture(page: Any) -> None:
 def test_the_place_in_the_line_is_shown(page: Any, model: Bands, address: str) -> None:
     model.gate.clear()
     try:
-        page.evaluate("void fetch('/predict', {method: 'POST', body: new Blob(['x'])})")
         page.evaluate(
             """async () => {
               const picture = await (await fetch('/samples/0')).blob();
@@ -212,7 +211,7 @@ def test_the_place_in_the_line_is_shown(page: Any, model: Bands, address: str) -
             }"""
         )
         page.click("#samples button")
-        page.wait_for_function("document.querySelector('#status').textContent.includes('before this')")
+        page.wait_for_selector("#status:has-text('before this')")
     finally:
         model.gate.set()
     page.wait_for_selector("#rows tr")
