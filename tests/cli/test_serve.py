@@ -17,6 +17,7 @@ from families import restr_config
 from families.maskformer_config import small_config
 
 pytest.importorskip("fastapi_offline")
+from d2seg.serving.assets import samples_of
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +82,22 @@ def test_a_checkpoint_alone(started, weights: Path, tmp_path: Path, capsys) -> N
 def test_a_config_and_limits(started, weights: Path, tmp_path: Path) -> None:
     content = picture(tmp_path)
     with started(
-        *("--config", weights.with_suffix(".yaml"), "--weights", weights, "--samples", tmp_path),
+        *("--config", weights.with_suffix(".yaml"), "--weights", weights),
         *("--max-megabytes", "0.001", "--max-waiting", "2", "--time-limit", "9"),
         *("--opts", "INPUT.MIN_SIZE_TEST", "32"),
     ) as client:
         about = client.get("/model").json()
         assert about["limits"]["max_waiting"] == 2
         assert client.post("/predict", content=content).status_code == 413
-    with pytest.raises(AssertionError):  # the picture is larger than what may be sent
-        started("--weights", weights, "--samples", tmp_path, "--max-megabytes", "0.001")
+
+
+def test_samples_of_a_folder(weights: Path, tmp_path: Path) -> None:
+    content = picture(tmp_path)
+    (tmp_path / "b.txt").write_text("no picture")
+    (found,) = samples_of(tmp_path, 32_000_000)
+    assert (found.name, found.content, found.kind) == ("a.png", content, "image/png")
+    with pytest.raises(ValueError, match=r"has no picture .* of at most 0.0 MB"):
+        samples_of(tmp_path, 1000)  # larger than what may be sent
 
 
 def test_expressions(started, weights: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 def weights(repo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cfg = small_config(repo_dir, "coco_panoptic_resnet50")
     cfg.INPUT.MIN_SIZE_TEST, cfg.MODEL.WEIGHTS = 64, ""
+    cfg.DATASETS.TEST = ("coco_2017_val_panoptic",)  # whose names are those of the classes
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 133
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("all_tasks") / "a.pth"
     torch.save({"model": build_model(cfg).state_dict(), "d2seg": describe(cfg)}, path)

@@ -141,6 +141,8 @@ def test_what_is_not_there(client: TestClient) -> None:
         ("GET", "/page/%2e%2e/app.py", 404),
         ("GET", "/samples/1", 404),
         ("GET", "/samples/-1", 404),
+        ("GET", "/samples/..%2fapp.py", 404),
+        ("GET", "/samples/x", 422),
         ("GET", "/redoc", 404),
     ):
         answer = client.request(method, path)

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -34,7 +35,7 @@ def test_commands(text: str) -> None:
     for words in asked:
         address = urlsplit(words[-1])
         assert (address.path, address.port) == ("/predict", PORT)
-        forms = [after for word, after in zip(words, words[1:], strict=False) if word == "-F"]
+        forms = [after for word, after in pairwise(words) if word == "-F"]
         names = [form.partition("=")[0] for form in forms]
         assert {*names, *dict(parse_qsl(address.query))} <= {*FIELDS, "image"}
 

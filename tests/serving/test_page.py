@@ -90,6 +90,7 @@ def click_at(page: Any, row: int, column: int) -> None:
 
 
 def test_upload_mask_click_download(page: Any) -> None:
+    page.uncheck("#labels")
     upload(page, ("street.png", encoded()))
     page.wait_for_selector("#rows tr")
     assert rows(page) == ["floor", "cat", "dog"]  # the sky scores 0.3, and 0.5 is asked for first
@@ -122,6 +123,9 @@ def test_upload_mask_click_download(page: Any) -> None:
 def test_confidence_opacity_and_classes(page: Any) -> None:
     page.click("#samples button")
     page.wait_for_selector("#rows tr")
+    labelled = pixels(page)
+    page.uncheck("#labels")
+    assert 10 < (labelled != pixels(page)).any(2).sum() < 2000  # names, and nothing else
     page.fill("#confidence", "0.2")
     assert rows(page) == ["floor", "cat", "dog", "sky"]
     page.fill("#confidence", "0.8")

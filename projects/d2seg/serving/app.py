@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -226,6 +227,11 @@ def _report_in_one_line(app: FastAPI) -> None:
         return JSONResponse(
             {"error": RefusedError(error.status_code, line).line}, error.status_code
         )
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, _: RequestValidationError) -> Response:
+        line = f"{request.url.path[:100]!r} has a part that is no number; see /docs"
+        return JSONResponse({"error": line}, 422)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:

@@ -2,7 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 
-export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+export const percent = (share) => `${(100 * share).toFixed(share && share < 0.0995 ? 1 : 0)} %`;
 
 function swatch(color) {
   const element = document.createElement("span");

@@ -134,7 +134,7 @@ function paint() {
   const answer = state.current?.answer;
   const numbers = answer ? shownNumbers(answer) : [];
   if (!numbers.includes(state.alone)) state.alone = null;
-  if (answer) view.paint(numbers, state.alone, Number($("opacity").value));
+  if (answer) view.paint(numbers, state.alone, Number($("opacity").value), $("labels").checked);
   table.show(answer, numbers, state.alone);
   $("show-all").hidden = state.alone === null;
   $("found-note").textContent = !answer
@@ -203,7 +203,7 @@ async function saveZip() {
     say(`Drawing ${picture.name}`);
     const { answer } = picture;
     own.show(await sourceOf(picture), answer.segments, answer.width, answer.height);
-    own.paint(shownNumbers(answer), null, Number($("opacity").value));
+    own.paint(shownNumbers(answer), null, Number($("opacity").value), $("labels").checked);
     drawings.push({ name: picture.name, blob: await blobOf(own.canvas) });
   }
   save(await zipOf(drawings, cocoOf(done.map(shownOf), state.about), failures), "d2seg.zip");
@@ -229,6 +229,7 @@ function listenToControls() {
   $("confidence").addEventListener("input", () => { showValues(); if (state.task !== "semantic") paint(); });
   $("confidence").addEventListener("change", () => { if (state.task === "semantic" && state.current) runAll(); });
   $("opacity").addEventListener("input", () => { showValues(); paint(); });
+  $("labels").addEventListener("change", paint);
   $("look").addEventListener("click", () => (state.current ? runAll() : say("Choose a picture first.", true)));
   $("show-all").addEventListener("click", () => { state.alone = null; paint(); });
   $("canvas").addEventListener("click", (event) => {

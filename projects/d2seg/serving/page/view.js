@@ -3,7 +3,8 @@
 import { fill, runsOf } from "./rle.js";
 
 const EDGE = 0.85; // how white the border of a segment is
-const DIM = 0.25; // what is left of the rest of the picture beside a segment that is shown alone
+const DIM = 0.35; // what is left of the rest of the picture beside a segment that is shown alone
+const LABELLED = 0.002; // share of the picture's area below which a segment has no label
 
 export class View {
   constructor(canvas) {
@@ -27,8 +28,8 @@ export class View {
     this.runs = segments.map((one) => (one.segmentation ? runsOf(one.segmentation.counts) : null));
   }
 
-  // Paint the segments of these numbers; alone: one of them, or null.
-  paint(numbers, alone, opacity) {
+  // Paint the segments of these numbers; alone: one of them, or null; labels: whether with names.
+  paint(numbers, alone, opacity, labels) {
     if (!this.base) return;
     const { width, height, data } = this.base;
     this.owner = this.ownersOf(numbers);
@@ -44,7 +45,8 @@ export class View {
           if (rest < 1) for (let c = 0; c < 3; c++) out[place + c] *= rest;
           continue;
         }
-        const isEdge = (x + 1 < width && shown[at + 1] !== own) || (y + 1 < height && shown[at + width] !== own);
+        const isEdge = (x + 1 < width && shown[at + 1] !== own) || (y + 1 < height && shown[at + width] !== own)
+          || (x > 0 && !shown[at - 1]) || (y > 0 && !shown[at - width]);
         const share = isEdge ? EDGE * Math.min(1, 2 * opacity) : opacity;
         for (let c = 0; c < 3; c++) {
           const color = isEdge ? 255 : colors[own - 1][c];
@@ -54,6 +56,44 @@ export class View {
     }
     this.context.putImageData(image, 0, 0);
     this.outlineBoxes(alone === null ? numbers : [alone]);
+    if (labels) this.writeLabels(shown, alone === null ? numbers : [alone]);
+  }
+
+  // Names in the middle of what is seen of the segments.
+  writeLabels(shown, numbers) {
+    const { width, height } = this.base, { context } = this;
+    const places = this.middles(shown);
+    const size = Math.max(Math.sqrt(width * height) / 32, 8);
+    context.font = `600 ${size}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.lineJoin = "round";
+    context.lineWidth = size / 3.5;
+    context.strokeStyle = "rgb(0 0 0 / 0.75)";
+    context.fillStyle = "#ffffff";
+    for (const number of numbers) {
+      const one = this.segments[number], [left, top, wide, high] = one.bbox;
+      if (one.area < LABELLED * width * height) continue;
+      const text = one.name.length > 30 ? `${one.name.slice(0, 29)}…` : one.name;
+      const half = Math.min(context.measureText(text).width / 2, width / 2);
+      const [x, y] = places.get(number + 1) ?? [left + wide / 2, top + high / 2];
+      const inside = [Math.min(Math.max(x, half), width - half), Math.min(Math.max(y, size / 2), height - size / 2)];
+      context.strokeText(text, ...inside);
+      context.fillText(text, ...inside);
+    }
+  }
+
+  // owner -> x, y of the middle of its longest run in a row, and how long that is; 128 rows are looked at
+  middles(shown) {
+    const { width, height } = this.base, longest = new Map();
+    for (let y = 0; y < height; y += Math.max(1, height >> 7)) {
+      for (let x = 0; x < width; ) {
+        const own = shown[y * width + x], first = x;
+        while (x < width && shown[y * width + x] === own) x++;
+        if (own && x - first > (longest.get(own)?.[2] ?? 0)) longest.set(own, [(first + x) / 2, y, x - first]);
+      }
+    }
+    return longest;
   }
 
   // Of each pixel 1 + the number of its segment, the smallest where several overlap; 0: none.
