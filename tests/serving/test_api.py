@@ -96,6 +96,7 @@ CASES = [
     (encoded(), {"expression": "a" * 21}, 422, "has 21 letters; at most 20 are taken"),
     (encoded(), {"expression": "nonsense"}, 422, "no word of 'nonsense' is known"),
     (encoded(), {"expression": "explode"}, 500, "the model failed on picture with RuntimeError"),
+    (encoded(), {"expression": "nothing"}, 500, "scores that are no finite numbers"),
     (b"x", {"name": "../a\n\x1b[31m.png"}, 422, "image a\\n\\x1b[31m.png: it is no picture"),
 ]
 

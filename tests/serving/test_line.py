@@ -40,13 +40,13 @@ class Gated:
         self.done: list[str] = []
         self.threads: set[int] = set()
 
-    def __call__(self, asked: Question) -> dict[str, Any]:
+    def __call__(self, asked: Question) -> bytes:
         self.gate.wait(20)
         self.threads.add(threading.get_ident())
         self.done.append(asked.name)
         if asked.name == "bad":
             raise RefusedError(422, "bad\nname")
-        return {"name": asked.name}
+        return asked.name.encode()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -58,11 +58,11 @@ def test_answers_come_in_order_from_one_thread() -> None:
     work = Gated()
     work.gate.set()
 
-    async def use(line: Line) -> list[dict[str, Any]]:
+    async def use(line: Line) -> list[bytes]:
         tickets = [line.join(question(name)) for name in "abc"]
         return [await ticket.answer for ticket in tickets]
 
-    assert in_line(use, work) == [{"name": name} for name in "abc"]
+    assert in_line(use, work) == [b"a", b"b", b"c"]
     assert work.done == ["a", "b", "c"]
     assert len(work.threads) == 1
     assert threading.get_ident() not in work.threads
@@ -79,7 +79,7 @@ def test_places_move_up_and_leaving_is_noticed() -> None:
         line.leave(second)
         assert line.num_ahead(third) == 1
         work.gate.set()
-        assert await third.answer == {"name": "c"}
+        assert await third.answer == b"c"
         assert line.num_ahead(third) == 0
 
     in_line(use, work)
@@ -106,14 +106,14 @@ def test_what_is_refused_does_not_stop_the_line() -> None:
     work = Gated()
     work.gate.set()
 
-    async def use(line: Line) -> dict[str, Any]:
+    async def use(line: Line) -> bytes:
         bad, good = line.join(question("bad")), line.join(question("good"))
         with pytest.raises(RefusedError) as refused:
             await bad.answer
         assert refused.value.line == "bad name"  # in one line
         return await good.answer
 
-    assert in_line(use, work) == {"name": "good"}
+    assert in_line(use, work) == b"good"
 
 
 def test_who_waits_when_the_server_stops_hears_it() -> None:

@@ -86,9 +86,9 @@ class Service:
             stack.callback(self.line.leave, ticket)
             if EVENTS in request.headers.get("accept", ""):
                 return _Events(self._events(ticket), stack.pop_all())
-            return JSONResponse(await self._answer(ticket, request))
+            return Response(await self._answer(ticket, request), media_type="application/json")
 
-    async def _answer(self, ticket: Ticket, request: Request) -> dict[str, Any]:
+    async def _answer(self, ticket: Ticket, request: Request) -> bytes:
         """
         Raises:
             RefusedError: there is none, or not in time.
@@ -131,7 +131,7 @@ class Service:
         try:
             if not ticket.answer.done():
                 raise self._too_late()
-            yield _event(answer=ticket.answer.result())
+            yield b'{"answer":%s}\n' % ticket.answer.result()
         except RefusedError as error:
             yield _event(error=error.line, status=error.status)
 

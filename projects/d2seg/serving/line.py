@@ -7,11 +7,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from .questions import Question, RefusedError
 
-Answer = dict[str, Any]
+Answer = bytes  # JSON
 
 
 class Ticket:

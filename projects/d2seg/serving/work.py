@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import logging
 import time
 from typing import Any
@@ -25,10 +26,10 @@ class Work:
     def __init__(self, model: Model, limits: Limits) -> None:
         self.model, self.limits = model, limits
 
-    def __call__(self, question: Question) -> dict[str, Any]:
+    def __call__(self, question: Question) -> bytes:
         """
         Returns:
-            What the model answers, and "name", "task", "width", "height", "seconds"; with_picture:
+            As JSON what the model answers, and "name", "task", "width", "height", "seconds"; with_picture:
             "picture", an address "data:image/png;base64,...".
 
         Raises:
@@ -53,7 +54,16 @@ class Work:
         if question.with_picture:
             answer["picture"] = _as_address(image)
         answer["seconds"] = round(time.perf_counter() - started, 3)
-        return answer
+        return _as_json(answer)
+
+
+def _as_json(answer: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(answer, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError as error:
+        raise RefusedError(
+            500, f"the model gives {answer['name']} scores that are no finite numbers"
+        ) from error
 
 
 def _failure(name: str, error: Exception) -> RefusedError:

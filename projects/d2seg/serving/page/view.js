@@ -83,14 +83,15 @@ export class View {
     }
   }
 
-  // owner -> x, y of the middle of its longest run in a row, and how long that is; 128 rows are looked at
+  // owner -> x, y of the middle of its longest run in a row; about 128 rows are looked at
   middles(shown) {
     const { width, height } = this.base, longest = new Map();
     for (let y = 0; y < height; y += Math.max(1, height >> 7)) {
       for (let x = 0; x < width; ) {
         const own = shown[y * width + x], first = x;
         while (x < width && shown[y * width + x] === own) x++;
-        if (own && x - first > (longest.get(own)?.[2] ?? 0)) longest.set(own, [(first + x) / 2, y, x - first]);
+        const worth = (x - first) * (0.4 + Math.min(y, height - y) / height); // less at the border
+        if (own && worth > (longest.get(own)?.[2] ?? 0)) longest.set(own, [(first + x) / 2, y, worth]);
       }
     }
     return longest;
