@@ -29,8 +29,8 @@ class Work:
     def __call__(self, question: Question) -> bytes:
         """
         Returns:
-            As JSON what the model answers, and "name", "task", "width", "height", "seconds"; with_picture:
-            "picture", an address "data:image/png;base64,...".
+            As JSON what the model answers, and "name", "task", "width", "height", "seconds";
+            with_picture: "picture", an address "data:image/png;base64,...".
 
         Raises:
             RefusedError: the picture cannot be read, or the question not be answered.
