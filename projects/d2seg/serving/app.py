@@ -117,10 +117,12 @@ class Service:
         loop = asyncio.get_running_loop()
         ends, ahead = loop.time() + self.limits.answer_seconds, None
         while not ticket.answer.done() and loop.time() < ends:
-            if ahead != (ahead := self.line.num_ahead(ticket)):
-                yield _event(ahead=ahead)
-            change = asyncio.create_task(self.line.change())
+            change = asyncio.create_task(
+                self.line.change()
+            )  # before it is looked at, so none is missed
             try:
+                if ahead != (ahead := self.line.num_ahead(ticket)):
+                    yield _event(ahead=ahead)
                 await asyncio.wait(
                     {ticket.answer, change},
                     timeout=max(ends - loop.time(), 0),
