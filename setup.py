@@ -56,6 +56,14 @@ TIFF = [
     "imagecodecs>=2024.1.1,<2027",  # what they may be compressed with, as LZW
 ]
 VIDEO = "av>=14,<19"  # PyAV, whose wheels bring FFmpeg and its H.264 encoder; 19 is untried
+# `d2seg serve`; FastAPI's own page of its interface loads Swagger UI from another host,
+# fastapi-offline brings it along
+WEB = [
+    "fastapi>=0.115,<1",  # older ones are untried
+    "fastapi-offline>=1.7,<2",
+    "python-multipart>=0.0.20,<0.1",  # forms; before, Starlette looked for another module
+    "uvicorn>=0.30,<1",
+]
 
 # `d2seg export` and the runtimes of its files; older ones are untried
 ONNX = ["onnx>=1.18,<2", "onnxscript>=0.5,<1", "onnxruntime>=1.22,<2"]
@@ -78,6 +86,7 @@ EXTRAS_REQUIRE = {
     "slurm": [SLURM],  # tools/submit.py
     "ray": [RAY, PARQUET],  # tools/ray_predict.py
     "docs": SITE,  # mkdocs serve
+    "web": WEB,  # d2seg serve
     "dev": [
         VIDEO,
         SUPERVISION,
@@ -86,6 +95,8 @@ EXTRAS_REQUIRE = {
         SLURM,
         RAY,
         *TIFF,
+        *WEB,
+        "httpx2>=2,<3",  # clients of d2seg serve; Starlette's test client takes it
         *ONNX,  # 120 MB installed, and OpenVINO's 180: so that every suite runs what is exported
         OPENVINO,
         *SITE,
@@ -126,7 +137,9 @@ setup(
     package_dir={"": "projects"},
     packages=find_packages("projects"),
     py_modules=["d2seg_process", "d2seg_command"],
-    package_data={"": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml", "py.typed", "templates/*"]},
+    package_data={
+        "": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml", "py.typed", "templates/*", "page/*"]
+    },
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["d2seg = d2seg_command:main"]},
     install_requires=INSTALL_REQUIRES,

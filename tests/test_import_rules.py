@@ -13,7 +13,12 @@ GROUND = (
 )
 FAMILIES = ("mask_classification", "per_pixel")
 ABOVE = (
-    *(("views",), ("config",), ("evaluation", "export", "prediction", "model_zoo"), ("engine",)),
+    *(
+        ("views",),
+        ("config",),
+        ("evaluation", "export", "prediction", "model_zoo"),
+        ("engine", "serving"),
+    ),
     ("cli",),
 )
 # every folder that is not named here is a method
@@ -33,6 +38,8 @@ NEIGHBOURS = {
 # Models and what surrounds them do not import each other; config imports a model's config.py.
 MODELS = {"layers", "backbones", "mask_classification", "per_pixel", *METHODS}
 SHARED = {"text"}  # both know words
+# What answers requests is handed to the server, which would serve any other as well.
+SERVED = {"names", "pictures"}
 MAX_FLOORS = 6  # of the folders, modules and scripts as they import each other
 SCRIPTS = {"train_net", "demo", "tools", "tests", "conftest", "d2seg_process", "d2seg_command"}
 PROGRAMS = {"train_net", "demo", "tools", "cli", "__main__"}  # one floor: ways to call the command
@@ -88,6 +95,8 @@ def import_fault(path: PurePosixPath, module: str, is_relative: bool) -> str:
     if own not in MODELS and other in MODELS:
         is_wrapper = own == "views" and other in ("layers", *FAMILIES)
         return "" if is_wrapper else f"{own} stands beside the models"
+    if own == "serving" and other not in SERVED:
+        return "serving knows no model"
     if own in METHODS and other in METHODS:
         return "a method never imports another method"
     is_below = floor_of(other) < floor_of(own) or other in NEIGHBOURS.get(own, ())
@@ -209,6 +218,8 @@ def test_floors_are_counted_along_the_longest_way() -> None:
         ("evaluation/a.py", "from ..maskformer import M", "evaluation stands beside the models"),
         ("checkpoint/a.py", "from ..backbones import swin", "checkpoint stands beside the models"),
         ("engine/a.py", "from .. import maskformer", "engine stands beside the models"),
+        ("serving/a.py", "from ..prediction.loading import load", "serving knows no model"),
+        ("serving/a.py", "from ..config.tasks import TASKS", "serving knows no model"),
         ("evaluation/a.py", "from ..prediction import P", "prediction is not below evaluation"),
         ("evaluation/a.py", "from ..engine import T", "engine is not below evaluation"),
         ("data/a.py", "from ..config.loading import load_config", "config is not below data"),

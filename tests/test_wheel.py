@@ -56,6 +56,8 @@ def test_it_holds_what_lies_at_the_top_of_the_tree(wheel: Path, repo_dir: Path) 
     assert {f"d2seg/model_zoo/{path}" for path in configs} <= names
     scripts = {"d2seg/train_net.py", "d2seg/demo.py", "d2seg_command.py", "d2seg_process.py"}
     assert scripts | {"d2seg/py.typed", "d2seg/config/zoo.csv"} <= names
+    page = repo_dir / "projects/d2seg/serving/page"
+    assert {f"d2seg/serving/page/{path.name}" for path in page.iterdir()} <= names
     assert not [name for name in names if name.startswith(("tests", "tools", "configs"))]
     assert "Requires-Dist: torch" in metadata
     assert "detectron2" not in re.findall(r"Requires-Dist: (\S+)", metadata)

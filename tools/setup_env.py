@@ -32,8 +32,8 @@ IMPORTS = (
     "torch, torchvision, scipy, timm, cv2, safetensors, torch.utils.tensorboard, detectron2.engine,"
     "detectron2.evaluation, detectron2.model_zoo, detectron2.utils.visualizer, detectron2.projects,"
     "pytest, xdist, hypothesis, transformers, panopticapi.evaluation, faster_coco_eval, av,"
-    "supervision, shtab, onnx, onnxscript, onnxruntime, openvino, pyarrow, submitit,"
-    "tifffile, imagecodecs"
+    "supervision, shtab, onnx, onnxscript, onnxruntime, openvino, pyarrow, submitit, fastapi,"
+    "fastapi_offline, uvicorn, python_multipart, httpx2, tifffile, imagecodecs"
 )
 
 

@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -58,7 +58,11 @@ def _unreadable(file_name: str, reason: str) -> UnreadableFileError:
 
 
 def read_image(
-    file_name: str, image_format: str, max_pixels: int = MAX_PIXELS, content: bytes | None = None
+    file_name: str,
+    image_format: str,
+    max_pixels: int = MAX_PIXELS,
+    content: bytes | None = None,
+    formats: Sequence[str] | None = None,
 ) -> np.ndarray:
     """A picture in detectron2's format, turned as its EXIF orientation says.
 
@@ -68,6 +72,7 @@ def read_image(
     Args:
         image_format: as of detectron2's ``read_image``
         content: of the file, where it is at hand; ``file_name`` is then what errors call it.
+        formats: of files, as Pillow names them, that are tried; None: all that it knows.
 
     Returns:
         (H, W, C) uint8; float for the format YUV-BT.601
@@ -76,14 +81,18 @@ def read_image(
         UnreadableFileError: the file is missing or damaged, has more than ``max_pixels``, or grey
             values that have no place in 0..255.
     """
-    return read_oriented(file_name, image_format, max_pixels, content)[0]
+    return read_oriented(file_name, image_format, max_pixels, content, formats)[0]
 
 
 def read_oriented(
-    file_name: str, image_format: str, max_pixels: int = MAX_PIXELS, content: bytes | None = None
+    file_name: str,
+    image_format: str,
+    max_pixels: int = MAX_PIXELS,
+    content: bytes | None = None,
+    formats: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, int]:
     """As :func:`read_image`, with the EXIF orientation that has been applied; 1 is none."""
-    with opened(file_name, max_pixels, content) as image:
+    with opened(file_name, max_pixels, content, formats) as image:
         picture = _as_bytes(image)
         orientation = _orientation(image)
         if _has_exif(image):
@@ -108,7 +117,10 @@ def shown_size(file_name: str) -> tuple[int, int, bool]:
 
 @contextmanager
 def opened(
-    file_name: str | Path, max_pixels: int = MAX_PIXELS, content: bytes | None = None
+    file_name: str | Path,
+    max_pixels: int = MAX_PIXELS,
+    content: bytes | None = None,
+    formats: Sequence[str] | None = None,
 ) -> Iterator[Image.Image]:
     """The decoded picture of a file, or of its ``content``. What fails in the block counts as the
     file's fault, too.
@@ -116,7 +128,11 @@ def opened(
     Raises:
         UnreadableFileError: as :func:`read_image`.
     """
-    with faults_of(file_name), stream(file_name, content) as file, Image.open(file) as image:
+    with (
+        faults_of(file_name),
+        stream(file_name, content) as file,
+        Image.open(file, formats=formats) as image,
+    ):
         check_num_pixels(*image.size, max_pixels)
         image.load()
         if getattr(image, "is_animated", False) and image.format != "MPO":

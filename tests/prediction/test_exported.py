@@ -14,7 +14,9 @@ import d2seg
 from d2seg.cli.train import evaluate
 from d2seg.config.description import describe
 from d2seg.export.exporting import Request, export
+from d2seg.prediction.all_tasks import AllTasks
 from d2seg.prediction.exported import _Unset, build_exported
+from d2seg.prediction.loading import open_weights
 from d2seg.runtimes import choose_runtime, description, open_session
 from d2seg.runtimes.session import TRUST_VARIABLE
 from families import maskformer_config, restr_config, setr_config
@@ -69,6 +71,19 @@ def test_tasks_of_queries(folder: Path) -> None:
         else:
             found, expected = ours["instances"], theirs["instances"]
             torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-3)
+
+
+def test_one_file_for_all_tasks(folder: Path) -> None:
+    theirs, ours = (AllTasks(open_weights(folder / name)) for name in ("a.pth", "a.pt2"))
+    assert ours.tasks == theirs.tasks == ("panoptic", "semantic", "instance")
+    assert ours.describe()["device"] == "cpu"
+    for task in ("semantic", "instance"):
+        expected, found = (
+            {one["name"]: one["area"] for one in model.answer(PICTURE, task, 0.0)["segments"]}
+            for model in (theirs, ours)
+        )
+        assert set(found) == set(expected)
+        assert sum(found.values()) == pytest.approx(sum(expected.values()), rel=1e-2)
 
 
 def test_pictures_of_other_sizes_are_fit_and_padded(folder: Path) -> None:

@@ -11,6 +11,7 @@ from detectron2.data import Metadata
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
+from d2seg.prediction.all_tasks import answer_of
 from d2seg.prediction.inputs import Picture
 from d2seg.prediction.results import Prediction
 
@@ -146,3 +147,16 @@ def test_detections_of_supervision() -> None:
     assert found.confidence.tolist() == [0.75, 0.25]
     nothing = Instances(SIZE, pred_masks=torch.zeros(0, *SIZE), scores=torch.zeros(0))
     assert len(prediction("instance", {"instances": nothing}).to_supervision()) == 0
+
+
+def test_answers_as_plain_values() -> None:
+    answer = answer_of(panoptic())
+    sky, dog = answer["segments"]
+    assert (sky["name"], sky["color"], sky["score"]) == ("sky", [0, 0, 255], None)
+    assert (dog["name"], dog["color"], dog["score"]) == ("dog", [0, 255, 0], 0.75)
+    assert (dog["area"], dog["bbox"], dog["category_id"]) == (400, [0, 10, 20, 20], 18)
+    assert np.array_equal(mask_of(dog), LEFT.numpy())
+    assert [one["score"] for one in answer_of(instances())["segments"]] == [0.75, 0.25]
+    answer = answer_of(referring())
+    assert [one["expression"] for one in answer["segments"]] == ["the dog"]
+    assert answer["not_found"] == ["a bird"]

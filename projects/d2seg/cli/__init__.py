@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": Command("predict", "write what a model sees in pictures, as data"),
     "draw": Command("draw", "draw what a model sees in pictures, videos or through a camera"),
     "report": Command("report", "make report.html of an evaluation again, from its files"),
+    "serve": Command("serve", "try a model in the browser, or over HTTP, on this machine"),
     "check": Command("check", "list what is wrong with data sets"),
     "convert-data": Command("convert_data", "make a data set of another tool's annotations"),
     "visualize": Command("visualize", "draw the annotations of data sets"),

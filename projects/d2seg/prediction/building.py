@@ -57,13 +57,32 @@ def build_predictor(
     if confidence_threshold is not None:
         set_confidence_threshold(cfg, confidence_threshold)
     check_views(cfg, (task,))
+    model = build_network(cfg, task, content, session)
+    return predictor_around(cfg, model, task, confidence_threshold)
+
+
+def build_network(
+    cfg: CfgNode, task: str, content: dict[str, Any] | None, session: Session | None
+) -> nn.Module:
+    """The model of :func:`build_predictor`, for TEST.TASKS, without TEST.TILES and TEST.AUG.
+
+    ``cfg`` gets, in place, the classes that the checkpoint stores and the size of an exported file.
+
+    Args:
+        task: one of TEST.TASKS, with whose input the config is checked before the model is built.
+    """
     if session is None and is_exported(cfg.MODEL.WEIGHTS):
         session = open_for(cfg)
     if session is not None:
         use_size_of_exported(cfg, session)
-        model = build_exported(cfg, session)
-    else:
-        model = _build(cfg, task, content)
+        return build_exported(cfg, session)
+    return _build(cfg, task, content)
+
+
+def predictor_around(
+    cfg: CfgNode, model: nn.Module, task: str, confidence_threshold: float | None = None
+) -> Predictor:
+    """A predictor with ``model`` of :func:`build_network`, after which ``cfg`` is as it left it."""
     reader = build_reader(cfg)
     return Predictor(
         model=with_views(cfg, model, tasks_of),

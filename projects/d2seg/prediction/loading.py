@@ -1,6 +1,7 @@
 """From a checkpoint alone to a predictor."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..config.description import ENTRY, config_from_description
 from ..config.loading import load_config
 from ..config.tasks import TASKS, tasks_of
 from ..config.zoo import address_of, is_zoo_like
-from ..runtimes import open_session
+from ..runtimes import Session, open_session
 from ..runtimes.session import is_exported
 from .building import build_predictor
 from .exported import config_of_exported
@@ -66,6 +67,31 @@ def load(
             that it may not import by itself; the model does not do the task.
         ModuleNotFoundError: the runtime of an exported file is not installed.
     """
+    opened = open_weights(weights, task, device, dtype, confidence, config=config, runtime=runtime)
+    chosen = task or min(tasks_of(opened.cfg), key=TASKS.index)
+    return build_predictor(opened.cfg, chosen, confidence, opened.content, opened.session)
+
+
+@dataclass
+class Opened:
+    """What a model is built from: its config, and its checkpoint's content or the exported file."""
+
+    cfg: CfgNode
+    content: dict[str, Any] | None
+    session: Session | None
+
+
+def open_weights(
+    weights: str | Path,
+    task: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    confidence: float | None = None,
+    *,
+    config: str | Path | CfgNode | None = None,
+    runtime: str = "auto",
+) -> Opened:
+    """Read what :func:`load` builds its model from; arguments and errors are those of it."""
     if not isinstance(weights, (str, Path)) or not str(weights):
         raise ValueError(f"weights is {weights!r}; give the path of a checkpoint")
     source = str(weights)
@@ -92,7 +118,7 @@ def load(
     if task is not None and task not in offered:
         model = f"{source}, of {cfg.MODEL.META_ARCHITECTURE},"
         raise ValueError(f"task is {task!r}; {model} offers {', '.join(offered)}")
-    return build_predictor(cfg, task or min(offered, key=TASKS.index), confidence, content, session)
+    return Opened(cfg, content, session)
 
 
 def _check_of_exported(

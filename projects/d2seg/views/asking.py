@@ -1,5 +1,5 @@
-"""What is asked of a model for the time of a call: scores for labels, queries for segments, windows
-for a whole picture."""
+"""What is asked of a model for the time of a call: one of its tasks, scores for labels, queries for
+segments, windows for a whole picture."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +10,24 @@ from torch import Tensor, nn
 from ..mask_classification.segmentor import MaskClassificationSegmentor
 from ..per_pixel.segmentor import PerPixelSegmentor
 from .settings import TileSettings
+
+
+@contextmanager
+def task_asked_for(model: nn.Module, task: str) -> Iterator[None]:
+    """Let mask-classification models below ``model``, built for several tasks, make the results of
+    one alone; other models make what they always do."""
+    changed = [
+        (module, module.inference_settings)
+        for module in model.modules()
+        if isinstance(module, MaskClassificationSegmentor)
+    ]
+    for module, settings in changed:
+        module.inference_settings = replace(settings, tasks=(task,))
+    try:
+        yield
+    finally:
+        for module, settings in changed:
+            module.inference_settings = settings
 
 
 @contextmanager
