@@ -102,7 +102,7 @@ def test_what_detectron2_makes_of_the_outputs() -> None:
     example = {"image": image, "height": 2 * CONTENT[0], "width": 2 * CONTENT[1]}
     with torch.inference_mode():
         [theirs] = model([example])
-        replace_parts(model, RunByTorch(BoxNetwork(model), SIZE), 0.0)
+        replace_parts(model, RunByTorch(BoxNetwork(model), SIZE), SIZE, 0.0)
         [ours] = model([example])
         assert_same(ours["instances"], theirs["instances"])
         model.roi_heads.score_threshold = float(ours["instances"].scores[4:6].mean())

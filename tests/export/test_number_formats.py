@@ -1,5 +1,6 @@
 """Files in other number formats than fp32: what they hold, and how far that takes them."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from detectron2.config import CfgNode
 from PIL import Image
 from torch import Tensor, nn
 
+from d2seg.cli.export import report
 from d2seg.config.loading import load_config
 from d2seg.export.exporting import Request, export
+from d2seg.export.verification import NUMBERS, DifferenceError
 from d2seg.layers.segmentor import Segmentor
 from d2seg.runtimes import open_session
 from families.exports import trusted_programs  # noqa: F401
@@ -90,3 +93,42 @@ def test_weights_are_in_the_format_and_results_near(
         assert weights in types_in(path)
     elif form == "openvino":  # 4 bytes a weight would be 25 kB
         assert path.with_suffix(".bin").stat().st_size < 16_000
+
+
+def test_openvino_files_take_any_size_and_explain_themselves(cfg: CfgNode, tmp_path: Path) -> None:
+    for package in ("onnxscript", "openvino"):
+        pytest.importorskip(package)
+    made = export(
+        cfg, Convolved(), tmp_path / "a.xml", Request("openvino", "fp32", (48, 64), dynamic=True)
+    )
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.bin", "a.xml"]
+    assert made.megabytes > 0.025  # 4 bytes a weight
+    session = open_session(tmp_path / "a.xml")
+    about = session.description
+    assert (session.runtime, about["method"], about["size"]) == ("openvino", "SegFormer", [])
+    assert (about["pixel_mean"], about["outputs"]) == (list(cfg.MODEL.PIXEL_MEAN), ["logits"])
+    for size in ((16, 16), (32, 80)):
+        images = torch.randn(1, 3, *size)
+        expected = Convolved().eval().network(images)["logits"].detach()
+        found = torch.from_numpy(session(images.numpy())["logits"])
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_an_int8_file_says_what_it_loses_and_how_fast_it_is(
+    cfg: CfgNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    request = Request("onnx", "int8", SIZE, False)
+    made = export(cfg, Convolved(), tmp_path / "a.onnx", request, [tmp_path / "0.png"])
+    lost = made.differences[0].value
+    assert 1e-3 < lost < 0.1
+    text = report(made)
+    assert f"within {lost:.1e} of PyTorch (logits)" in text
+    assert re.search(r"int8 takes \d+\.\d ms, the same in fp32 \d+\.\d ms", text)
+    monkeypatch.setitem(NUMBERS, "int8", lost / 2)
+    with pytest.raises(DifferenceError, match=r"the logits of the file differ .* where int8 may"):
+        export(cfg, Convolved(), tmp_path / "b.onnx", request, [tmp_path / "0.png"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["0.png", "a.onnx"]

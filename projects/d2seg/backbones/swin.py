@@ -9,10 +9,9 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.swin import SwinTransformer
 from torch import Tensor
 
-from ..layers.recording import is_recording
 from .freezing import Freezable, Part
 from .outputs import STAGES, STRIDE_OF_STAGE, choose_stages, leave_out
-from .swin_graph import merge_patches, stage_on_map
+from .swin_graph import is_recording, merge_patches, stage_on_map
 
 
 class SwinBackbone(Freezable, SwinTransformer):

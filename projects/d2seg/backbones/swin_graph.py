@@ -14,6 +14,12 @@ _MASKED = -100.0  # added to the logits of pairs that are no neighbours in the p
 Grid = tuple[int, int]
 
 
+def is_recording() -> bool:
+    """As ``layers.recording``; backbones import nothing of the package, so as to add no floor
+    (docs/architecture.md)."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def stage_on_map(layer: BasicLayer, features: Tensor) -> Tensor:
     """The blocks of a stage, (B, H, W, C) -> (B, H, W, C); without the merging of patches."""
     side = layer.window_size

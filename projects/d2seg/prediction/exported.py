@@ -107,7 +107,7 @@ def build_exported(cfg: CfgNode, session: Session) -> nn.Module:
             model = build_model(cfg).eval()
     network = RunByRuntime(session)
     if isinstance(model, (SemanticSegmentor, GeneralizedRCNN)):
-        replace_parts(model, network, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)
+        replace_parts(model, network, network.size, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)
     else:
         model.exported = network
         for name, child in model.named_children():

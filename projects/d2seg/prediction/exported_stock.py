@@ -9,21 +9,24 @@ from detectron2.modeling.backbone import Backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
-from ..layers.segmentor import ExportedNetwork, padded_to
-
+Network = Callable[..., dict[str, Tensor]]
 _STRIDE = 32  # of the coarsest map, of a backbone that asks for no divisibility
 
 
 def replace_parts(
-    model: SemanticSegmentor | GeneralizedRCNN, network: ExportedNetwork, score_threshold: float
+    model: SemanticSegmentor | GeneralizedRCNN,
+    network: Network,
+    size: tuple[int, int] | None,
+    score_threshold: float,
 ) -> None:
     """Put the network, in place, where the model computes, so that what comes before and after it
     stays detectron2's.
 
     Args:
+        size: (H, W) of the pictures, where the network takes no others.
         score_threshold: detections that score more are kept.
     """
-    model.backbone = _PassImages(model.backbone.size_divisibility, network.size)
+    model.backbone = _PassImages(model.backbone.size_divisibility, size)
     if isinstance(model, SemanticSegmentor):
         model.sem_seg_head = _ExportedHead(network)
     else:
@@ -46,11 +49,20 @@ class _PassImages(Backbone):
         return {}
 
     def forward(self, images: Tensor) -> Tensor:
-        return images if self.size is None else padded_to(images, self.size)
+        if self.size is None:
+            return images
+        height, width = images.shape[-2:]
+        if height > self.size[0] or width > self.size[1]:
+            raise ValueError(
+                f"the exported model takes pictures of at most {self.size[0]} x {self.size[1]} "
+                f"(height x width), not {height} x {width}"
+            )
+        padding = (0, self.size[1] - width, 0, self.size[0] - height)
+        return nn.functional.pad(images, padding)
 
 
 class _ExportedHead(nn.Module):
-    def __init__(self, network: Callable[..., dict[str, Tensor]]) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
@@ -68,7 +80,7 @@ class _NoProposals(nn.Module):
 class _ExportedBoxes(nn.Module):
     """Detections of images (B, C, H, W), as detectron2's ROI heads give them."""
 
-    def __init__(self, network: Callable[..., dict[str, Tensor]], score_threshold: float) -> None:
+    def __init__(self, network: Network, score_threshold: float) -> None:
         super().__init__()
         self.network, self.score_threshold = network, score_threshold
 

@@ -70,6 +70,8 @@ class MaskDecoder(nn.Module):
         """
         of_image, of_expression = self.layers[0].weight.flatten(1).split(self.dim, dim=1)
         of_image = F.linear(patches, of_image)
+        if is_recording():  # else the graph depends on whether there is one expression or more
+            fused = fused.clone(memory_format=torch.contiguous_format)
         masked = patch_logits[..., None] * F.linear(fused, of_expression @ projection)
         is_loop = not torch.is_grad_enabled() and patches.device.type == "cpu"
         if is_loop and not is_recording():
