@@ -47,9 +47,10 @@ class Contender:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
         status = Path("/proc/self/status")
-        if status.is_file():  # what the system counts for a process begins with its parent's peak
-            [line] = [each for each in status.read_text().splitlines() if each[:5] == "VmHWM"]
-            return int(line.split()[1]) / 2**10
+        lines = status.read_text().splitlines() if status.is_file() else []
+        for line in lines:  # what getrusage counts begins with the parent's peak
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
         unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 

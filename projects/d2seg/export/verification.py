@@ -21,7 +21,7 @@ NUMBERS = {"fp32": 1e-4, "fp16": 0.1, "bf16": 0.1, "int8": 0.25}
 LABELS = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.05, "int8": 0.5}
 # and the share of detections that may be others: one of them, suppressed or not, at an overlap that
 # rounding takes across the threshold
-DETECTIONS = {"fp32": 0.02, "fp16": 0.2, "bf16": 0.2, "int8": 0.5}
+DETECTIONS = {"fp32": 0.05, "fp16": 0.2, "bf16": 0.2, "int8": 0.5}
 # masks refined at the least certain points: rounding changes which these are
 _REFINED, _OF_REFINED = "mask_probs", 1e-2
 
