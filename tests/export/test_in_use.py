@@ -15,6 +15,7 @@ from d2seg.config.description import describe
 from d2seg.prediction.batch import BatchPredictor
 from d2seg.prediction.exported import config_of_exported
 from d2seg.runtimes import open_session
+from d2seg.runtimes.session import FASTER
 from families.exports import CASES, small_model
 
 SIDE, NUM_PICTURES = 64, 3
@@ -100,6 +101,19 @@ def test_pictures_at_a_time_are_those_of_a_processor(folder: Path) -> None:
     cfg = config_of_exported(session, "model.onnx")
     cfg.MODEL.WEIGHTS = str(folder / "model.onnx")
     assert BatchPredictor(cfg, "semantic")._device_type() == "cpu"
+
+
+def test_auto_takes_what_was_faster_for_the_method(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    path = folder / "model.onnx"
+    assert open_session(path).runtime == "openvino"
+    monkeypatch.setitem(FASTER, "SegFormer", "onnxruntime")
+    assert open_session(path).runtime == "onnxruntime"
+    assert open_session(path, "openvino").runtime == "openvino"
+    monkeypatch.setattr("d2seg.runtimes.session.find_spec", lambda name: name == "openvino")
+    assert open_session(path).runtime == "openvino"
 
 
 def test_evaluation(folder: Path, tmp_path: Path) -> None:
