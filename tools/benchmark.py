@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarking.serve import serve
-from benchmarking.works import MODELS, WORKS, Work
+from benchmarking.works import CLOCKS, MODELS, NETWORKS, WORKS, Work
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -59,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--what", choices=WORKS, default="inference")
-    parser.add_argument("--model", choices=list(MODELS), default="mask2former")
+    parser.add_argument("--model", choices=list(NETWORKS), default="mask2former")
     parser.add_argument(
         "--task", nargs="+", choices=TASKS, default=TASKS, help="of --what postprocess"
     )
@@ -69,11 +69,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each side")
     parser.add_argument("--warm-up", type=int, default=2, help="runs before those")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default=CLOCKS[0], help="cpu: on a machine with other work"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     args = parser.parse_args()
     args.against = args.against or ("plain" if args.what == "postprocess" else "transformers")
     if args.against == "plain" and args.what != "postprocess":
         parser.error("the plain formulas are those of --what postprocess")
+    if args.what != "runtimes" and args.model not in MODELS:
+        parser.error(f"--model {args.model} is for --what runtimes")
     if args.what == "postprocess" and MODELS[args.model].kind != "masks":
         parser.error("--what postprocess is for mask classification")
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -109,7 +114,7 @@ class Side:
 def measure(args: argparse.Namespace, task: str) -> dict[str, Any]:
     """Run one work on both sides; times in ms, memory in MiB."""
     with tempfile.TemporaryDirectory() as folder:
-        work = Work(args.what, args.model, task, args.device, args.dtype, folder)
+        work = Work(args.what, args.model, task, args.device, args.dtype, folder, args.clock)
         names = ["ours"]
         if args.against != "none":
             names.insert(0, args.against)  # it makes the weights that both use
@@ -137,7 +142,7 @@ def measure_runtimes(args: argparse.Namespace) -> list[dict[str, Any]]:
     from benchmarking.runtime_sides import RUNTIMES, export_for
 
     with tempfile.TemporaryDirectory() as folder:
-        work = Work(args.what, args.model, "", "cpu", args.dtype, folder)
+        work = Work(args.what, args.model, "", "cpu", args.dtype, folder, args.clock)
         made = export_for(work)
         names = [name for name in RUNTIMES if args.dtype == "fp32" or name != "onnxruntime"]
         sides = {name: Side(name, work) for name in names}

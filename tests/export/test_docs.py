@@ -92,7 +92,7 @@ def test_mistakes_in_the_call_are_one_line(
 def test_a_file_that_differs_is_exit_code_1(
     folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("d2seg.export.verification._difference", lambda actual, expected: 1e-3)
+    monkeypatch.setattr("d2seg.export.verification._difference", lambda *_: 1e-3)
     arguments = ("--format", "torch_export", "--size", "32", "32")
     assert run_export(folder, "wrong.pt2", *arguments) == 1
     assert "the file is deleted" in capsys.readouterr().err

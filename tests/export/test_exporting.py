@@ -16,7 +16,7 @@ from d2seg.export.verification import Difference, DifferenceError, check
 from d2seg.layers.recording import is_recording
 from d2seg.layers.segmentor import Segmentor
 from d2seg.runtimes import open_session
-from families.exports import CASES, small_model, trusted_programs  # noqa: F401
+from families.exports import trusted_programs  # noqa: F401
 
 
 class Sums(Segmentor):
@@ -111,7 +111,7 @@ def test_sizes(cfg: CfgNode) -> None:
     assert len({h / w for h, w in sizes_to_compare((96, 96), 32, True)}) == 3
 
 
-def test_what_cannot_be_is_refused(cfg: CfgNode, tmp_path: Path, repo_dir: Path) -> None:
+def test_what_cannot_be_is_refused(cfg: CfgNode, tmp_path: Path) -> None:
     def attempt(model: nn.Module, **changes: object) -> None:
         request = {"format": "torch_export", "dtype": "fp32", "size": None, "dynamic": False}
         export(cfg, model, tmp_path / "a.pt2", Request(**(request | changes)))
@@ -126,9 +126,9 @@ def test_what_cannot_be_is_refused(cfg: CfgNode, tmp_path: Path, repo_dir: Path)
         attempt(Sums(), postprocess="semantic")
     with pytest.raises(ValueError, match="Identity has no part that can be exported"):
         attempt(nn.Identity())
-    swin = small_model(CASES["maskformer_swin"].config(repo_dir))
-    with pytest.raises(ValueError, match=r"--dynamic: detectron2's Swin pads .* give --size H W"):
-        attempt(swin, dynamic=True)
+    cfg.TEST.TILES.ENABLED = True
+    with pytest.raises(ValueError, match=r"TEST.TILES.ENABLED is True, .* add --dynamic"):
+        attempt(Sums())
     assert list(tmp_path.iterdir()) == []
 
 

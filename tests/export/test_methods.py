@@ -41,11 +41,16 @@ def test_onnx(repo_dir: Path, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["maskformer", "mask2former", "segformer_points", "setr_mla", "topformer", "transunet"]
+    "name",
+    [
+        *("maskformer", "mask2former", "segformer_points", "setr_mla", "topformer", "transunet"),
+        pytest.param("dstransunet", marks=pytest.mark.slow),  # Swin, too, in encoders and decoder
+    ],
 )
 def test_any_size(repo_dir: Path, tmp_path: Path, name: str) -> None:
     cfg = CASES[name].config(repo_dir)
-    size = tuple(2 * side for side in CASES[name].size)
+    factor = 3 if name == "dstransunet" else 2  # whose sides are multiples of 64
+    size = tuple(factor * side for side in CASES[name].size)
     request = Request("torch_export", "fp32", size, True)
     made = export(cfg, small_model(cfg), tmp_path / "model.pt2", request)
     assert len(made.differences) == 3
@@ -56,11 +61,12 @@ def test_words_enter_too(repo_dir: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     cfg = restr_config.small_config(repo_dir, restr_config.write_vocabulary(tmp_path / "words.txt"))
     model = small_model(cfg)
-    made = export(cfg, model, tmp_path / "a.onnx", Request("onnx", "fp32", (64, 64), False))
+    made = export(cfg, model, tmp_path / "a.onnx", Request("onnx", "fp32", (96, 96), True))
+    assert len(made.differences) == 3
     session, network = open_session(made.path, "onnxruntime"), Network(model)
     assert session.description["inputs"] == ["images", "ids", "is_word"]
     assert session.description["words"] == list(model.text_encoder.vocabulary.words)
-    examples = network.examples((64, 64))
+    examples = network.examples((64, 96))
     for number in (1, 5):  # expressions, where the example had two
         words = model.example_words(number)
         inputs = [{"images": examples["images"], **words}]

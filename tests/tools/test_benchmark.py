@@ -52,6 +52,19 @@ def test_maskformer_against_transformers(repo_dir: Path, tmp_path: Path, what: s
     assert "commit" in report["machine"]
 
 
+@pytest.mark.slow
+def test_networks_in_their_runtimes(repo_dir: Path) -> None:
+    for package in ("onnxscript", "onnxruntime", "openvino"):
+        pytest.importorskip(package)
+    command = [sys.executable, str(repo_dir / "tools/benchmark.py"), "--what", "runtimes"]
+    command += ["--model", "segformer_b0", "--clock", "cpu", "--repeats", "1", "--warm-up", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|") for line in done.stdout.splitlines() if "segformer_b0" in line]
+    assert [row[3].strip() for row in rows] == ["eager", "onnxruntime", "openvino"]
+    assert all(float(row[4]) > 0 and float(row[7]) < 1e-4 for row in rows)
+
+
 def test_impossible_requests_are_refused(repo_dir: Path) -> None:
     command = [sys.executable, str(repo_dir / "tools/benchmark.py"), "--against", "plain"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

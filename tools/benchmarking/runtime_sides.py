@@ -1,7 +1,6 @@
 """A network in eager mode and in the runtimes of its exported file: normalised picture to logits
 and masks, without what makes results of them."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from d2seg_process import prepare_process
 
 prepare_process()  # before the imports that warn
 
+import numpy as np
 import torch
 from detectron2.modeling import build_model
 from torch import nn
@@ -16,24 +16,26 @@ from torch import nn
 from d2seg.acceleration import prepare_for_inference
 from d2seg.config.loading import load_config
 from d2seg.export.exporting import Exported, Request, export
-from d2seg.runtimes import open_session
+from d2seg.export.network import Network
+from d2seg.runtimes import Session, open_session
 
 from .contender import Contender, Outputs
-from .works import CONFIGS, DTYPES, MODELS, Work
+from .works import CONFIGS, DTYPES, NETWORKS, Work
 
 RUNTIMES = ("eager", "onnxruntime", "openvino")
 
 
 def input_size(work: Work) -> tuple[int, int]:
     """(H, W), multiples of 32."""
-    height, width = (-(-side // 32) * 32 for side in MODELS[work.model].size)
+    height, width = (-(-side // 32) * 32 for side in NETWORKS[work.model].size)
     return height, width
 
 
 def seeded_model(work: Work) -> tuple[Any, nn.Module]:
     """The config and its model with random weights, the same in every process."""
-    cfg = load_config(str(CONFIGS / f"{MODELS[work.model].config}.yaml"))
+    cfg = load_config(str(CONFIGS / f"{NETWORKS[work.model].config}.yaml"))
     cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.TIMM.PRETRAINED = cfg.MODEL.VIT.PRETRAINED = False
     torch.manual_seed(0)
     return cfg, build_model(cfg).eval()
 
@@ -50,22 +52,33 @@ def export_for(work: Work) -> Exported:
     )
 
 
+def inputs_of(session: Session) -> list[np.ndarray]:
+    """Those of ``Network.examples`` with the seed 1."""
+    size = tuple(session.description["size"])
+    generator = torch.Generator().manual_seed(1)
+    arrays = [torch.randn(1, 3, *size, generator=generator).numpy()]
+    if "image_size" in session.description["inputs"]:
+        arrays.append(np.asarray(size, np.float32))
+    return arrays
+
+
 class RuntimeSide(Contender):
     """One of ``RUNTIMES``."""
 
     def __init__(self, work: Work, name: str) -> None:
         super().__init__(work)
-        generator = torch.Generator().manual_seed(1)
-        images = torch.randn(1, 3, *input_size(work), generator=generator)
-        start = time.perf_counter()
+        start = self.now()
         if name == "eager":
-            model = prepare_for_inference(seeded_model(work)[1], DTYPES[work.dtype])
-            self.step = lambda: model.network(images)
+            network = Network(seeded_model(work)[1])
+            prepare_for_inference(network.model, DTYPES[work.dtype])
+            inputs = network.examples(input_size(work), seed=1).values()
+            self.step = lambda: network(*inputs)
         else:
             [file] = [*Path(work.folder).glob("model.onnx"), *Path(work.folder).glob("model.xml")]
             session = open_session(file, name, trusted=True)
-            self.step = lambda: session(images.numpy())
-        self.seconds = time.perf_counter() - start
+            arrays = inputs_of(session)
+            self.step = lambda: session(*arrays)
+        self.seconds = self.now() - start
 
     @torch.inference_mode()
     def _in_dtype(self) -> Any:

@@ -20,7 +20,7 @@ class Model(NamedTuple):
     size: tuple[int, int]  # of the picture at inference
     task: str
     num_classes: int
-    kind: str  # "masks" or "pixels"
+    kind: str  # "masks", "pixels" or "boxes"
 
 
 MODELS = {
@@ -38,6 +38,31 @@ MODELS = {
     ),
 }
 
+# and those whose network alone is timed, in the runtimes of exported files
+NETWORKS = MODELS | {
+    "mask2former_swin_t": Model(
+        "mask2former/coco_panoptic_swin_tiny", (800, 1067), "panoptic", 133, "masks"
+    ),
+    "mask2former_instance": Model(
+        "mask2former/coco_instance_resnet50", (800, 1067), "instance", 80, "masks"
+    ),
+    "setr_l": Model("setr/ade20k_semantic_pup_vit_large", (512, 512), "semantic", 150, "pixels"),
+    "topformer": Model("topformer/ade20k_semantic_base", (512, 512), "semantic", 150, "pixels"),
+    "transunet": Model(
+        "transunet/synapse_semantic_r50_vit_base", (224, 224), "semantic", 9, "pixels"
+    ),
+    "dstransunet": Model(
+        "dstransunet/kvasir_seg_semantic_base", (256, 256), "semantic", 2, "pixels"
+    ),
+    "pointrend_semantic": Model(
+        "pointrend/cityscapes_semantic_resnet101", (512, 1024), "semantic", 19, "pixels"
+    ),
+    "pointrend_instance": Model(
+        "pointrend/coco_instance_resnet50_3x", (800, 1067), "instance", 80, "boxes"
+    ),
+}
+CLOCKS = ("wall", "cpu")
+
 
 class Work(NamedTuple):
     what: str
@@ -46,6 +71,7 @@ class Work(NamedTuple):
     device: str
     dtype: str
     folder: str  # for the weights that both sides use
+    clock: str = CLOCKS[0]
 
 
 def picture(size: tuple[int, int]) -> Tensor:

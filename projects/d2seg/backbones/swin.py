@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .freezing import Freezable, Part
 from .outputs import STAGES, STRIDE_OF_STAGE, choose_stages, leave_out
+from .swin_graph import is_recording, merge_patches, stage_on_map
 
 
 class SwinBackbone(Freezable, SwinTransformer):
@@ -71,8 +72,22 @@ class SwinBackbone(Freezable, SwinTransformer):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> {stage: (B, C, ceil(H / stride), ceil(W / stride))}."""
+        if is_recording():
+            return self._recorded(images)
         outputs = super().forward(images)
         return {STAGES[int(name[1:])]: feature for name, feature in outputs.items()}
+
+    def _recorded(self, images: Tensor) -> dict[str, Tensor]:
+        """:meth:`forward` in plain operators, whatever size the images have."""
+        features = self.patch_embed(images).permute(0, 2, 3, 1)  # (B, h, w, C)
+        outputs = {}
+        for number, (stage, layer) in enumerate(zip(STAGES, self.layers, strict=False)):
+            features = stage_on_map(layer, features)
+            if stage in self._out_features:
+                outputs[stage] = getattr(self, f"norm{number}")(features).permute(0, 3, 1, 2)
+            if layer.downsample is not None:
+                features = merge_patches(layer, features)
+        return outputs
 
 
 def _check(node: str, embed_dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:

@@ -31,6 +31,7 @@ IN_FOLDER = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_EXPORTED = (".onnx", ".xml", ".pt2")  # of d2seg export
 WEIGHTS_ENTRIES = ("model", "state_dict", "model_state")
 TEMPORARY = ".tmp"
 _WRITER = re.sub(r"\W", "_", socket.gethostname())
@@ -115,6 +116,11 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     Raises:
         CheckpointFileError: the file is damaged, would run code when read, or has no weights.
     """
+    if path.lower().endswith(_EXPORTED):
+        raise CheckpointFileError(
+            f"{path} is an exported model, which can be run (draw, predict, eval) but neither be "
+            "trained nor exported again; give the checkpoint that it was made of"
+        )
     try:
         check_side_file(path)
         return _normalise(_read(path), path)

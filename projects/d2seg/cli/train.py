@@ -85,7 +85,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     if is_exported(cfg.MODEL.WEIGHTS) and not resume:
         session = open_for(cfg)
         use_size_of_exported(cfg, session)
-        return Trainer.test(cfg, build_exported(cfg, session))
+        return Trainer.test(cfg, with_views(cfg, build_exported(cfg, session), tasks_of))
     use_words_of_checkpoint(cfg)
     with naming_parts(cfg):
         model = Trainer.build_model(cfg)

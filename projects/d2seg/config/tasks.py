@@ -42,6 +42,17 @@ def tasks_of(cfg: CfgNode) -> tuple[str, ...]:
     return tuple(cfg.TEST.TASKS)
 
 
+def classes_key(cfg: CfgNode) -> str:
+    """The key of the number of classes that the config's model tells apart."""
+    is_boxes = cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
+    return f"MODEL.{'ROI_HEADS' if is_boxes else 'SEM_SEG_HEAD'}.NUM_CLASSES"
+
+
+def num_classes_of(cfg: CfgNode) -> int:
+    """The number under :func:`classes_key`."""
+    return cfg.MODEL[classes_key(cfg).split(".")[1]].NUM_CLASSES
+
+
 def choose_task(cfg: CfgNode, wanted: str | None, expressions: Sequence[str] = ()) -> str:
     """``wanted``, or without it the task that there are expressions for, or else the first of
     ``TASKS`` that the model offers.

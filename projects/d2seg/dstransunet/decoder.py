@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbones.outputs import STAGES
+from ..backbones.swin_graph import stage_on_map
+from ..layers.recording import is_recording
 from .backbone import COARSE_PREFIX, PIXEL_FEATURES
 from .blocks import NUM_GROUPS, conv_norm_relu, upsample
 from .fusion import InteractiveFusion, LayerSize
@@ -27,6 +29,8 @@ class SwinLevel(BasicLayer):
     """detectron2's stage of Swin blocks on a map, (B, C, h, w) -> (B, C, h, w); no norm follows."""
 
     def forward(self, features: Tensor) -> Tensor:
+        if is_recording():
+            return stage_on_map(self, features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         size = features.shape[-2:]
         with _autocast_to(features):
             tokens = super().forward(features.flatten(2).transpose(1, 2), *size)[0]

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from ..config.description import describe as describe_config
-from ..config.tasks import TASKS, tasks_of
+from ..config.tasks import TASKS, num_classes_of, tasks_of
 from ..data.class_metadata import class_metadata, to_plain
 from ..runtimes.description import FORMAT
 from ..version import __version__
@@ -44,7 +44,7 @@ def describe(
         "dtype": dtype,
         "size": list(size or ()),
         "divisibility": divisibility,
-        "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        "num_classes": num_classes_of(cfg),
         "pixel_mean": [float(value) for value in cfg.MODEL.PIXEL_MEAN],
         "pixel_std": [float(value) for value in cfg.MODEL.PIXEL_STD],
         "channel_order": cfg.INPUT.FORMAT,

@@ -14,12 +14,13 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ..runtimes import open_session
+from .boxes import BoxNetwork
 from .description import describe
 from .formats import FORMATS, check_packages, record, write_as
-from .network import Network, why_fixed
-from .quantisation import calibration_inputs, halve, quantise
+from .network import Network
+from .quantisation import calibration_inputs, example_pictures, halve, quantise
 from .sizes import check_size, default_size, sizes_to_compare
-from .verification import Difference, check, compare, expect
+from .verification import Difference, check, compare, expect, times_by_turns
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Exported:
-    """seconds: of recording and writing. megabytes: of all files. differences: from PyTorch."""
+    """seconds: of recording and writing. megabytes: of all files. differences: from PyTorch.
+    speed: of an int8 file, milliseconds of it and of the same in fp32, by turns."""
 
     path: Path
     seconds: float
     megabytes: float
     differences: list[Difference]
+    speed: tuple[float, float] | None = None
 
 
 def output_path(out: Path, format_name: str) -> Path:
@@ -80,15 +83,31 @@ def check_format(name: str, dtype: str) -> None:
         check_bf16("--dtype bf16")
 
 
+def check_views_of(cfg: CfgNode, request: Request) -> None:
+    """
+    Raises:
+        ValueError: the config has a picture seen in tiles or at several sizes, the file takes one.
+    """
+    for key in ("TILES", "AUG"):
+        if cfg.TEST[key].ENABLED and not (request.dynamic or request.postprocess):
+            raise ValueError(
+                f"TEST.{key}.ENABLED is True, for which a file of one size is too little; add "
+                f"--dynamic, or TEST.{key}.ENABLED False at the end of the command"
+            )
+
+
 def check_network(network: Network, request: Request) -> None:
     """
     Raises:
-        ValueError: a model of one size alone, or of words, for which there is no int8.
+        ValueError: a number format that is not for the model.
     """
-    if request.dtype == "int8" and network.example_names != ["images"]:
+    if request.dtype == "int8" and network.has_words:
         raise ValueError("--dtype int8: the ranges of words cannot be taken from pictures")
-    if request.dynamic and why_fixed(network):
-        raise ValueError(f"--dynamic: {why_fixed(network)}; give --size H W instead")
+    if request.dtype != "fp32" and isinstance(network.model, BoxNetwork):
+        raise ValueError(
+            f"--dtype {request.dtype} is not for models with boxes, whose coordinates it rounds to "
+            "whole pixels; leave it at fp32"
+        )
 
 
 def export(
@@ -105,11 +124,11 @@ def export(
         calibrate: pictures that the ranges of int8 are taken from.
 
     Raises:
-        ValueError: see :func:`check_format` and :func:`check_network`; or a size that the model
-            does not take.
+        ValueError: see the functions above; or a size that the model does not take.
         DifferenceError: the file differs from PyTorch; there is none then.
     """
     check_format(request.format, request.dtype)
+    check_views_of(cfg, request)
     network = Network(model, request.postprocess)
     check_network(network, request)
     step = network.divisibility
@@ -117,6 +136,8 @@ def export(
     check_size(size, step, request.dynamic)
     sizes = sizes_to_compare(size, step, request.dynamic)
     examples = [network.examples(each, seed) for seed, each in enumerate(sizes)]
+    if request.dtype == "int8":  # of the range that it is made for
+        examples = example_pictures(cfg, model, calibrate, size)
     expected = expect(network, examples)
     description = describe(
         cfg,
@@ -128,24 +149,24 @@ def export(
         outputs=list(expected[0]),
         postprocess=request.postprocess,
     )
-    convert = None
-    if request.dtype == "int8":
-        inputs = calibration_inputs(cfg, model, calibrate, size)
-        convert = partial(quantise, inputs=inputs)
-    elif (request.format, request.dtype) == ("onnx", "fp16"):
-        convert = halve
-    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".export-") as folder:
-        written = Path(folder) / path.name
+    with (
+        tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".export-") as folder,
+        tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".export-") as other,
+    ):
+        written, in_fp32 = Path(folder) / path.name, Path(other) / path.name
+        convert = None
+        if request.dtype == "int8":
+            inputs = calibration_inputs(cfg, model, calibrate, size)
+            convert = partial(quantise, inputs=inputs, keep=in_fp32)
+        elif (request.format, request.dtype) == ("onnx", "fp16"):
+            convert = halve
         seconds = _write(network, examples[0], written, request, description, convert)
-        runtime = "onnxruntime" if request.format == "onnx" else "auto"
-        session = open_session(written, runtime, trusted=True)
-        differences = compare(session, examples, expected, request.dtype)
-        check(differences, request.dtype)
+        differences, speed = _try(written, in_fp32, request, examples, expected)
         files = sorted(Path(folder).iterdir())
         for file in files:
             os.replace(file, path.parent / file.name)
     megabytes = sum((path.parent / file.name).stat().st_size for file in files) / 1e6
-    return Exported(path, seconds, megabytes, differences)
+    return Exported(path, seconds, megabytes, differences, speed)
 
 
 def _write(
@@ -163,3 +184,27 @@ def _write(
     program = record(network, example, dynamic=request.dynamic, divisibility=network.divisibility)
     write_as(request.format, program, path, description, convert)
     return time.perf_counter() - start
+
+
+def _try(
+    path: Path,
+    in_fp32: Path,
+    request: Request,
+    examples: list[dict[str, Tensor]],
+    expected: list[dict[str, Tensor]],
+) -> tuple[list[Difference], tuple[float, float] | None]:
+    """Run what was written.
+
+    Returns:
+        How far it is from PyTorch; if there is a file ``in_fp32``, how fast both are.
+
+    Raises:
+        DifferenceError: it is too far.
+    """
+    runtime = "onnxruntime" if request.format == "onnx" else "auto"
+    session = open_session(path, runtime, trusted=True)
+    differences = compare(session, examples, expected, request.dtype)
+    check(differences, request.dtype)
+    if not in_fp32.exists():
+        return differences, None
+    return differences, times_by_turns(session, open_session(in_fp32, runtime), examples[0])

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config
 
 from ..runtimes.description import PREFIX, to_texts
 from ..runtimes.torch_session import EXTRA_FILE
@@ -59,8 +60,8 @@ def record(
     """The network as a graph.
 
     Args:
-        examples: inputs by name; the first are the pictures (1, C, H, W), the others words (E, T),
-            of any number E.
+        examples: inputs by name; the first are the pictures (1, C, H, W), others of two dimensions
+            words (E, T), of any number E.
         dynamic: for pictures of any size in multiples of ``divisibility``; else for that of the
             example.
     """
@@ -68,10 +69,13 @@ def record(
     height, width = (divisibility * Dim(name, min=1, max=most) for name in ("height", "width"))
     expressions = Dim("expressions", min=1, max=_MOST_EXPRESSIONS)
     shapes = [{2: height, 3: width} if dynamic else {}]
-    shapes += [{0: expressions} for _ in range(len(examples) - 1)]
-    return torch.export.export(
-        network, tuple(examples.values()), dynamic_shapes=(tuple(shapes),), strict=False
-    )
+    shapes += [{0: expressions} if v.dim() == 2 else {} for v in list(examples.values())[1:]]
+    # as torch's own exporter to ONNX has it: else what is more than one in the example, as the
+    # windows of a map, has to be more than one in every picture
+    with _config.patch(backed_size_oblivious=dynamic):
+        return torch.export.export(
+            network, tuple(examples.values()), dynamic_shapes=(tuple(shapes),), strict=False
+        )
 
 
 def write_torch(program: ExportedProgram, path: Path, description: Description) -> None:

@@ -5,12 +5,11 @@ B batch, (H, W) the input, K classes, Q queries, E expressions, T tokens.
 
 import torch
 from detectron2.modeling import GeneralizedRCNN, SemanticSegmentor
-from detectron2.modeling.backbone.swin import BasicLayer
 from torch import Tensor, nn
 
 from ..acceleration import DTYPES, fold_batch_norms, prepare_for_inference
-
-STOCK_DIVISIBILITY = 32  # of detectron2's SemanticSegmentor, whose backbone may ask for none
+from .boxes import BoxNetwork
+from .sizes import STOCK_DIVISIBILITY
 
 
 class Network(nn.Module):
@@ -19,7 +18,8 @@ class Network(nn.Module):
     def __init__(self, model: nn.Module, postprocess: str = "") -> None:
         """
         Args:
-            model: of this project or detectron2's ``SemanticSegmentor``; it is changed for good.
+            model: of this project, or detectron2's ``SemanticSegmentor`` or ``GeneralizedRCNN``; it
+                is changed for good.
             postprocess: the task whose results the network gives; empty: logits and masks.
 
         Raises:
@@ -27,10 +27,7 @@ class Network(nn.Module):
         """
         super().__init__()
         if isinstance(model, GeneralizedRCNN):
-            raise ValueError(
-                f"{type(model).__name__} cannot be exported: detectron2 chooses boxes by lists "
-                "whose lengths depend on the picture (docs/export.md)"
-            )
+            model = BoxNetwork(model)
         if not isinstance(model, SemanticSegmentor) and not hasattr(model, "network"):
             raise ValueError(f"{type(model).__name__} has no part that can be exported")
         if postprocess and not hasattr(model, "network_results"):
@@ -60,15 +57,23 @@ class Network(nn.Module):
         return self.model.size_divisibility
 
     @property
+    def has_words(self) -> bool:
+        return hasattr(self.model, "example_words")
+
+    @property
     def example_names(self) -> list[str]:
         return list(self.examples((self.divisibility, self.divisibility)))
 
     def examples(self, size: tuple[int, int], seed: int = 0) -> dict[str, Tensor]:
-        """Inputs by name: noise of the range of normalised pictures, and made-up words."""
+        """Inputs by name: noise of the range of normalised pictures, and made-up words or the size
+        of the picture."""
         generator = torch.Generator().manual_seed(seed)
         images = torch.randn(1, len(self.model.pixel_mean), *size, generator=generator)
-        example_words = getattr(self.model, "example_words", dict)
-        return {"images": images, **example_words()}
+        if self.has_words:
+            return {"images": images, **self.model.example_words()}
+        if isinstance(self.model, BoxNetwork):
+            return {"images": images, **self.model.example_of_size(size)}
+        return {"images": images}
 
 
 class RunByTorch:
@@ -79,12 +84,3 @@ class RunByTorch:
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
         return self.model.network(*inputs)
-
-
-def why_fixed(network: Network) -> str:
-    """Why a network takes one size alone; empty if it takes any multiple of its divisibility."""
-    if network.example_names != ["images"]:
-        return "a model of referring segmentation takes the size that it was trained at"
-    if any(isinstance(module, BasicLayer) for module in network.modules()):
-        return "detectron2's Swin pads its maps to whole windows by numbers that a graph fixes"
-    return ""

@@ -3,6 +3,7 @@
 from detectron2.config import CfgNode
 
 Size = tuple[int, int]
+STOCK_DIVISIBILITY = 32  # of detectron2's own models, whose backbone may ask for none
 _ASPECT = 4 / 3  # of most photographs
 # of the divisibility: each side of the coarsest map, at twice this stride, is then more than 1,
 # which torch would take for a constant

@@ -17,6 +17,7 @@ from ..layers.chunking import budget
 from ..layers.point_head import PointHead, subdivide
 from ..layers.point_rows import sampling_format
 from ..layers.point_sample import mask_uncertainty, regular_grid_coords
+from ..layers.recording import is_recording
 from ..layers.state_conversion import convert_at_loading
 from .region_heads import ImplicitPointHead, RegionHead
 from .region_points import mask_labels_at, sample_features_in_boxes
@@ -156,8 +157,10 @@ class PointMaskHead(nn.Module, ABC):
         return self.region_head(pooled.transpose(1, 2).unflatten(2, (size, size)))
 
     def _masks(self, features: Features, detections: Instances) -> Tensor:
-        """(R, 1, S, S) probabilities for one image, in chunks of bounded memory."""
+        """(R, 1, S, S) probabilities for one image, in chunks of bounded memory but in a graph."""
         boxes, classes = detections.pred_boxes.tensor, detections.pred_classes
+        if is_recording():
+            return self._mask_logits(features, boxes, classes).sigmoid()
         masks = boxes.new_empty(len(boxes), 1, self.mask_size, self.mask_size)
         num_points = max(self.num_subdivision_points, self.initial_side**2)
         per_region = self.numbers_per_point * num_points + 4 * self.mask_size**2

@@ -138,8 +138,9 @@ class BatchPredictor:
         return self.batch_size or _MAX_AUTO[self._device_type()]
 
     def _device_type(self) -> str:
-        device = next(self.predictor.model.parameters()).device
-        return "cpu" if device.type == "cpu" else "cuda"
+        """Parameters of an exported model are on the meta device, if there are any."""
+        devices = {parameter.device.type for parameter in self.predictor.model.parameters()}
+        return "cuda" if devices - {"cpu", "meta"} else "cpu"
 
     def _batch_of(self, shape: Size) -> int:
         if self.batch_size is not None:

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import SemanticSegmentor, build_model
-from detectron2.modeling.backbone import Backbone
+from detectron2.modeling import GeneralizedRCNN, SemanticSegmentor, build_model
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..config.description import config_from_description
+from ..config.tasks import classes_key, num_classes_of
 from ..runtimes import Session, open_session
 from ..text import Vocabulary
+from .exported_stock import replace_parts
 
 
 class RunByRuntime:
@@ -46,14 +46,31 @@ def config_of_exported(session: Session, source: str) -> CfgNode:
         else entry
         for key, entry in description["classes"].items()
     }
-    return config_from_description({"config": description["config"], "classes": classes}, source)
+    cfg = config_from_description({"config": description["config"], "classes": classes}, source)
+    cfg.TEST.DTYPE = "fp32"  # the file has its own
+    return cfg
 
 
 def use_size_of_exported(cfg: CfgNode, session: Session) -> None:
-    """Have test pictures resized, in place, to what a file of one size takes."""
-    size = session.description["size"]
+    """Have test pictures resized, in place, to what a file of one size takes.
+
+    Raises:
+        ValueError: tiles or views of other sizes are asked for, or another number format.
+    """
+    size, dtype = session.description["size"], session.description["dtype"]
+    if cfg.TEST.DTYPE != "fp32":
+        raise ValueError(
+            f"TEST.DTYPE is {cfg.TEST.DTYPE}; {cfg.MODEL.WEIGHTS} was exported in {dtype}, which "
+            "it keeps: leave TEST.DTYPE at fp32"
+        )
     if not size:
         return
+    for key in ("TILES", "AUG"):
+        if cfg.TEST[key].ENABLED:
+            raise ValueError(
+                f"TEST.{key}.ENABLED is True; {cfg.MODEL.WEIGHTS} takes pictures of {size[0]} x "
+                f"{size[1]} (height x width) alone: export it with --dynamic, or set it to False"
+            )
     node = cfg.MODEL.PER_PIXEL.TEST
     is_sliding = "logits" in session.description["outputs"] and node.MODE == "slide"
     if not is_sliding:  # of which each window is of the size
@@ -89,9 +106,8 @@ def build_exported(cfg: CfgNode, session: Session) -> nn.Module:
         with _Unset():
             model = build_model(cfg).eval()
     network = RunByRuntime(session)
-    if isinstance(model, SemanticSegmentor):
-        model.backbone = _PassImages(model.backbone.size_divisibility, network.size)
-        model.sem_seg_head = _ExportedHead(network)
+    if isinstance(model, (SemanticSegmentor, GeneralizedRCNN)):
+        replace_parts(model, network, network.size, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)
     else:
         model.exported = network
         for name, child in model.named_children():
@@ -112,10 +128,7 @@ def _check(cfg: CfgNode, description: dict[str, Any], source: str) -> None:
     """
     own = {
         "MODEL.META_ARCHITECTURE": (cfg.MODEL.META_ARCHITECTURE, description["method"]),
-        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": (
-            cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            description["num_classes"],
-        ),
+        classes_key(cfg): (num_classes_of(cfg), description["num_classes"]),
         "MODEL.PIXEL_MEAN": (list(cfg.MODEL.PIXEL_MEAN), description["pixel_mean"]),
         "MODEL.PIXEL_STD": (list(cfg.MODEL.PIXEL_STD), description["pixel_std"]),
         "INPUT.FORMAT": (cfg.INPUT.FORMAT, description["channel_order"]),
@@ -148,39 +161,3 @@ class _Unset(TorchFunctionMode):
         if getattr(func, "__name__", "") in self._DRAWS:
             return (args[0] if args else kwargs["tensor"]).detach().zero_()
         return func(*args, **kwargs)
-
-
-class _PassImages(Backbone):
-    """Gives the images themselves, padded to the size of the file."""
-
-    def __init__(self, divisibility: int, size: tuple[int, int] | None) -> None:
-        super().__init__()
-        self.divisibility, self.size = divisibility, size
-
-    @property
-    def size_divisibility(self) -> int:
-        return max(self.divisibility, 32)
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return {}
-
-    def forward(self, images: Tensor) -> Tensor:
-        if self.size is None:
-            return images
-        height, width = images.shape[-2:]
-        if height > self.size[0] or width > self.size[1]:
-            raise ValueError(
-                f"the exported model takes pictures of at most {self.size[0]} x {self.size[1]} "
-                f"(height x width), not {height} x {width}"
-            )
-        padding = (0, self.size[1] - width, 0, self.size[0] - height)
-        return nn.functional.pad(images, padding)
-
-
-class _ExportedHead(nn.Module):
-    def __init__(self, network: RunByRuntime) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor, targets: Tensor | None = None) -> tuple[Tensor, dict]:
-        return self.network(images)["logits"], {}

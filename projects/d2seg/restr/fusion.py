@@ -83,7 +83,7 @@ class FusionEncoder(nn.Module):
             sequence = block(sequence)
         classifier = self.proj_classifier(self.norm(sequence[:, -1:]))  # (E, 1, C)
         classifier = classifier @ self.proj_patch.weight  # of the patches as they are
-        return (patches @ classifier.mT).squeeze(-1), patches
+        return torch.bmm(patches, classifier.mT).squeeze(-1), patches
 
     def _unit(self, features: Tensor) -> Tensor:
         return F.normalize(features, dim=-1, eps=1e-12) if self.normalize else features

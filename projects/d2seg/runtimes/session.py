@@ -15,12 +15,14 @@ import numpy as np
 from ..names import expand_user
 
 RUNTIMES = ("auto", "onnxruntime", "openvino", "torch")
-# who runs a format; "auto" takes the first that is installed
+# who runs a format; "auto" takes the first that is installed,
 RUNTIMES_OF = {
     ".onnx": ("openvino", "onnxruntime"),
     ".xml": ("openvino",),
     ".pt2": ("torch",),
 }
+# but of these methods another one that was measured to be faster (docs/benchmarks.md)
+FASTER = {"TopFormer": "onnxruntime"}
 TRUST_VARIABLE = "D2SEG_TRUST_PROGRAMS"  # set to 1: files of torch.export may run code
 
 
@@ -85,9 +87,18 @@ def open_session(path: str | Path, runtime: str = "auto", *, trusted: bool = Fal
     chosen = choose_runtime(path, runtime)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    if chosen == "onnxruntime":
+    session = _open(path, chosen, trusted)
+    faster = FASTER.get(session.description["method"], chosen)
+    if runtime != "auto" or faster == chosen or faster not in RUNTIMES_OF[path.suffix.lower()]:
+        return session
+    return _open(path, faster, trusted) if find_spec(faster) else session
+
+
+def _open(path: Path, runtime: str, trusted: bool) -> Session:
+    """See :func:`open_session`."""
+    if runtime == "onnxruntime":
         from .onnx_session import OnnxSession as Opened
-    elif chosen == "openvino":
+    elif runtime == "openvino":
         from .openvino_session import OpenVinoSession as Opened
     else:
         if not trusted and os.environ.get(TRUST_VARIABLE) != "1":
