@@ -19,15 +19,9 @@ from d2seg.export.exporting import Exported, Request, export
 from d2seg.runtimes import open_session
 
 from .contender import Contender, Outputs
-from .works import CONFIGS, DTYPES, MODELS, Work
+from .works import CONFIGS, DTYPES, MODELS, Work, padded_size
 
 RUNTIMES = ("eager", "onnxruntime", "openvino")
-
-
-def input_size(work: Work) -> tuple[int, int]:
-    """(H, W), multiples of 32."""
-    height, width = (-(-side // 32) * 32 for side in MODELS[work.model].size)
-    return height, width
 
 
 def seeded_model(work: Work) -> tuple[Any, nn.Module]:
@@ -41,7 +35,7 @@ def seeded_model(work: Work) -> tuple[Any, nn.Module]:
 def export_for(work: Work) -> Exported:
     """Write model.xml, or model.onnx, as the name of the number format allows, into the folder."""
     cfg, model = seeded_model(work)
-    size = input_size(work)
+    size = padded_size(work.size)
     if work.dtype == "bf16":
         request = Request("openvino", "bf16", size, False)
         return export(cfg, model, Path(work.folder) / "model.xml", request)
@@ -56,7 +50,7 @@ class RuntimeSide(Contender):
     def __init__(self, work: Work, name: str) -> None:
         super().__init__(work)
         generator = torch.Generator().manual_seed(1)
-        images = torch.randn(1, 3, *input_size(work), generator=generator)
+        images = torch.randn(1, 3, *padded_size(work.size), generator=generator)
         start = time.perf_counter()
         if name == "eager":
             model = prepare_for_inference(seeded_model(work)[1], DTYPES[work.dtype])
