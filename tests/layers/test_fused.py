@@ -140,6 +140,16 @@ def test_other_layers_stay() -> None:
         assert fused.fuse(module) is None
 
 
+def test_who_hooks_into_a_module_keeps_it() -> None:
+    hooked = small_net()
+    fold_batch_norms(hooked)
+    hooked[1].conv2.register_forward_hook(lambda *_: None)
+    torch.nn.utils.parametrizations.weight_norm(hooked[5])
+    assert fused.fuse(hooked[1]) is None
+    assert fused.fuse(hooked[5]) is None
+    assert fused.fuse(hooked[2]) is not None
+
+
 @pytest.mark.parametrize("has_operator", [True, False])
 def test_product(has_operator: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not has_operator:

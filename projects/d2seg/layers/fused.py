@@ -14,6 +14,7 @@ from detectron2.layers import CNNBlockBase, Conv2d
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 
 from .activated import LinearReLU
 from .recording import is_recording
@@ -114,7 +115,10 @@ def linear(features: Tensor, weight: Tensor) -> Tensor:
 
 
 def fuse(module: nn.Module) -> nn.Module | None:
-    """What takes the place of one module; ``None``: nothing does. Batch norms are folded before."""
+    """What takes the place of one module; ``None``: nothing does. Batch norms are folded before;
+    who hooked into a module, or computes its weights, keeps it."""
+    if any(map(_is_watched, module.modules())):
+        return None
     if type(module) is LinearReLU:
         return FusedLinearReLU.of(module)
     if type(module) in (BottleneckBlock, BasicBlock):
@@ -127,6 +131,10 @@ def fuse(module: nn.Module) -> nn.Module | None:
     if isinstance(module, Conv2d) and _is_plain(module):
         return FusedConv2d(module, has_relu=module.activation is not None)
     return None
+
+
+def _is_watched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks) or is_parametrized(module)
 
 
 def _is_plain(conv: nn.Module) -> bool:
@@ -142,13 +150,13 @@ def _is_plain(conv: nn.Module) -> bool:
 def _is_served(features: Tensor, weight: Tensor, added: Tensor | None = None) -> bool:
     """Whether the fused operators take these: they know no gradients and no autocast."""
     return (
-        not torch.is_grad_enabled()
+        not is_recording()
+        and not torch.is_grad_enabled()
         and features.device.type == "cpu"
         and features.dtype == weight.dtype
         and features.numel() > 0
         and (added is None or added.dtype == weight.dtype)
         and torch.backends.mkldnn.enabled
-        and not is_recording()
         and works(weight.dtype)
     )
 
