@@ -27,17 +27,8 @@ def semantic_inference(pred_logits: Tensor, pred_masks: ImageMasks, resize: Mask
     height, width = resize.final_size
     scores = probs.new_empty(probs.shape[1], height, width)
     for rows, masks in resize.strips(pred_masks.logits()):
-        _class_scores(probs, masks, scores[:, rows])
+        scores[:, rows] = (probs.T @ masks.sigmoid_().flatten(1)).unflatten(1, masks.shape[1:])
     return scores
-
-
-def _class_scores(probs: Tensor, mask_logits: Tensor, scores: Tensor) -> None:
-    """Write what (Q, K) and (Q, n, w) make to ``scores``, (K, n, w); the logits are overwritten."""
-    masks = mask_logits.sigmoid_().flatten(1)
-    if torch.is_grad_enabled():  # the product would not follow gradients into a given tensor
-        scores[:] = (probs.T @ masks).view_as(scores)
-    else:  # there once, not made elsewhere and copied
-        torch.mm(probs.T, masks, out=scores.view(len(scores), -1))
 
 
 def panoptic_inference(
