@@ -55,7 +55,8 @@ def main() -> int:
     for what, model, dtype in works_of(args):
         for task in args.task if what == "postprocess" else [""]:
             divisor = SHORT if args.short else 1
-            rows.append(measure(args, Work(what, model, task, args.device, dtype, "", divisor)))
+            work = Work(what, model, task, args.device, dtype, "", divisor=divisor)
+            rows.append(measure(args, work))
             if args.json:  # after each: the whole table takes long
                 Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
     print(tabulate([shown(row) for row in rows], headers="keys", tablefmt="github"))

@@ -9,6 +9,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..layers.fused import linear
 from ..layers.resampling import argmax
 from .mask_resizer import MaskResizer
 from .query_masks import ImageMasks
@@ -24,10 +25,11 @@ def semantic_inference(pred_logits: Tensor, pred_masks: ImageMasks, resize: Mask
         (K, *final_size) scores >= 0; they need not sum to 1.
     """
     probs = pred_logits.float().softmax(-1)[:, :-1]  # (Q, K)
-    height, width = resize.final_size
-    scores = probs.new_empty(probs.shape[1], height, width)
+    of_classes = probs.T.contiguous()  # (K, Q)
+    scores = probs.new_empty(len(of_classes), *resize.final_size)
     for rows, masks in resize.strips(pred_masks.logits()):
-        scores[:, rows] = (probs.T @ masks.sigmoid_().flatten(1)).unflatten(1, masks.shape[1:])
+        product = linear(of_classes, masks.sigmoid_().flatten(1).T)  # (K, n * w)
+        scores[:, rows] = product.unflatten(1, masks.shape[1:])
     return scores
 
 
