@@ -195,6 +195,7 @@ def plot(curves: list[dict[str, Any]], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import NullLocator
 
     axes = [axis for axis in AXES if any(curve["axis"] == axis for curve in curves)]
     figure, grid = pyplot.subplots(
@@ -203,17 +204,20 @@ def plot(curves: list[dict[str, Any]], path: Path) -> None:
     for column, axis in enumerate(axes):
         for row, (key, unit) in enumerate((("seconds", "CPU seconds"), ("mib", "MiB"))):
             place = grid[row][column]
+            ticks: set[int] = set()
             for curve in curves:
                 if curve["axis"] == axis:
                     values = [point["value"] for point in curve["points"]]
                     figures = [point[key] for point in curve["points"]]
                     place.loglog(values, figures, marker="o", label=curve["model"])
-            place.set_xticks(AXES[axis], [str(value) for value in AXES[axis]])
-            place.minorticks_off()
+                    ticks |= {*values}
+            place.set_xticks(sorted(ticks), [str(value) for value in sorted(ticks)])
+            place.xaxis.set_minor_locator(NullLocator())
             place.set_xlabel(axis if row else "")
             place.set_ylabel("" if column else unit)
             place.grid(alpha=0.3)
-    grid[0][0].legend()
+    for place in grid[0]:
+        place.legend()
     figure.savefig(path, dpi=110)
 
 
