@@ -30,6 +30,7 @@ METHODS = tuple(
 FLOORS = (GROUND, FAMILIES, METHODS, *ABOVE)
 # Who imports what on its own floor.
 NEIGHBOURS = {
+    "acceleration": {"layers"},
     "backbones": {"layers"},
     "data": {"checkpoint", "names", "pictures", "registries", "reports", "text"},
     "visualization": {"names", "pictures"},
@@ -93,8 +94,8 @@ def import_fault(path: PurePosixPath, module: str, is_relative: bool) -> str:
     if own in MODELS and other not in MODELS | SHARED:
         return f"a model never imports {other}"
     if own not in MODELS and other in MODELS:
-        is_wrapper = own == "views" and other in ("layers", *FAMILIES)
-        return "" if is_wrapper else f"{own} stands beside the models"
+        known = {"views": ("layers", *FAMILIES), "acceleration": ("layers",)}
+        return "" if other in known.get(own, ()) else f"{own} stands beside the models"
     if own == "serving" and other not in SERVED:
         return "serving knows no model"
     if own in METHODS and other in METHODS:
@@ -233,6 +234,7 @@ def test_floors_are_counted_along_the_longest_way() -> None:
         ("engine/a.py", "import d2seg", "inside the package imports are relative"),
         ("engine/a.py", "from d2seg.data import build", "inside the package imports are relative"),
         ("engine/a.py", "import train_net", "the package imports no script"),
+        ("acceleration.py", "from .backbones import vit", "acceleration stands beside the models"),
         ("data/a.py", "from tools.check_dataset import c", "the package imports no script"),
         ("data/a.py", "from detectron2.projects import point_rend", "point_rend is the reference"),
         ("a/b.py", "import detectron2.projects.point_rend as p", "point_rend is the reference"),
@@ -257,10 +259,8 @@ def test_scripts_import_all_but_point_rend(path: str) -> None:
     [
         ("backbones/a.py", "from ..layers import MLP"),
         ("mask_classification/a.py", "from ..backbones.swin import S\nfrom .matcher import M"),
-        (
-            "maskformer/a.py",
-            "from ..mask_classification import matcher\nfrom ..layers.mlp import M",
-        ),
+        ("maskformer/a.py", "from ..mask_classification import a\nfrom ..layers.mlp import M"),
+        ("acceleration.py", "from .layers.fused import fuse"),
         ("engine/a.py", "from ..data import build\nfrom ..config.loading import load_config"),
         ("config/defaults.py", "from ..maskformer.config import add_maskformer_config"),
         ("data/referring/a.py", "from ...text import Vocabulary"),

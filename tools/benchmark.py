@@ -5,8 +5,13 @@
     python tools/benchmark.py --what training --model maskformer --dtype bf16
     python tools/benchmark.py --what postprocess --model mask2former --against plain
     python tools/benchmark.py --what runtimes --model segformer_b0
+    python tools/benchmark.py --all --json new.json --compare old.json
+    python tools/benchmark.py --all --short
 
-The last one exports the network and times it in eager mode, in ONNX Runtime (fp32) and OpenVINO.
+--what runtimes exports the network and times it in eager mode, in ONNX Runtime (fp32) and OpenVINO.
+--all is the whole table of docs/benchmarks.md (half an hour and more), --short a few of its rows on
+small pictures in this one process: a check that all runs, whose times mean little. --compare says
+which rows were faster, or took less memory, in a report that --json wrote; it judges nothing.
 
 Both sides hold the same random weights and get the same input; their outputs are compared first.
 They run in processes of their own and by turns, A B A B; the figures are medians after a warm-up
@@ -19,23 +24,33 @@ the rate that a large matrix product reaches here. Run it on an otherwise idle m
 import argparse
 import json
 import multiprocessing
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from benchmarking.serve import serve
-from benchmarking.works import CLOCKS, MODELS, NETWORKS, WORKS, Work
+from benchmarking.comparison import differences, read_report
+from benchmarking.machine import machine
+from benchmarking.serve import make_contender, serve
+from benchmarking.works import (
+    CLOCKS,
+    DTYPES,
+    MODELS,
+    NETWORKS,
+    SHORT,
+    SHORT_TABLE,
+    TABLE,
+    WORKS,
+    Work,
+)
 from tabulate import tabulate
 from tqdm import tqdm
 
-REPO = Path(__file__).resolve().parents[1]
 TASKS = ["panoptic", "instance", "semantic"]
 
 
@@ -45,12 +60,19 @@ def main() -> int:
         print(tabulate(measure_runtimes(args), headers="keys", tablefmt="github"))
         print(", ".join(f"{key} {value}" for key, value in machine("cpu").items()))
         return 0
-    rows = [measure(args, task) for task in (args.task if args.what == "postprocess" else [""])]
+    rows: list[dict[str, Any]] = []
+    report = {"machine": machine(args.device), "short": args.short, "rows": rows}
+    for what, model, dtype in works_of(args):
+        for task in args.task if what == "postprocess" else [""]:
+            divisor = SHORT if args.short else 1
+            work = Work(what, model, task, args.device, dtype, "", args.clock, divisor)
+            rows.append(measure(args, work))
+            if args.json:  # after each: the whole table takes long
+                Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
     print(tabulate([shown(row) for row in rows], headers="keys", tablefmt="github"))
-    report = {"machine": machine(args.device), "rows": rows}
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
-    if args.json:
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
+    if args.compare:
+        print("\n".join(differences(args.compare, report)))
     return 0
 
 
@@ -58,38 +80,77 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--what", choices=WORKS, default="inference")
-    parser.add_argument("--model", choices=list(NETWORKS), default="mask2former")
+    parser.add_argument("--all", action="store_true", help="the whole table")
+    parser.add_argument("--what", choices=WORKS)
+    parser.add_argument("--model", choices=list(NETWORKS))
     parser.add_argument(
         "--task", nargs="+", choices=TASKS, default=TASKS, help="of --what postprocess"
     )
     parser.add_argument("--against", choices=["transformers", "plain", "none"])
-    parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--peer-dtype", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--dtype", choices=list(DTYPES))
+    parser.add_argument("--peer-dtype", choices=list(DTYPES), default="fp32")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each side")
-    parser.add_argument("--warm-up", type=int, default=2, help="runs before those")
+    parser.add_argument("--short", action="store_true", help="small pictures, one process")
+    parser.add_argument("--repeats", type=at_least(1), default=5, help="timed runs of each side")
+    parser.add_argument("--warm-up", type=at_least(0), default=2, help="runs before those")
     parser.add_argument(
         "--clock", choices=CLOCKS, default=CLOCKS[0], help="cpu: on a machine with other work"
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    parser.add_argument("--compare", metavar="FILE", help="of an earlier --json")
     args = parser.parse_args()
-    args.against = args.against or ("plain" if args.what == "postprocess" else "transformers")
+    given = [name for name in ("what", "model", "dtype", "against") if getattr(args, name)]
+    if args.all and given:
+        parser.error(f"--all measures every row; leave --{given[0]} out")
+    args.what = args.what or ("" if args.all else "inference")
+    args.model, args.dtype = args.model or "mask2former", args.dtype or "fp32"
     if args.against == "plain" and args.what != "postprocess":
         parser.error("the plain formulas are those of --what postprocess")
     if args.what != "runtimes" and args.model not in MODELS:
         parser.error(f"--model {args.model} is for --what runtimes")
     if args.what == "postprocess" and MODELS[args.model].kind != "masks":
         parser.error("--what postprocess is for mask classification")
+    if args.what == "runtimes" and (args.short or args.json or args.compare):
+        parser.error("--what runtimes has no --short, --json or --compare")
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA device here; use --device cpu")
+    if args.json and not (folder := Path(args.json).resolve().parent).is_dir():
+        parser.error(f"--json {args.json}: there is no folder {folder}")
+    if args.json and Path(args.json).is_dir():
+        parser.error(f"--json {args.json} is a folder; name a file")
+    if args.compare:
+        try:
+            args.compare = read_report(args.compare)
+        except ValueError as error:
+            parser.error(f"--compare {error}")
     return args
 
 
-class Side:
-    """One of the two, in a process of its own."""
+def at_least(bound: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < bound:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {bound}")
+        return int(text)
 
-    def __init__(self, name: str, work: Work) -> None:
+    return number
+
+
+def works_of(args: argparse.Namespace) -> Sequence[tuple[str, str, str]]:
+    """What, model and dtype of each measurement."""
+    if args.all:
+        return SHORT_TABLE if args.short else TABLE
+    return [(args.what, args.model, args.dtype)]
+
+
+class Side:
+    """One of the two, in a process of its own, or in this one."""
+
+    def __init__(self, name: str, work: Work, in_this_process: bool = False) -> None:
+        self.contender = None
+        if in_this_process:
+            torch.manual_seed(0)
+            self.contender = make_contender(name, work)
+            return
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, name, work), daemon=True)
@@ -98,6 +159,8 @@ class Side:
         self.ask("prepare")
 
     def ask(self, request: str) -> Any:
+        if self.contender is not None:
+            return getattr(self.contender, request)()
         connection: Connection = self.connection
         connection.send(request)
         try:
@@ -107,29 +170,32 @@ class Side:
         return answer
 
     def close(self) -> None:
-        self.connection.send("end")
-        self.process.join()
+        if self.contender is None:
+            self.connection.send("end")
+            self.process.join()
 
 
-def measure(args: argparse.Namespace, task: str) -> dict[str, Any]:
-    """Run one work on both sides; times in ms, memory in MiB."""
+def measure(args: argparse.Namespace, work: Work) -> dict[str, Any]:
+    """Run one work on both sides; times in ms, memory in MiB (``None`` where both share it)."""
+    against = args.against or ("plain" if work.what == "postprocess" else "transformers")
     with tempfile.TemporaryDirectory() as folder:
-        work = Work(args.what, args.model, task, args.device, args.dtype, folder, args.clock)
         names = ["ours"]
-        if args.against != "none":
-            names.insert(0, args.against)  # it makes the weights that both use
+        if against != "none":
+            names.insert(0, against)  # it makes the weights that both use
         sides = {}
         for name in names:
-            dtype = args.dtype if name == "ours" else args.peer_dtype
-            sides[name] = Side(name, work._replace(dtype=dtype))
+            dtype = work.dtype if name == "ours" else args.peer_dtype
+            sides[name] = Side(name, work._replace(dtype=dtype, folder=folder), args.short)
         outputs = [side.ask("outputs") for side in sides.values()]
         difference = relative_difference(*outputs) if len(outputs) == 2 and all(outputs) else None
-        times = interleaved(sides, args.warm_up, args.repeats, f"{args.model} {args.what} {task}")
-        row = {"what": args.what, "model": args.model, "task": task, "dtype": args.dtype}
-        row |= {"device": args.device, "difference": difference}
+        what = f"{work.model} {work.what} {work.dtype} {work.task}"
+        times = interleaved(sides, args.warm_up, args.repeats, what)
+        row = {"what": work.what, "model": work.model, "task": work.task, "dtype": work.dtype}
+        row |= {"device": work.device, "difference": difference}
         for name, side in sides.items():
             median = statistics.median(times[name])
-            row[name] = {"ms": median, "all_ms": times[name], "peak_mib": side.ask("memory")}
+            memory = None if args.short else side.ask("memory")
+            row[name] = {"ms": median, "all_ms": times[name], "peak_mib": memory}
         flops, rate = sides["ours"].ask("flops"), sides["ours"].ask("matmul_rate")
         row |= {"gflop": flops / 1e9, "gflop_per_s": rate / 1e9, "floor_ms": flops / rate * 1e3}
         for side in sides.values():
@@ -193,7 +259,8 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
     peers = [name for name in ("transformers", "plain") if name in row]
     for name in [*peers, "ours"]:
         cells[f"{name}, ms"] = f"{row[name]['ms']:.0f}"
-        cells[f"{name}, MiB"] = f"{row[name]['peak_mib']:.0f}"
+        if row[name]["peak_mib"] is not None:
+            cells[f"{name}, MiB"] = f"{row[name]['peak_mib']:.0f}"
     if row["gflop"]:
         cells["floor, ms"] = f"{row['floor_ms']:.0f}"
     if peers:
@@ -201,29 +268,6 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
         known = row["difference"] is not None
         cells["difference"] = f"{row['difference']:.1e}" if known else "-"
     return cells
-
-
-def machine(device: str) -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=REPO, capture_output=True, text=True
-    )
-    facts = {
-        "cpu": cpu_name(),
-        "threads": str(torch.get_num_threads()),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "commit": commit.stdout.strip() or "unknown",
-    }
-    if device == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name()
-    return facts
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

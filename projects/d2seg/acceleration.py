@@ -10,6 +10,8 @@ from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from .layers.fused import fuse, works
+
 logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -71,7 +73,8 @@ def is_own(model: nn.Module) -> bool:
 def prepare_for_inference(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Make a model faster, in place and for good: it can be neither trained nor saved afterwards.
 
-    Batch norms are folded into convolutions; weights are brought to ``dtype`` once, where autocast
+    Batch norms are folded into convolutions; on a CPU activations and residuals are fused into the
+    layers before them; weights are brought to ``dtype`` once, where autocast
     would do it at every call; feature maps lie with their channels last, which 1x1 convolutions
     need to be fast in bf16 on a CPU. The pixels are still normalised in fp32.
 
@@ -86,6 +89,7 @@ def prepare_for_inference(model: nn.Module, dtype: torch.dtype = torch.float32) 
     for module in model.modules():  # detectron2's heads make a second map for a ReLU
         if isinstance(module, Conv2d) and isinstance(module.activation, nn.ReLU):
             module.activation.inplace = True
+    fuse_activations(model)
     model.to(memory_format=torch.channels_last)
     for child in model.children():
         child.to(dtype)
@@ -133,6 +137,26 @@ def fold_batch_norms(model: nn.Module) -> int:
         module.norm = None
         num_folded += 1
     return num_folded
+
+
+def fuse_activations(model: nn.Module) -> int:
+    """Put, in place, ``layers/fused.py``'s layers and blocks where they serve; return how many.
+
+    Parameters and their names stay. Nothing is fused off a CPU, or where oneDNN's operators are
+    missing.
+    """
+    parameter = next(model.parameters(), None)
+    if parameter is None or parameter.device.type != "cpu" or not works(torch.float32):
+        return 0
+    num_fused = 0
+    for name, child in list(model.named_children()):
+        fused = fuse(child)
+        if fused is None:
+            num_fused += fuse_activations(child)
+        else:
+            setattr(model, name, fused)
+            num_fused += 1
+    return num_fused
 
 
 def prepare_for_training(model: nn.Module) -> nn.Module:

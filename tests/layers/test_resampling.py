@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from d2seg.layers.resampling import WindowAxis, flip_step, resize, resize_step, window_offsets
+from d2seg.layers.resampling import (
+    WindowAxis,
+    flip_step,
+    last_argmax,
+    resize,
+    resize_step,
+    window_offsets,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +83,12 @@ def test_resize_is_bilinear_between_the_centres_of_pixels(shape: tuple[int, ...]
     expected = torch.from_numpy(rows).float() @ maps @ torch.from_numpy(columns).float().T
     torch.testing.assert_close(resize(maps, (9, 4)), expected)
     assert resize(maps, [5, 7]) is maps
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_last_argmax_takes_the_first_best(dtype: torch.dtype) -> None:
+    scores = torch.randint(0, 5, (6, 7, 150)).to(dtype)  # with many ties
+    best = last_argmax(scores)
+    assert best.dtype == torch.int64
+    is_best = scores == scores.amax(-1, keepdim=True)
+    assert torch.equal(best, is_best.int().argmax(-1))

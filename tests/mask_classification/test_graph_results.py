@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from d2seg.mask_classification import graph_results
+from d2seg.mask_classification.label_tiles import semantic_labels
 from d2seg.mask_classification.mask_resizer import MaskResizer
 from d2seg.mask_classification.postprocessing import (
     instance_inference,
     panoptic_inference,
-    semantic_labels,
 )
 from families.dense_masks import image_masks
 

@@ -8,13 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d2seg.layers.chunking import budget
-from d2seg.mask_classification import mask_resizer, postprocessing
+from d2seg.mask_classification import mask_resizer
 from d2seg.mask_classification.mask_resizer import MaskResizer
-from d2seg.mask_classification.postprocessing import (
-    panoptic_inference,
-    semantic_inference,
-    semantic_labels,
-)
+from d2seg.mask_classification.postprocessing import panoptic_inference, semantic_inference
 from families.dense_masks import image_masks
 from families.drawn_queries import (
     LEFT,
@@ -225,24 +221,3 @@ class TestSemantic:
         semantic_inference(logits, image_masks(masks), AS_IS)
         panoptic(logits, masks)
         assert torch.equal(masks, before)
-
-    def test_labels_of_a_shrunk_image_take_bounded_memory(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Of 32 x 32 pixels to 4 x 4: each row of labels has eight rows of scores below it."""
-        torch.manual_seed(0)
-        logits, masks = torch.randn(5, 4), image_masks(torch.randn(5, 8, 8))
-        resize, sizes, rows = MaskResizer((32, 32), (32, 32)), [], MaskResizer.rows
-        whole = semantic_labels(logits, masks, resize, (4, 4))
-
-        def record(self: MaskResizer, *args: Any) -> Tensor:
-            strip = rows(self, *args)
-            sizes.append(strip.numel())
-            return strip
-
-        monkeypatch.setattr(MaskResizer, "rows", record)
-        at_once = 5 * 32 * 16
-        monkeypatch.setattr(postprocessing, "STRIP", budget(at_once))
-        assert torch.equal(semantic_labels(logits, masks, resize, (4, 4)), whole)
-        assert max(sizes) <= at_once
-        assert len(sizes) == 2

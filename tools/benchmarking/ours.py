@@ -21,7 +21,16 @@ from d2seg.mask_classification.query_masks import ImageMasks
 from d2seg.prediction.selection import label_map
 
 from .contender import Contender, Outputs, result_arrays
-from .works import CONFIGS, DTYPES, TRAINING_SIZE, Work, ground_truth, padded, picture, queries
+from .works import (
+    CONFIGS,
+    DTYPES,
+    Work,
+    ground_truth,
+    padded,
+    padded_size,
+    picture,
+    queries,
+)
 
 
 class Ours(Contender):
@@ -45,8 +54,8 @@ class Ours(Contender):
         self.model.eval()
         prepare_for_inference(self.model, DTYPES[work.dtype])
         self.model.requires_grad_(False)  # the counter of operations follows gradients otherwise
-        image = picture(facts.size)
-        example = {"image": image, "height": facts.size[0], "width": facts.size[1]}
+        height, width = work.size
+        example = {"image": picture(work.size), "height": height, "width": width}
         self.step = lambda: self._infer(example)
 
     def _in_dtype(self) -> Any:
@@ -73,7 +82,7 @@ class Ours(Contender):
 
     @torch.inference_mode()
     def _raw_outputs(self) -> Outputs:
-        model, image = self.model, picture(self.model_facts.size)
+        model, image = self.model, picture(self.work.size)
         if self.model_facts.kind == "pixels":
             features = model.backbone(padded(model.normalise(image)[None]))
             return [model.decode_head(features).float().cpu().numpy()]
@@ -89,9 +98,9 @@ class Ours(Contender):
         return result_arrays(self.work.task, self.step())
 
     def _training_step(self) -> Callable[[], Any]:
-        classes, masks = ground_truth(self.model_facts.num_classes)
-        instances = Instances(TRAINING_SIZE, gt_classes=classes, gt_masks=BitMasks(masks))
-        example = {"image": picture(TRAINING_SIZE), "instances": instances}
+        classes, masks = ground_truth(self.model_facts.num_classes, self.work.size)
+        instances = Instances(self.work.size, gt_classes=classes, gt_masks=BitMasks(masks))
+        example = {"image": picture(self.work.size), "instances": instances}
 
         def step() -> None:
             self.model.zero_grad()
@@ -102,9 +111,9 @@ class Ours(Contender):
 
     def _postprocess(self) -> Callable[[], Any]:
         num_classes, task = self.model_facts.num_classes, self.work.task
-        logits, *parts = (t.to(self.device) for t in queries(num_classes))
+        logits, *parts = (t.to(self.device) for t in queries(num_classes, self.work.size))
         masks = ImageMasks(*parts)
-        resize = MaskResizer((800, 1088), (800, 1067))
+        resize = MaskResizer(padded_size(self.work.size), self.work.size)
         things = frozenset(range(80))
         functions = {
             "panoptic": lambda: postprocessing.panoptic_inference(

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .contender import Contender, Outputs, result_arrays
-from .works import NUM_QUERIES, TRAINING_SIZE, Work, ground_truth, padded, picture, queries
+from .works import (
+    NUM_QUERIES,
+    Work,
+    ground_truth,
+    padded,
+    padded_size,
+    picture,
+    queries,
+)
 
 
 class Transformers(Contender):
@@ -24,8 +32,7 @@ class Transformers(Contender):
         torch.save(self.model.state_dict(), self.weights_file)
         mean = torch.tensor([123.675, 116.28, 103.53], device=self.device).view(3, 1, 1)
         std = torch.tensor([58.395, 57.12, 57.375], device=self.device).view(3, 1, 1)
-        size = TRAINING_SIZE if work.what == "training" else facts.size
-        image = picture(size)
+        image = picture(work.size)
         self.pixels = lambda: padded(((image.to(self.device) - mean) / std)[None])
         processors = {
             "mask2former": "Mask2FormerImageProcessor",
@@ -34,7 +41,7 @@ class Transformers(Contender):
         name = processors.get(work.model, "SegformerImageProcessor")
         self.processor = getattr(transformers, name)()
         if work.what == "training":
-            classes, masks = ground_truth(facts.num_classes)
+            classes, masks = ground_truth(facts.num_classes, work.size)
             self.truth = {
                 "class_labels": [classes.to(self.device)],
                 "mask_labels": [masks.float().to(self.device)],
@@ -42,13 +49,13 @@ class Transformers(Contender):
             self.model.train()
             self.step = self._train
         elif work.what == "postprocess":
-            logits, embeddings, features = queries(facts.num_classes)
-            masks = torch.einsum("qc,chw->qhw", embeddings, features)[..., :267]
+            logits, embeddings, features = queries(facts.num_classes, work.size)
+            masks = torch.einsum("qc,chw->qhw", embeddings, features)[..., : -(-work.size[1] // 4)]
             self.predictions = SimpleNamespace(
                 class_queries_logits=logits[None].to(self.device),
                 masks_queries_logits=masks[None].to(self.device),
             )
-            self.step = lambda: self._results(self.predictions, work.task, (800, 1067))
+            self.step = lambda: self._results(self.predictions, work.task, work.size)
         else:
             self.model.eval()
             self.step = self._infer
@@ -59,8 +66,8 @@ class Transformers(Contender):
 
     @torch.inference_mode()
     def _infer(self) -> Any:
-        facts = self.model_facts
-        return self._results(self.model(pixel_values=self.pixels()), facts.task, facts.size)
+        outputs = self.model(pixel_values=self.pixels())
+        return self._results(outputs, self.model_facts.task, self.work.size)
 
     def _results(self, outputs: Any, task: str, size: tuple[int, int]) -> Any:
         function = getattr(self.processor, f"post_process_{task}_segmentation")
@@ -115,7 +122,7 @@ class Plain(Contender):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
-        tensors = queries(self.model_facts.num_classes)
+        tensors = queries(self.model_facts.num_classes, work.size)
         self.logits, self.embeddings, self.features = (t.to(self.device) for t in tensors)
         self.low = torch.einsum("qc,chw->qhw", self.embeddings, self.features)
         self.step = torch.inference_mode()(getattr(self, f"_{work.task}"))
@@ -124,8 +131,9 @@ class Plain(Contender):
         return result_arrays(self.work.task, self.step())
 
     def _masks(self) -> Tensor:
-        full = F.interpolate(self.low[None], size=(800, 1088), mode="bilinear", align_corners=False)
-        return full[0, :, :, :1067]
+        size = padded_size(self.work.size)
+        full = F.interpolate(self.low[None], size=size, mode="bilinear", align_corners=False)
+        return full[0, :, : self.work.size[0], : self.work.size[1]]
 
     def _semantic(self) -> Tensor:
         probs = self.logits.softmax(-1)[:, :-1]

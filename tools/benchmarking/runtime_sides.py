@@ -20,15 +20,9 @@ from d2seg.export.network import Network
 from d2seg.runtimes import Session, open_session
 
 from .contender import Contender, Outputs
-from .works import CONFIGS, DTYPES, NETWORKS, Work
+from .works import CONFIGS, DTYPES, NETWORKS, Work, padded_size
 
 RUNTIMES = ("eager", "onnxruntime", "openvino")
-
-
-def input_size(work: Work) -> tuple[int, int]:
-    """(H, W), multiples of 32."""
-    height, width = (-(-side // 32) * 32 for side in NETWORKS[work.model].size)
-    return height, width
 
 
 def seeded_model(work: Work) -> tuple[Any, nn.Module]:
@@ -43,7 +37,7 @@ def seeded_model(work: Work) -> tuple[Any, nn.Module]:
 def export_for(work: Work) -> Exported:
     """Write model.xml, or model.onnx, as the name of the number format allows, into the folder."""
     cfg, model = seeded_model(work)
-    size = input_size(work)
+    size = padded_size(work.size)
     if work.dtype == "bf16":
         request = Request("openvino", "bf16", size, False)
         return export(cfg, model, Path(work.folder) / "model.xml", request)
@@ -71,7 +65,7 @@ class RuntimeSide(Contender):
         if name == "eager":
             network = Network(seeded_model(work)[1])
             prepare_for_inference(network.model, DTYPES[work.dtype])
-            inputs = network.examples(input_size(work), seed=1).values()
+            inputs = network.examples(padded_size(work.size), seed=1).values()
             self.step = lambda: network(*inputs)
         else:
             [file] = [*Path(work.folder).glob("model.onnx"), *Path(work.folder).glob("model.xml")]

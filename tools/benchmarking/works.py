@@ -12,6 +12,8 @@ WORKS = ("inference", "training", "postprocess", "runtimes")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 NUM_MASKS = 8  # in a training image
 TRAINING_SIZE = (512, 512)
+POSTPROCESS_SIZE = (800, 1067)  # of the results of the post-processing alone
+SHORT = 8  # by what a short form divides all sides
 NUM_QUERIES, NUM_CONFIDENT = 100, 30  # in the post-processing alone
 
 
@@ -72,6 +74,29 @@ class Work(NamedTuple):
     dtype: str
     folder: str  # for the weights that both sides use
     clock: str = CLOCKS[0]
+    divisor: int = 1  # of all sides of pictures
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the picture, or of the post-processing's results."""
+        sizes = {"training": TRAINING_SIZE, "postprocess": POSTPROCESS_SIZE}
+        height, width = sizes.get(self.what, NETWORKS[self.model].size)
+        return height // self.divisor, width // self.divisor
+
+
+# what ``--all`` measures: the tables of docs/benchmarks.md; what, model, dtype
+TABLE = (
+    *(("inference", model, dtype) for model in MODELS for dtype in DTYPES),
+    *(("training", model, dtype) for model in ("mask2former", "maskformer") for dtype in DTYPES),
+    ("postprocess", "mask2former", "fp32"),
+)
+# and in short
+SHORT_TABLE = (
+    ("inference", "maskformer", "fp32"),
+    ("inference", "segformer_b0", "fp32"),
+    ("training", "maskformer", "fp32"),
+    ("postprocess", "mask2former", "fp32"),
+)
 
 
 def picture(size: tuple[int, int]) -> Tensor:
@@ -81,27 +106,36 @@ def picture(size: tuple[int, int]) -> Tensor:
     return (255 * F.interpolate(coarse, size=size, mode="bicubic")[0].clamp(0, 1)).byte()
 
 
-def ground_truth(num_classes: int) -> tuple[Tensor, Tensor]:
+def ground_truth(num_classes: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Classes (N,) and masks (N, H, W) bool of a training image: rectangles side by side."""
     generator = torch.Generator().manual_seed(2)
-    masks = torch.zeros(NUM_MASKS, *TRAINING_SIZE, dtype=torch.bool)
+    masks = torch.zeros(NUM_MASKS, *size, dtype=torch.bool)
+    height, width = size[0] // 2, size[1] // 4
     for i in range(NUM_MASKS):
-        row, column = divmod(i, 4)
-        masks[i, 256 * row + 20 : 256 * row + 230, 128 * column + 10 : 128 * column + 110] = True
+        top, left = height * (i // 4), width * (i % 4)
+        rows = slice(top + height // 12, top + 9 * height // 10)
+        masks[i, rows, left + width // 12 : left + 9 * width // 10] = True
     return torch.randint(num_classes, (NUM_MASKS,), generator=generator), masks
 
 
-def queries(num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Class logits (Q, K+1), mask embeddings (Q, C) and features (C, h, w) of an 800 x 1067 picture
-    in a batch of 800 x 1088: as many confident queries as NUM_CONFIDENT."""
+def queries(num_classes: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Class logits (Q, K+1), mask embeddings (Q, C) and features (C, h, w) of a picture in a batch
+    padded to a multiple of 32: as many confident queries as NUM_CONFIDENT."""
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn(NUM_QUERIES, num_classes + 1, generator=generator)
     classes = torch.randint(num_classes, (NUM_CONFIDENT,), generator=generator)
     logits[torch.arange(NUM_CONFIDENT), classes] += 12
     logits[NUM_CONFIDENT:, -1] += 12
     coarse = torch.randn(1, 256, 12, 16, generator=generator)
-    features = F.interpolate(coarse, size=(200, 272), mode="bicubic")[0]
+    height, width = (side // 4 for side in padded_size(size))
+    features = F.interpolate(coarse, size=(height, width), mode="bicubic")[0]
     return logits, 0.5 * torch.randn(NUM_QUERIES, 256, generator=generator), features
+
+
+def padded_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The next multiples of 32."""
+    height, width = (-(-side // 32) * 32 for side in size)
+    return height, width
 
 
 def padded(pixels: Tensor) -> Tensor:

@@ -89,9 +89,6 @@ def quantise(path: Path, inputs: Iterator[dict[str, np.ndarray]], keep: Path) ->
         Reader(),
         quant_format=QuantFormat.QDQ,  # which OpenVINO reads, too
         op_types_to_quantize=list(_OPERATORS),
-        # a processor without instructions for int8 (VNNI) adds two products of 8 and 8 bits in 16,
-        # which saturates: weights of 7 bits are right on any
-        reduce_range=True,
         per_channel=True,
         # weights of 7 bits: with 8, sums of two products leave the 16 bits that processors without
         # VNNI add them in (a network of two convolutions was off by 0.19 of its greatest logit)

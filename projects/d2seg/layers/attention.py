@@ -4,8 +4,13 @@
 B batch, N queries, M memory tokens, C channels. All tensors are batch first.
 """
 
+import math
+
+import torch
 from torch import Tensor, empty, nn, zeros
 from torch.nn import functional as F
+
+from .recording import is_recording
 
 
 class MultiheadAttention(nn.Module):
@@ -53,8 +58,7 @@ class MultiheadAttention(nn.Module):
             query,
             key,
             value,
-            # torch's polarity is the opposite one; the new axis stands for the heads
-            attn_mask=None if attn_mask is None else attn_mask.logical_not().unsqueeze(-3),
+            attn_mask=None if attn_mask is None else _mask_of_torch(attn_mask, query.dtype),
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.out_proj(attended.transpose(1, 2).flatten(2))
@@ -67,3 +71,12 @@ class MultiheadAttention(nn.Module):
             return (*both.chunk(2, dim=-1), F.linear(value, weight[2 * dim :], bias[2 * dim :]))
         weights, biases = weight.chunk(3), bias.chunk(3)
         return tuple(map(F.linear, (query, key, value), weights, biases))
+
+
+def _mask_of_torch(attn_mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """As torch wants it, with an axis for the heads: True where a query may attend, or, on a CPU,
+    what is added to the logits, which torch would else make of that in steps of its own."""
+    if attn_mask.device.type != "cpu" or is_recording():
+        return attn_mask.logical_not().unsqueeze(-3)
+    bias = zeros(attn_mask.shape, dtype=dtype, device=attn_mask.device)
+    return bias.masked_fill_(attn_mask, -math.inf).unsqueeze(-3)

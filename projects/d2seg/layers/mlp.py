@@ -3,7 +3,8 @@
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from .activated import LinearReLU
 
 
 class MLP(nn.Module):
@@ -12,9 +13,11 @@ class MLP(nn.Module):
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
         super().__init__()
         dims = [input_dim] + [hidden_dim] * (num_layers - 1) + [output_dim]
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(dims))
+        *inner, last = pairwise(dims)
+        self.layers = nn.ModuleList(LinearReLU(*pair) for pair in inner)
+        self.layers.append(nn.Linear(*last))
 
     def forward(self, features: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            features = F.relu(layer(features), inplace=True)
-        return self.layers[-1](features)
+        for layer in self.layers:
+            features = layer(features)
+        return features

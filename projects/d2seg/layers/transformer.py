@@ -6,8 +6,8 @@ Post-norm (the default): ``norm(x + f(x))``; pre-norm: ``x + f(norm(x))``.
 """
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .activated import LinearReLU
 from .attention import MultiheadAttention
 
 
@@ -67,7 +67,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int, dropout: float, pre_norm: bool = False) -> None:
         super().__init__()
-        self.linear1 = nn.Linear(dim, hidden_dim)
+        self.linear1 = LinearReLU(dim, hidden_dim)
         self.linear2 = nn.Linear(hidden_dim, dim)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
@@ -77,7 +77,7 @@ class FeedForward(nn.Module):
 
     def forward(self, queries: Tensor) -> Tensor:
         normed = self.norm(queries) if self.pre_norm else queries
-        hidden = self.dropout(F.relu(self.linear1(normed), inplace=True))
+        hidden = self.dropout(self.linear1(normed))
         queries = queries + self.dropout(self.linear2(hidden))
         return queries if self.pre_norm else self.norm(queries)
 

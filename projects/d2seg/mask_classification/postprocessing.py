@@ -4,14 +4,14 @@ Q queries, K classes, (h, w) the predicted masks. A ``MaskResizer`` brings masks
 a strip of rows at a time: no function here holds all queries' scores at image size.
 """
 
-import math
-
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
+from torch.nn import functional as F
 
-from ..layers.resampling import argmax, resize_step
-from .mask_resizer import STRIP, MaskResizer, resize_columns
+from ..layers.fused import linear
+from ..layers.resampling import argmax
+from .mask_resizer import MaskResizer
 from .query_masks import ImageMasks
 
 
@@ -25,51 +25,12 @@ def semantic_inference(pred_logits: Tensor, pred_masks: ImageMasks, resize: Mask
         (K, *final_size) scores >= 0; they need not sum to 1.
     """
     probs = pred_logits.float().softmax(-1)[:, :-1]  # (Q, K)
-    height, width = resize.final_size
-    scores = probs.new_empty(probs.shape[1], height, width)
+    of_classes = probs.T.contiguous()  # (K, Q)
+    scores = probs.new_empty(len(of_classes), *resize.final_size)
     for rows, masks in resize.strips(pred_masks.logits()):
-        scores[:, rows] = _class_scores(probs, masks)
+        product = linear(of_classes, masks.sigmoid_().flatten(1).T)  # (K, n * w)
+        scores[:, rows] = product.unflatten(1, masks.shape[1:])
     return scores
-
-
-def semantic_labels(
-    pred_logits: Tensor, pred_masks: ImageMasks, resize: MaskResizer, output_size: tuple[int, int]
-) -> Tensor:
-    """The class of greatest score at each pixel, without all classes' scores at image size.
-
-    As published, scores are made at the size of the model's input and then resized.
-
-    Args:
-        pred_logits: (Q, K+1). pred_masks: Q of (h, w).
-        resize: from the masks to where the scores are made.
-        output_size: (height, width) of the result.
-
-    Returns:
-        (*output_size) int32.
-    """
-    probs = pred_logits.float().softmax(-1)[:, :-1]
-    masks = pred_masks.logits()
-    height, width = output_size
-    to_output = resize_step(resize.final_size[0], height)
-    source_rows = math.ceil(max(1.0, resize.final_size[0] / height))  # below each of the output
-    row_elements = max(*probs.shape) * max(width, source_rows * resize.padded_size[1])
-    labels = torch.empty(output_size, dtype=torch.int32, device=masks.device)
-    for rows in STRIP.slices(height, row_elements, masks.device):
-        if resize.final_size == output_size:
-            scores = _class_scores(probs, resize.rows(masks, rows))
-        else:
-            matrix, first = to_output.matrix(rows.start, rows.stop)
-            source = slice(first, first + matrix.shape[1])
-            scores = _class_scores(probs, resize.rows(masks, source))
-            scores = torch.from_numpy(matrix).to(scores) @ scores
-            scores = resize_columns(scores, width)
-        labels[rows] = argmax(scores).int()
-    return labels
-
-
-def _class_scores(probs: Tensor, mask_logits: Tensor) -> Tensor:
-    """(Q, K), (Q, n, w) -> (K, n, w); the logits are overwritten."""
-    return (probs.T @ mask_logits.sigmoid_().flatten(1)).unflatten(1, mask_logits.shape[1:])
 
 
 def panoptic_inference(
@@ -205,14 +166,17 @@ def instance_inference(
     unique, inverse = queries.unique(return_inverse=True)
     (height, width), num_masks = resize.final_size, len(unique)
     masks = torch.empty(num_masks, height, width, dtype=torch.bool, device=probs.device)
-    row_areas = torch.empty(num_masks, height, dtype=torch.int64, device=probs.device)
+    row_areas = torch.empty(num_masks, height, device=probs.device)
     in_column = torch.zeros(num_masks, width, dtype=torch.bool, device=probs.device)
     inside = torch.zeros(num_masks, device=probs.device)
     for rows, logits in resize.strips(pred_masks[unique].logits()):
-        own = masks[:, rows] = logits > 0
+        masks[:, rows] = logits > 0
+        # what lies in a mask is counted in fp32: sums of bools are made of copies as int64
+        own_probs = F.threshold_(logits.sigmoid_(), 0.5, 0.0)
+        inside += own_probs.flatten(1).sum(1)
+        own = own_probs.sign_()
         row_areas[:, rows] = own.sum(2)
-        in_column |= own.any(1)
-        inside += logits.sigmoid_().mul_(own).flatten(1).sum(1)
+        in_column |= own.amax(1) > 0
     quality = inside / (row_areas.sum(1) + 1e-6)
     scores = scores * quality[inverse]
 

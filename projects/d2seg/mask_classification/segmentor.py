@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from ..layers.segmentor import Segmentor
 from . import graph_results
 from .criterion import SetCriterion
+from .label_tiles import semantic_labels
 from .mask_resizer import MaskResizer
 from .postprocessing import (
     instance_inference,
     panoptic_inference,
     semantic_inference,
-    semantic_labels,
 )
 from .query_masks import GivenMasks, ImageMasks
 from .targets import targets_of
