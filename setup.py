@@ -30,6 +30,7 @@ INSTALL_REQUIRES = [
     "opencv-python-headless>=4.8,<5",  # reads videos, draws text; no X libraries; 5 is untried
     "safetensors>=0.4,<1",  # checkpoints of Hugging Face; before 1.0 the interface may change
     "tqdm>=4.60,<5",  # progress bars
+    "jinja2>=3.1,<4",  # pages of reports; torch requires it, too
     # Needs of detectron2, which is installed without dependencies (and mostly needs of d2seg too)
     "setuptools>=70.1,<81",  # its model zoo imports pkg_resources, gone from 81 on
     "fvcore>=0.1.5,<0.2",
@@ -76,6 +77,7 @@ EXTRAS_REQUIRE = {
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",  # tests in several processes
         "hypothesis>=6.100,<7",
+        "playwright>=1.40,<2",  # opens the reports in an installed Chromium
         "ruff>=0.17,<0.18",  # one minor version: the next one may format differently
         "transformers>=4.50,<6",  # the reference that models are compared with
         "h5py>=3.10,<4",  # HDF5: MATLAB files (COCO-Stuff 10k), medical volumes
@@ -108,7 +110,9 @@ setup(
     package_dir={"": "projects"},
     packages=find_packages("projects"),
     py_modules=["d2seg_process", "d2seg_command"],
-    package_data={"": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml", "py.typed"]},
+    package_data={
+        "": ["*.csv", "*.json", "*.md", "*.txt", "*.yaml", "py.typed", "templates/*"]
+    },
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["d2seg = d2seg_command:main"]},
     install_requires=INSTALL_REQUIRES,

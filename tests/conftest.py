@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from browser import browser, open_page  # noqa: F401  fixtures
 from d2seg_process import ask_for_huge_pages, keep_freed_memory
 
 # Data sets that tests make land in a folder of their own, never in a user's. The variable is read

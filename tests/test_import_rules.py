@@ -9,7 +9,7 @@ import pytest
 PACKAGE_DIR = Path(__file__).resolve().parents[1] / "projects/d2seg"
 GROUND = (
     *("names", "text", "pictures", "registries", "layers", "backbones", "data", "checkpoint"),
-    *("visualization", "acceleration", "runtimes", "version"),
+    *("visualization", "acceleration", "runtimes", "version", "reports"),
 )
 FAMILIES = ("mask_classification", "per_pixel")
 ABOVE = (
@@ -26,7 +26,7 @@ FLOORS = (GROUND, FAMILIES, METHODS, *ABOVE)
 # Who imports what on its own floor.
 NEIGHBOURS = {
     "backbones": {"layers"},
-    "data": {"checkpoint", "names", "pictures", "registries", "text"},
+    "data": {"checkpoint", "names", "pictures", "registries", "reports", "text"},
     "visualization": {"names", "pictures"},
     "runtimes": {"names"},
 }
