@@ -66,7 +66,7 @@ def inspect_dataset(
     Args:
         progress: wraps the iteration over the entries; gets it and their number
         measures: is filled with what a page on the data set shows besides; None: that is not
-            measured, which saves a fifth of the time
+            measured, which saves a quarter of the time
 
     Raises:
         ValueError: there is no such data set, or it cannot be loaded at all.
