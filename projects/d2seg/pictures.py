@@ -23,7 +23,7 @@ import torch
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import log_first_n
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970  # of one picture: beyond that, Pillow suspects an attack and refuses
 # What Pillow's decoders raise for a damaged file, beside OSError; the fuzzed tests found them.
@@ -107,12 +107,31 @@ def shown_size(file_name: str) -> tuple[int, int, bool]:
     Raises:
         UnreadableFileError: as :func:`read_image`.
     """
+    return shown_size_and_grey(file_name, 0)[0]
+
+
+def shown_size_and_grey(
+    file_name: str, side: int
+) -> tuple[tuple[int, int, bool], np.ndarray | None]:
+    """As :func:`shown_size`, and the picture in ``side`` x ``side`` grey means of its parts, uint8,
+    turned as it is shown; None if ``side`` is 0.
+
+    Raises:
+        UnreadableFileError: as :func:`read_image`.
+    """
     with opened(file_name) as image:
-        _as_bytes(image)
+        picture = _as_bytes(image)
         width, height = image.size
         if image.getexif().get(_ORIENTATION) in range(5, 9):  # a quarter turn
             width, height = height, width
-        return height, width, turned_by_exif(image)
+        size = height, width, turned_by_exif(image)
+        if not side:
+            return size, None
+        grey = picture.convert("L").resize((side, side), Image.Resampling.BOX)
+        if _orientation(image) > 1:
+            grey.getexif()[_ORIENTATION] = _orientation(image)
+            grey = ImageOps.exif_transpose(grey)
+        return size, np.asarray(grey)
 
 
 @contextmanager

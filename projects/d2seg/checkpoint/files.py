@@ -26,12 +26,9 @@ from .pickles import UnsafePickleError, load_pickle, load_torch
 
 # what transformers writes into a model's folder, the better format first
 IN_FOLDER = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
-_EXPORTED = (".onnx", ".xml", ".pt2")  # of d2seg export
 WEIGHTS_ENTRIES = ("model", "state_dict", "model_state")
 TEMPORARY = ".tmp"
 _WRITER = re.sub(r"\W", "_", socket.gethostname())
@@ -116,10 +113,10 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     Raises:
         CheckpointFileError: the file is damaged, would run code when read, or has no weights.
     """
-    if path.lower().endswith(_EXPORTED):
+    if path.lower().endswith((".onnx", ".xml", ".pt2")):  # of d2seg export
         raise CheckpointFileError(
-            f"{path} is an exported model, which can be run (draw, predict, eval) but neither be "
-            "trained nor exported again; give the checkpoint that it was made of"
+            f"{path} is an exported model, which can be run, but not trained or exported again; "
+            "give the checkpoint that it was made of"
         )
     try:
         check_side_file(path)

@@ -3,14 +3,17 @@
     python tools/check_dataset.py camvid_sem_seg_train camvid_sem_seg_val
     python tools/check_dataset.py my_data.yaml
     python tools/check_dataset.py --config-file configs/... [--opts KEY VALUE ...]
+    python tools/check_dataset.py my_data.yaml --html report.html
 
 Names of registered data sets, files that declare one's own (docs/own_data.md), folders of LabelMe,
 YOLO, Pascal VOC, CVAT or Supervisely, or a config, whose data sets are then checked against its
-class counts as well. Exit code 0: all is well; 1: something
-is wrong with the data; 2: with the command line or the config.
+class counts as well. --html also writes a page: pictures of what is wrong, histograms, samples, and
+pictures that are there twice. Exit code 0: all is well; 1: something is wrong with the data, or
+(with --html) splits share pictures; 2: with the command line or the config.
 """
 
-from argparse import Namespace
+import argparse
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,9 +26,11 @@ from tqdm import tqdm
 from ..config.input_checks import check_channels
 from ..data.catalog import check_classes, metadata_of
 from ..data.inspection.dataset import inspect_dataset
+from ..data.inspection.measures import Inspected, Measures
 from ..data.inspection.report import Counts, Report
 from ..data.readers import PictureReader, build_reader
 from ..names import printable
+from ..version import __version__
 from .dataset_arguments import dataset_parser, parse, read_targets
 from .foreign_folders import ForeignFolder, register_folder
 from .messages import Parser, report_mistake, show_warnings, user_path
@@ -39,6 +44,7 @@ def make_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "--images", type=user_path, help="folder of the pictures of a folder of another tool"
     )
+    parser.add_argument("--html", type=page_path, help="write a page on the data sets here")
     return parser
 
 
@@ -57,16 +63,41 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
                 check_channels(cfg)
         except (OSError, ValueError) as error:
             return report_mistake(error)
-        wrong = cfg is not None and not classes_agree(cfg)
-        for folder in folders:
-            print(format_folder(folder))
-            wrong |= bool(folder.report.problems)
-        for name in (*(name for folder in folders for name in folder.names), *names):
-            wrong |= check_one(name, cfg, args.workers)
-    return int(wrong)
+        return check_all(args, folders, names, cfg)
 
 
-def take_folders(args: Namespace, temporary: Path) -> list[ForeignFolder]:
+def check_all(
+    args: argparse.Namespace,
+    folders: Sequence[ForeignFolder],
+    names: Sequence[str],
+    cfg: CfgNode | None,
+) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    faults_of_config = [] if cfg is None else class_faults(cfg)
+    for fault in faults_of_config:
+        print(printable(fault))
+    wrong, inspected = bool(faults_of_config), []
+    for folder in folders:
+        print(format_folder(folder))
+        wrong |= bool(folder.report.problems)
+    for name in (*(name for folder in folders for name in folder.names), *names):
+        measures = None if args.html is None else Measures()
+        one = check_one(name, cfg, args.workers, measures)
+        wrong |= bool(one.error or one.report.problems)
+        if args.html is not None:
+            inspected.append(one)
+    if args.html is None:
+        return int(wrong)
+    try:
+        return int(write_report(args.html, inspected, cfg, faults_of_config) or wrong)
+    except OSError as error:  # the disk is full, say
+        return report_mistake(error)
+
+
+def take_folders(args: argparse.Namespace, temporary: Path) -> list[ForeignFolder]:
     """Those of ``args.targets`` that are folders, which are then no longer there.
 
     Raises:
@@ -80,26 +111,53 @@ def take_folders(args: Namespace, temporary: Path) -> list[ForeignFolder]:
     ]
 
 
-def classes_agree(cfg: CfgNode) -> bool:
+def page_path(text: str) -> Path:
+    """A path that a page can be written to; a type of argparse's.
+
+    Raises:
+        argparse.ArgumentTypeError: it is a folder, or its folder is missing or not writable.
+    """
+    path = user_path(text)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .html")
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent} to write {text} into")
+    is_writable = os.access(path.parent, os.W_OK | os.X_OK)
+    if not is_writable or (path.exists() and not path.is_file()):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written; choose another place")
+    return path
+
+
+def class_faults(cfg: CfgNode) -> list[str]:
+    """Why the config's classes and those of its data sets disagree; empty if they do not."""
     try:
         check_classes(cfg)
     except ValueError as error:
-        print(f"wrong class count: {printable(error)}")
-        return False
-    return True
+        return [f"wrong class count: {error}"]
+    return []
 
 
-def check_one(name: str, cfg: CfgNode | None, workers: int) -> bool:
-    """Print what is found in one data set; return whether something is wrong."""
+def check_one(
+    name: str, cfg: CfgNode | None, workers: int, measures: Measures | None = None
+) -> Inspected:
+    """Print what is found in one data set and return it.
+
+    Args:
+        measures: are filled for a page; None: there is to be none
+    """
 
     def progress(reports: Iterable[Report], total: int) -> Iterable[Report]:
         return tqdm(reports, total=total, desc=printable(name), unit="image")
 
     try:
-        report = inspect_dataset(name, workers=workers, reader=_reader(cfg), progress=progress)
+        report = inspect_dataset(
+            name, workers=workers, reader=_reader(cfg), progress=progress, measures=measures
+        )
     except ValueError as error:
         print(printable(f"{name}: cannot be loaded: {error}"))
-        return True
+        return Inspected(name, metadata_of(name), error=str(error))
     if cfg is not None and needs_bitmasks(report) and reads_polygons_only(cfg):
         report.problem(
             "mask format",
@@ -107,7 +165,51 @@ def check_one(name: str, cfg: CfgNode | None, workers: int) -> bool:
             "not all masks are polygons; set INPUT.MASK_FORMAT bitmask, or another INPUT.MAPPER",
         )
     print(format_report(name, report, metadata_of(name)))
-    return bool(report.problems)
+    return Inspected(name, metadata_of(name), report, measures or Measures())
+
+
+def write_report(
+    path: Path, inspected: Sequence[Inspected], cfg: CfgNode | None, faults_of_config: Sequence[str]
+) -> bool:
+    """Look for duplicates, print what is found, write the page; return whether splits share
+    pictures."""
+    # here: without a page, the command starts without what draws it
+    from ..data.inspection.duplicates import find_duplicates
+    from ..data.inspection.page import make_page
+    from ..reports import write_page
+    from .visualize import mapper_drawing
+
+    roles: dict[str, str] = {}
+    if cfg is not None:
+        roles = dict.fromkeys(cfg.DATASETS.TEST, "test") | dict.fromkeys(
+            cfg.DATASETS.TRAIN, "train"
+        )
+    duplicates = find_duplicates(inspected, roles)
+    for leak in duplicates.leaks:
+        print(
+            printable(
+                f"leak between splits: {len(leak.pairs)} pictures of {leak.second} are in "
+                f"{leak.first}"
+            )
+        )
+        for pair in leak.pairs[:MAX_EXAMPLES]:
+            print(printable(f"leak between splits: {pair[0]} is nearly {pair[1]}"))
+    page = make_page(
+        inspected,
+        duplicates,
+        version=__version__,
+        faults_of_config=faults_of_config,
+        draw_sample=None if cfg is None else mapper_drawing(cfg),
+        trained_on=() if cfg is None else cfg.DATASETS.TRAIN,
+    )
+    write_page(path, page)
+    print(
+        printable(
+            f"{path}: groups of duplicates: {len(duplicates.groups)}, pictures in two splits: "
+            f"{sum(len(leak.pairs) for leak in duplicates.leaks)}"
+        )
+    )
+    return bool(duplicates.leaks)
 
 
 def _reader(cfg: CfgNode | None) -> PictureReader | None:

@@ -141,10 +141,10 @@ def _sound_annotations(
             sound.append(sound_annotation(annotation, size))
         except MaskSizeError as error:
             kind = "annotation and image differ in size"
-            faults.add(kind, f"annotation {number}: {error}", where)
+            faults.add(kind, f"annotation {number}: {error}", where, ("unsound", number))
         except ValueError as error:
             kind = "unusable mask" if "mask" in str(error) else "unusable annotation"
-            faults.add(kind, f"annotation {number}: {error}", where)
+            faults.add(kind, f"annotation {number}: {error}", where, ("unsound", number))
     return annotations if is_unchanged(sound, annotations) else sound
 
 

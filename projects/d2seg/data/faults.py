@@ -30,15 +30,17 @@ class Faults:
     is_collecting: bool = False
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, kind: str, detail: str, picture: str = "") -> None:
-        """Note a fault, of one picture where that is given.
+    def add(
+        self, kind: str, detail: str, picture: str = "", subject: tuple[str, int] | None = None
+    ) -> None:
+        """Note a fault, of one picture where that is given; ``subject`` is the problem's.
 
         Raises:
             ValueError: of the file, the picture and ``detail``, where faults are not collected.
         """
         if not self.is_collecting:
             raise ValueError(": ".join(filter(None, (self.file, picture, detail))))
-        self.problems.append(Problem(kind, picture or self.file, detail))
+        self.problems.append(Problem(kind, picture or self.file, detail, subject))
 
 
 def is_id(value: Any) -> bool:

@@ -23,6 +23,7 @@ from .painting import (
     reduction,
     write_texts,
 )
+from .parts import mask_part
 from .segments import (
     Color,
     Segment,
@@ -34,7 +35,6 @@ from .segments import (
     instance_segments,
     iterate_instances,
     map_segments,
-    mask_part,
     palette_color,
     panoptic_looks,
     panoptic_segments,

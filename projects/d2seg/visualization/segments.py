@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +17,9 @@ from detectron2.utils.colormap import colormap
 from scipy import ndimage
 
 from .id_codes import IdCodes
+from .parts import corner_of, cropped, mask_part
 
 Color = tuple[float, float, float]
-Part = tuple[slice, slice]  # rows and columns of a picture
 _LONGEST_EXPRESSION = 32  # letters of one in a label
 
 
@@ -70,7 +69,7 @@ def panoptic_segments(
         part = parts[info["id"]]
         mask = codes[part] == numbers.code(info["id"])
         kind = (info["category_id"], bool(info["isthing"]))
-        segments.append(Segment(mask, color, label, *kind, _corner(part)))
+        segments.append(Segment(mask, color, label, *kind, corner_of(part)))
     return segments
 
 
@@ -95,14 +94,6 @@ def panoptic_looks(
     return looks
 
 
-def parts_of_ids(ids: np.ndarray, wanted: Sequence[int]) -> dict[int, Part]:
-    """The smallest part of an id map (H, W) that holds each of the ids that it has, found in one
-    pass over the map."""
-    numbers = IdCodes(wanted)
-    found = ndimage.find_objects(numbers.of(ids), len(numbers))
-    return {i: part for i, part in zip(numbers, found, strict=True) if part is not None}
-
-
 def map_segments(
     codes: np.ndarray,
     looks: Sequence[tuple[Color, str]],
@@ -119,21 +110,8 @@ def map_segments(
     for code, part in enumerate(parts, start=1):
         part = part or (slice(0, 0), slice(0, 0))
         mask = codes[part] == code
-        segments.append(Segment(mask, *looks[code - 1], *kinds[code - 1], _corner(part)))
+        segments.append(Segment(mask, *looks[code - 1], *kinds[code - 1], corner_of(part)))
     return segments
-
-
-def cropped(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """The smallest part of a mask (H, W) that holds all of it, and its corner."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return mask[:0, :0], (0, 0)
-    part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-    return mask[part], _corner(part)
-
-
-def _corner(part: Part) -> tuple[int, int]:
-    return part[0].start, part[1].start
 
 
 def semantic_segments(labels: torch.Tensor, metadata: Metadata) -> list[Segment]:
@@ -150,7 +128,7 @@ def semantic_segments(labels: torch.Tensor, metadata: Metadata) -> list[Segment]
             class_name(metadata, "stuff", category),
             category,
             is_thing=False,
-            corner=_corner(part),
+            corner=corner_of(part),
         )
         for category, part in enumerate(parts)
         if part is not None
@@ -185,18 +163,6 @@ def iterate_instances(
 def rank_order(instances: Instances) -> list[int]:
     """Places of the instances, best first."""
     return torch.argsort(instances.scores, descending=True, stable=True).tolist()
-
-
-def mask_part(masks: Any, place: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """A part of one of N masks that holds all of it, bool, and its corner (row, column).
-
-    Args:
-        masks: a tensor (N, H, W), or what keeps masks as their parts (``part`` of ``MaskCrops``).
-    """
-    if hasattr(masks, "part"):
-        part, top, left = masks.part(place)
-        return part.numpy(), (top, left)
-    return cropped(masks[place].numpy().astype(bool, copy=False))
 
 
 def referring_segments(found: Instances) -> list[Segment]:

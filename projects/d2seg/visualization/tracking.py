@@ -17,7 +17,8 @@ import torch
 from detectron2.structures import Instances
 from scipy.optimize import linear_sum_assignment
 
-from .segments import cropped, instance_categories, parts_of_ids
+from .parts import cropped, parts_of_ids
+from .segments import instance_categories
 
 MAX_MISSED = 30  # frames for which an object that is out of sight is remembered
 _LEAST_IOU = 0.2

@@ -19,11 +19,14 @@ def inspect_annotations(
     for number, annotation in enumerate(entry["annotations"]):
         category = annotation["category_id"]
         if not 0 <= category < num_classes:
-            report.problem("category out of range", file, f"{category} of annotation {number}")
+            detail = f"{category} of annotation {number}"
+            report.problem("category out of range", file, detail, ("annotation", number))
             continue
         area = _mask_area(annotation, number, file, size, report)
         if area == 0:
-            report.problem("empty mask", file, f"annotation {number}")
+            report.problem("empty mask", file, f"annotation {number}", ("annotation", number))
+        if area is not None:
+            report.areas.append(area)
         counts.pixels[category] += area or 0
         counts.instances[category] += 1
         _check_box(annotation, number, file, report)
@@ -41,7 +44,8 @@ def _mask_area(
     mask = annotation.get("segmentation")
     if mask is None:
         report.formats["none"] += 1
-        report.problem("no mask", file, f"annotation {number} has no segmentation")
+        detail = f"annotation {number} has no segmentation"
+        report.problem("no mask", file, detail, ("annotation", number))
         return None
     if size is None:
         return None
@@ -54,10 +58,12 @@ def _mask_area(
         rle = to_rle(sound_segmentation(mask, size, slack=0, reach=FAR), size)
     except MaskSizeError as error:  # of a picture whose entry says another size
         where = f"{file}, annotation {number}"
-        report.problem("annotation and image differ in size", where, str(error))
+        kind = "annotation and image differ in size"
+        report.problem(kind, where, str(error), ("annotation", number))
         return None
     except ValueError as error:
-        report.problem("unusable mask", file, f"annotation {number}: {error}")
+        detail = f"annotation {number}: {error}"
+        report.problem("unusable mask", file, detail, ("annotation", number))
         return None
     area = int(mask_util.area(rle))
     given = _as_xywh(annotation) if "bbox" in annotation else [0, 0]
@@ -67,7 +73,7 @@ def _mask_area(
         and boxes_differ(given, mask_util.toBbox(rle).tolist())
     ):
         detail = f"annotation {number}: {annotation['bbox']}"
-        report.problem("box elsewhere than its mask", file, detail)
+        report.problem("box elsewhere than its mask", file, detail, ("annotation", number))
     return area
 
 
@@ -75,7 +81,8 @@ def _check_box(annotation: dict[str, Any], number: int, file: str, report: Repor
     if "bbox" in annotation:
         box = _as_xywh(annotation)
         if min(box[2:4]) <= 0:
-            report.problem("empty box", file, f"annotation {number}: {annotation['bbox']}")
+            detail = f"annotation {number}: {annotation['bbox']}"
+            report.problem("empty box", file, detail, ("annotation", number))
 
 
 def _as_xywh(annotation: dict[str, Any]) -> list[float]:

@@ -11,6 +11,19 @@ class Problem:
     kind: str
     file: str
     detail: str
+    # What of the picture: ("annotation", place among those that can be used), ("unsound", place
+    # among all annotations), ("segment", id) or ("value", label)
+    subject: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class PictureMeasures:
+    """What a report of a data set counts of one picture."""
+
+    height: int
+    width: int
+    brightness: float  # mean of the grey values, 0..255
+    code: bytes | None  # perceptual hash (fingerprints.py); None: the picture shows nothing
 
 
 @dataclass
@@ -40,6 +53,9 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)  # about the whole data set
     hints: list[str] = field(default_factory=list)
+    # of one entry only, hence not added up
+    picture: PictureMeasures | None = None
+    areas: list[int] = field(default_factory=list)  # of instances and segments, in pixels
 
     def add(self, other: "Report") -> None:
         self.num_images += other.num_images
@@ -51,5 +67,7 @@ class Report:
         self.undeclared.update(other.undeclared)
         self.problems += other.problems
 
-    def problem(self, kind: str, file: str, detail: str = "") -> None:
-        self.problems.append(Problem(kind, file, detail))
+    def problem(
+        self, kind: str, file: str, detail: str = "", subject: tuple[str, int] | None = None
+    ) -> None:
+        self.problems.append(Problem(kind, file, detail, subject))

@@ -1,5 +1,6 @@
-"""What loaders leave out with no more than a warning, for the inspection of data sets."""
+"""What is wrong with the files of a data set as a whole, for its inspection."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,17 @@ from ..json_files import read_json
 from .report import Report
 
 
+def check_listed_twice(entries: list[dict[str, Any]], report: Report) -> None:
+    entries = [entry for entry in entries if isinstance(entry.get("file_name"), str)]
+    files = Counter((entry["file_name"], entry.get("slice_index")) for entry in entries)
+    for (file, _), times in files.items():
+        if times > 1:
+            report.problem("image listed twice", file, f"{times} entries")
+
+
 def check_files_left_out(entries: list[dict[str, Any]], metadata: Metadata, report: Report) -> None:
-    """Add to ``report`` files without a partner, and annotations that ``entries`` do not have."""
+    """Add to ``report`` files without a partner, and what loaders leave out of the annotations with
+    no more than a warning."""
     kind, json_file = kind_of(metadata), metadata.get("json_file")
     if metadata.get("label_suffix") is not None:
         values = metadata.get("label_values")
