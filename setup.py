@@ -93,7 +93,6 @@ EXTRAS_REQUIRE = {
         SHTAB,
         PARQUET,
         SLURM,
-        RAY,
         *TIFF,
         *WEB,
         "httpx2>=2,<3",  # clients of d2seg serve; Starlette's test client takes it

@@ -36,10 +36,22 @@ def pytest_runtest_setup() -> None:
     import numpy as np
     import torch  # not above: its threads are counted from the environment, which this file sets
 
+    _drop_closed_streams()
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
     torch.set_flush_denormal(False)
+
+
+def _drop_closed_streams() -> None:
+    """Take the handlers off all loggers that write into what pytest captured for another test."""
+    import logging
+
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
+    for logger in (logging.root, *loggers):
+        for handler in list(logger.handlers):
+            if getattr(getattr(handler, "stream", None), "closed", False):
+                logger.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

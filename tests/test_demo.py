@@ -145,7 +145,7 @@ def test_instances_have_a_threshold_of_one_half_by_default(maskformer):
         args = draw.make_parser().parse_args(
             ["--config-file", str(maskformer), "--input", "x", "--output", "y", *arguments]
         )
-        return draw.make_runner(args)._predict.args[0].confidence_threshold
+        return draw.make_runner(args, False)._predict.args[0].confidence_threshold
 
     assert threshold("--task", "instance") == 0.5
     assert threshold("--task", "instance", "--confidence-threshold", "0.2") == 0.2
@@ -188,7 +188,7 @@ def test_a_video_stays_a_video(run, maskformer, tmp_path):
 
 def test_without_pyav_a_video_is_refused_at_once(run, maskformer, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setattr(draw, "make_runner", lambda _: pytest.fail("a model was loaded first"))
+    monkeypatch.setattr(draw, "make_runner", lambda *_: pytest.fail("a model was loaded first"))
     call = ["--config-file", maskformer, "--output", tmp_path / "out"]
     for source in (["--input", make_video(tmp_path / "walk.mp4")], ["--webcam"]):
         assert "`pip install av` brings it" in refused(run, *call, *source)

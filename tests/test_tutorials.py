@@ -53,6 +53,7 @@ def test_own_data(repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "drawn.png").is_file()
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("few_shapes")
 def test_published_checkpoint(
     repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -74,6 +75,7 @@ def test_published_checkpoint(
     assert (tmp_path / "published.png").is_file()
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("few_shapes")
 def test_export_and_serve(
     repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_port: int

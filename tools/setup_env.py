@@ -33,7 +33,8 @@ IMPORTS = (
     "detectron2.evaluation, detectron2.model_zoo, detectron2.utils.visualizer, detectron2.projects,"
     "pytest, xdist, hypothesis, transformers, panopticapi.evaluation, faster_coco_eval, av,"
     "supervision, shtab, onnx, onnxscript, onnxruntime, openvino, pyarrow, submitit, fastapi,"
-    "fastapi_offline, uvicorn, python_multipart, httpx2, tifffile, imagecodecs"
+    "fastapi_offline, uvicorn, python_multipart, httpx2, tifffile, imagecodecs, mkdocs,"
+    "mkdocs_jupyter, nbclient, ipykernel, playwright.sync_api"
 )
 
 

@@ -1,6 +1,7 @@
 """Inputs of the demo that cannot be drawn are listed, and the rest is drawn."""
 
 import os
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -87,7 +88,7 @@ def test_predictions_go_on_after_a_picture_that_needs_too_much_memory(tmp_path) 
     files = [tmp_path / f"{name}.png" for name in "abc"]
     outputs = [tmp_path / "out" / f"{name}.png" for name in "abc"]
     (tmp_path / "out").mkdir()
-    [unread] = write_all(predict, METADATA, files, outputs)
+    [unread] = write_all(predict, SimpleNamespace(metadata=METADATA, reader=None), files, outputs)
     assert unread.startswith(f"{tmp_path}/b.png: cannot be predicted: not enough memory: ")
     assert {file.stem for file in (tmp_path / "out").glob("*.png")} == {"a", "c"}
 

@@ -43,8 +43,11 @@ def test_onnx(repo_dir: Path, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("maskformer", "mask2former", "segformer_points", "setr_mla", "topformer", "transunet"),
-        pytest.param("dstransunet", marks=pytest.mark.slow),  # Swin, too, in encoders and decoder
+        *("mask2former", "segformer_points", "setr_mla"),
+        *(
+            pytest.param(name, marks=pytest.mark.extended)
+            for name in ("maskformer", "topformer", "transunet", "dstransunet")
+        ),
     ],
 )
 def test_any_size(repo_dir: Path, tmp_path: Path, name: str) -> None:

@@ -81,6 +81,7 @@ def test_an_answer_that_does_not_come(model: Bands) -> None:
         assert (
             answer.text.splitlines()[-1] == '{"error":"no answer within 0.3 seconds","status":504}'
         )
+        until(address, waiting=1)
         model.gate.set()
     assert len(model.asked) == 1  # the second one left while the first was computed
 

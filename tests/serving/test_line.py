@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -29,7 +30,13 @@ def in_line(use: Callable[[Line], Any], work: Callable, capacity: int = 3) -> An
             with suppress(asyncio.CancelledError):
                 await serving
 
-    return asyncio.run(call())
+    return in_a_loop(call())
+
+
+def in_a_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """In a thread: where a test before used a browser, Playwright's loop runs in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 class Gated:
@@ -133,6 +140,6 @@ def test_who_waits_when_the_server_stops_hears_it() -> None:
         work.gate.set()
         return [await asyncio.gather(answer, return_exceptions=True) for answer in answers]
 
-    for (error,) in asyncio.run(call()):
+    for (error,) in in_a_loop(call()):
         assert isinstance(error, RefusedError)
         assert error.line == "the server is being stopped"

@@ -138,7 +138,7 @@ def test_no_time_is_judged(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_networks_in_their_runtimes(repo_dir: Path) -> None:
     for package in ("onnxscript", "onnxruntime", "openvino"):
         pytest.importorskip(package)

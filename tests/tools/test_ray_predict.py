@@ -45,7 +45,7 @@ def call(folder: Path, *more: object) -> list[str]:
     return [*map(str, arguments), "MODEL.DEVICE", "cpu"]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_two_actors_are_as_one_process(tool, folder: Path, tmp_path: Path, capsys) -> None:
     pytest.importorskip("ray.data")
     import pyarrow.parquet

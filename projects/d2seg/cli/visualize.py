@@ -61,10 +61,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if args.num_images < 1:
         parser.error(f"--num-images is {args.num_images}; it is at least 1")
     try:
-        check_folder(str(args.output), "--output")
         names, cfg = read_targets(args, splits=("TRAIN",))
         for name in names:
             path_inside(args.output, name, "name of a data set")
+        check_folder(str(args.output), "--output")
         reader = None if cfg is None else build_reader(cfg)
         draw = mapper_drawing(cfg) if args.mapper else partial(draw_ground_truth, reader=reader)
         failed = sum(draw_dataset(name, draw, args.output, args.num_images) for name in names)
