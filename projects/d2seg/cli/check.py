@@ -93,7 +93,7 @@ def check_all(
         return int(wrong)
     try:
         return int(write_report(args.html, inspected, cfg, faults_of_config) or wrong)
-    except OSError as error:  # the disk is full, say
+    except (ImportError, OSError) as error:  # Jinja2 is missing, or the disk is full
         return report_mistake(error)
 
 
@@ -165,7 +165,7 @@ def check_one(
             "not all masks are polygons; set INPUT.MASK_FORMAT bitmask, or another INPUT.MAPPER",
         )
     print(format_report(name, report, metadata_of(name)))
-    return Inspected(name, metadata_of(name), report, measures or Measures())
+    return Inspected(name, metadata_of(name), report, measures or Measures(), reader=_reader(cfg))
 
 
 def write_report(
