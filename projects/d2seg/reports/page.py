@@ -43,7 +43,9 @@ def render(template: str, folder: Path, **values: Any) -> str:
     )
     environment.filters["number"] = number
     environment.filters["count"] = count
-    return environment.get_template(template).render(**values)
+    page = environment.get_template(template).render(**values)
+    # paths whose bytes are no UTF-8 have lone surrogates, which no file can hold
+    return page.encode(errors="backslashreplace").decode()
 
 
 def write_page(path: Path, page: str) -> None:

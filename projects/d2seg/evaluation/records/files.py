@@ -35,7 +35,7 @@ def recording(output_dir: str | Path, name: str) -> Iterator[Callable[[dict[str,
     try:
         yield lambda content: write_record(output_dir, name, content)
     except Exception:
-        logger.exception("%s: the report will lack the task %s", output_dir, name)
+        logger.exception("%s: the report will lack its part %s", output_dir, name)
 
 
 def read_json(path: Path) -> Any:
