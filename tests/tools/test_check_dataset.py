@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from dataset_files import (
@@ -90,6 +92,16 @@ def test_bands_are_shown_and_compared_on_a_page(tool, tmp_path, capsys):
     assert "leak between splits: 1 pictures of " in capsys.readouterr().out
     # in the leak, and above the labels of a sample and of each class
     assert page.read_text().count("data:image/webp") > 4
+
+
+def test_a_page_without_jinja2(tool, tmp_path, capsys, monkeypatch):
+    write_semantic(tmp_path)
+    file = semantic_declaration(tmp_path / "toy.yaml", unique_name())
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert tool.main([str(file), "--html", str(tmp_path / "page.html")]) == 2
+    out, err = capsys.readouterr()
+    assert "images" not in out  # before the data are read
+    assert "a report needs Jinja2, which is not installed: `pip install jinja2`" in err
 
 
 def test_mistakes_end_with_2(tool, tmp_path, capsys):

@@ -57,11 +57,15 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parse(make_parser(prog), argv)
     with TemporaryDirectory(prefix="d2seg_check_") as temporary:
         try:
+            if args.html is not None:
+                from ..reports.page import import_jinja2
+
+                import_jinja2()  # before the data are read
             folders = take_folders(args, Path(temporary))
             names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
             if cfg is not None:
                 check_channels(cfg)
-        except (OSError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             return report_mistake(error)
         return check_all(args, folders, names, cfg)
 
@@ -93,7 +97,7 @@ def check_all(
         return int(wrong)
     try:
         return int(write_report(args.html, inspected, cfg, faults_of_config) or wrong)
-    except (ImportError, OSError) as error:  # Jinja2 is missing, or the disk is full
+    except OSError as error:  # the disk is full, say
         return report_mistake(error)
 
 
