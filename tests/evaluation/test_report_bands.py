@@ -52,6 +52,15 @@ def test_bands_are_shown_and_names_are_escaped(data: tuple) -> None:
     assert pixels[16, 16, 2] > 230 > 30 > pixels[16, 16, :2].max()
 
 
+def test_records_of_an_earlier_evaluation_go(data: tuple) -> None:
+    evaluator, pairs, out = data
+    records = out / "inference" / SEMANTIC_NAME / "records"
+    records.mkdir()
+    (records / "instance.json").write_text("{}")  # of TEST.TASKS that were others
+    evaluate(evaluator, pairs)
+    assert sorted(file.name for file in records.iterdir()) == ["run.json", "semantic.json"]
+
+
 def test_scores_outlive_records_that_cannot_be_written(data: tuple) -> None:
     evaluator, pairs, out = data
     (out / "inference" / SEMANTIC_NAME / "records").write_text("a file in the folder's place")
