@@ -94,7 +94,9 @@ def test_a_config_and_limits(started, weights: Path, tmp_path: Path) -> None:
 def test_samples_of_a_folder(weights: Path, tmp_path: Path) -> None:
     content = picture(tmp_path)
     (tmp_path / "b.txt").write_text("no picture")
-    (found,) = samples_of(tmp_path, 32_000_000)
+    (tmp_path / "caf\udce9.png").write_bytes(content)  # as JSON could not hold it
+    found, other = samples_of(tmp_path, 32_000_000)
+    assert other.name == "caf\\udce9.png"
     assert (found.name, found.content, found.kind) == ("a.png", content, "image/png")
     with pytest.raises(ValueError, match=r"has no picture .* of at most 0.0 MB"):
         samples_of(tmp_path, 1000)  # larger than what may be sent

@@ -13,6 +13,7 @@ from d2seg.config.description import describe
 from d2seg.prediction import all_tasks
 from d2seg.prediction.all_tasks import AllTasks
 from d2seg.prediction.loading import Opened, open_weights
+from families import segformer_config
 from families.maskformer_config import small_config
 
 TASKS = ("panoptic", "semantic", "instance")
@@ -122,3 +123,19 @@ def test_answers(model: AllTasks) -> None:
     about = model.describe()
     assert (about["method"], about["weights"], about["device"]) == ("MaskFormer", "a.pth", "cpu")
     assert about["classes"][:2] == ["person", "bicycle"]
+
+
+def test_other_than_three_channels(repo_dir: Path, tmp_path: Path) -> None:
+    cfg = segformer_config.small_config(repo_dir)
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [100.0], [50.0]
+    cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.MODEL.DEVICE = "L", 64, "cpu"
+    cfg.MODEL.WEIGHTS = str(tmp_path / "grey.pth")
+    torch.save({"model": build_model(cfg).state_dict()}, cfg.MODEL.WEIGHTS)
+    grey = AllTasks(Opened(cfg, None, None))
+    assert grey.predict(PICTURE, "semantic")["sem_seg"].shape == (60, 90)
+    assert grey.predict(PICTURE, "semantic", 0.0)["sem_seg"].dim() == 3
+    cfg.INPUT.READER = "bands"
+    with pytest.raises(
+        ValueError, match=r"INPUT\.READER is bands; .* 1 band of a file .*d2seg draw"
+    ):
+        AllTasks(Opened(cfg, None, None))

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from dataset_files import (
@@ -69,6 +71,37 @@ def test_bands_are_counted_where_a_config_reads_them(tool, tmp_path, capsys):
     options = ["--opts", "INPUT.READER", "picture"]
     assert tool.main([str(file), "--config-file", str(config), *options]) == 2
     assert "MODEL.PIXEL_MEAN has 5 values, pictures in INPUT.FORMAT" in capsys.readouterr().err
+
+
+def test_bands_are_shown_and_compared_on_a_page(tool, tmp_path, capsys):
+    bands = np.random.default_rng(0).integers(0, 256, (3, 4, 5)).astype(np.uint8)
+    for split in ("train", "val"):
+        write_semantic(tmp_path, split, 1)
+        next((tmp_path / "images" / split).iterdir()).unlink()
+        array = bands.repeat(4, axis=0)[:11].repeat(4, axis=1)
+        np.save(tmp_path / "images" / split / "000.npy", array)
+    splits = {s: {"images": f"images/{s}", "labels": f"labels/{s}"} for s in ("train", "val")}
+    file = semantic_declaration(tmp_path / "toy.yaml", unique_name(), splits=splits)
+    config, page = tmp_path / "config.yaml", tmp_path / "page.html"
+    config.write_text(
+        "INPUT: {READER: bands}\n"
+        "MODEL: {PIXEL_MEAN: [1.0, 1.0, 1.0, 1.0, 1.0], PIXEL_STD: [1.0, 1.0, 1.0, 1.0, 1.0]}\n"
+    )
+    arguments = [str(file), "--config-file", str(config), "--html", str(page)]
+    assert tool.main(arguments) == 1
+    assert "leak between splits: 1 pictures of " in capsys.readouterr().out
+    # in the leak, and above the labels of a sample and of each class
+    assert page.read_text().count("data:image/webp") > 4
+
+
+def test_a_page_without_jinja2(tool, tmp_path, capsys, monkeypatch):
+    write_semantic(tmp_path)
+    file = semantic_declaration(tmp_path / "toy.yaml", unique_name())
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert tool.main([str(file), "--html", str(tmp_path / "page.html")]) == 2
+    out, err = capsys.readouterr()
+    assert "images" not in out  # before the data are read
+    assert "a report needs Jinja2, which is not installed: `pip install jinja2`" in err
 
 
 def test_mistakes_end_with_2(tool, tmp_path, capsys):

@@ -57,11 +57,15 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parse(make_parser(prog), argv)
     with TemporaryDirectory(prefix="d2seg_check_") as temporary:
         try:
+            if args.html is not None:
+                from ..reports.page import import_jinja2
+
+                import_jinja2()  # before the data are read
             folders = take_folders(args, Path(temporary))
             names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
             if cfg is not None:
                 check_channels(cfg)
-        except (OSError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             return report_mistake(error)
         return check_all(args, folders, names, cfg)
 
@@ -165,7 +169,7 @@ def check_one(
             "not all masks are polygons; set INPUT.MASK_FORMAT bitmask, or another INPUT.MAPPER",
         )
     print(format_report(name, report, metadata_of(name)))
-    return Inspected(name, metadata_of(name), report, measures or Measures())
+    return Inspected(name, metadata_of(name), report, measures or Measures(), reader=_reader(cfg))
 
 
 def write_report(

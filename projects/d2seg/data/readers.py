@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import detection_utils as utils
+from PIL import Image
 
 from ..pictures import MAX_PIXELS, check_num_pixels, faults_of, read_oriented
 from ..registries import READERS
@@ -69,14 +70,21 @@ class PictureReader:
             check_num_pixels(image.shape[1], image.shape[0], max_pixels)
             return image, 1
 
-    def shown_size(self, file_name: str) -> tuple[int, int, bool]:
-        """As ``pictures.shown_size``; the file is read in full, and its bands are counted.
+    def shown_size_and_grey(
+        self, file_name: str, side: int
+    ) -> tuple[tuple[int, int, bool], np.ndarray | None]:
+        """As ``pictures.shown_size_and_grey``; the file is read in full, its bands are counted, and
+        grey is what :meth:`shown` gives.
 
         Raises:
             UnreadableFileError: as :meth:`__call__`.
         """
         image, orientation = self.oriented(file_name)
-        return image.shape[0], image.shape[1], orientation > 1
+        size = image.shape[0], image.shape[1], orientation > 1
+        if not side:
+            return size, None
+        grey = Image.fromarray(self.shown(image)).convert("L")
+        return size, np.asarray(grey.resize((side, side), Image.Resampling.BOX))
 
     def checked(self, image: np.ndarray) -> np.ndarray:
         """An array (H, W) or (H, W, C) of the model's channels as (H, W, C).

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
+from ..data.readers import PictureReader
 from .semantic import SemanticEvaluator
 
 
@@ -22,10 +23,11 @@ class BoundaryEvaluator(SemanticEvaluator):
         *,
         width: int,
         record: bool = False,
+        reader: PictureReader | None = None,
     ) -> None:
         """
         Args:
-            dataset_name, output_dir, record: see :class:`SemanticEvaluator`.
+            dataset_name, output_dir, record, reader: see :class:`SemanticEvaluator`.
             width: of the band on either side of a border, in pixels of the ground truth.
 
         Raises:
@@ -34,7 +36,7 @@ class BoundaryEvaluator(SemanticEvaluator):
         """
         if width < 1:
             raise ValueError(f"TEST.BOUNDARY_WIDTH is {width}; a band is 1 pixel wide at least")
-        super().__init__(dataset_name, output_dir, record=record)
+        super().__init__(dataset_name, output_dir, record=record, reader=reader)
         self._width = width
 
     def _count(self, file_name: str, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:

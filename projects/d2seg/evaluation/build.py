@@ -16,6 +16,7 @@ from detectron2.evaluation import (
 )
 
 from ..data.catalog import metadata_of
+from ..data.readers import PictureReader, build_reader
 from ..registries import EVALUATORS
 from .boundary import BoundaryEvaluator
 from .instance import InstanceEvaluator
@@ -48,7 +49,8 @@ def build_evaluator(
     line, as long as another task remains.
 
     Args:
-        cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES`` and TEST are read.
+        cfg: ``MODEL.SEM_SEG_HEAD.NUM_CLASSES`` and TEST are read, and INPUT, for the
+            pictures of a report.
         output_dir: where the evaluators save predictions, and with TEST.REPORT the records that a
             report is made of; None saves nothing.
         tasks: of "panoptic", "instance", "semantic", "referring".
@@ -62,13 +64,20 @@ def build_evaluator(
     max_detections = max(
         test.DETECTIONS_PER_IMAGE, cfg.MODEL.MASK_CLASSIFICATION.TEST.MAX_INSTANCES
     )
+    reader = build_reader(cfg)
+    reader = None if reader.takes_rgb else reader
     builders = {
-        "panoptic": lambda: _build_panoptic(*files, test.REPORT),
+        "panoptic": lambda: _build_panoptic(*files, test.REPORT, reader),
         "instance": lambda: _build_instance(
-            *files, test.KEYPOINT_OKS_SIGMAS, max_detections, test.REPORT
+            *files, test.KEYPOINT_OKS_SIGMAS, max_detections, test.REPORT, reader
         ),
         "semantic": lambda: _build_semantic(
-            *files, num_classes, test.BOUNDARY_WIDTH, test.PER_IMAGE_METRICS, test.REPORT
+            *files,
+            num_classes,
+            test.BOUNDARY_WIDTH,
+            test.PER_IMAGE_METRICS,
+            test.REPORT,
+            reader,
         ),
         "referring": lambda: ReferringEvaluator(*files, record=test.REPORT),
     }
@@ -88,11 +97,13 @@ def build_evaluator(
     return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
 
 
-def _build_panoptic(name: str, output_dir: str | None, record: bool) -> DatasetEvaluator:
+def _build_panoptic(
+    name: str, output_dir: str | None, record: bool, reader: PictureReader | None
+) -> DatasetEvaluator:
     missing = [x for x in ("panoptic_json", "panoptic_root") if _metadata_value(name, x) is None]
     if missing:
         raise _missing(name, "panoptic", f"its metadata lack {' and '.join(missing)}")
-    return PanopticEvaluator(name, output_dir, record=record)
+    return PanopticEvaluator(name, output_dir, record=record, reader=reader)
 
 
 def _build_instance(
@@ -101,6 +112,7 @@ def _build_instance(
     kpt_oks_sigmas: Sequence[float],
     max_detections: int,
     record: bool,
+    reader: PictureReader | None,
 ) -> DatasetEvaluator:
     kind = _metadata_value(name, "evaluator_type")
     if kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):
@@ -122,6 +134,7 @@ def _build_instance(
         kpt_oks_sigmas=kpt_oks_sigmas,
         max_detections=max_detections,
         record=record,
+        reader=reader,
     )
 
 
@@ -132,6 +145,7 @@ def _build_semantic(
     boundary_width: int,
     per_image: bool,
     record: bool,
+    reader: PictureReader | None,
 ) -> DatasetEvaluator:
     kind = _metadata_value(name, "evaluator_type")
     has_own = kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg", "volumes")
@@ -150,12 +164,12 @@ def _build_semantic(
         return CityscapesSemanticEvaluator(name)
     if boundary_width:
         banded = PerImageBoundaryEvaluator if per_image else BoundaryEvaluator
-        evaluator = banded(name, output_dir, width=boundary_width, record=record)
+        evaluator = banded(name, output_dir, width=boundary_width, record=record, reader=reader)
     elif kind == "volumes":
         evaluator = VolumeEvaluator(name, output_dir)
     else:
         plain = PerImageEvaluator if per_image else SemanticEvaluator
-        evaluator = plain(name, output_dir, record=record)
+        evaluator = plain(name, output_dir, record=record, reader=reader)
     num_labels = len(MetadataCatalog.get(name).stuff_classes)
     if num_classes != num_labels:
         raise MissingGroundTruthError(

@@ -14,6 +14,7 @@ from detectron2.evaluation import COCOEvaluator, coco_evaluation
 from detectron2.utils.file_io import PathManager
 from pycocotools.cocoeval import COCOeval
 
+from ..data.readers import PictureReader
 from .instance_truth import read_truth
 from .records.files import recording
 from .records.instances import instance_record
@@ -70,6 +71,7 @@ class InstanceEvaluator(COCOEvaluator):
         kpt_oks_sigmas: Sequence[float] = (),
         max_detections: int = _COCO_DETECTIONS,
         record: bool = False,
+        reader: PictureReader | None = None,
     ) -> None:
         """
         Args:
@@ -79,6 +81,7 @@ class InstanceEvaluator(COCOEvaluator):
             max_detections: of an image, that count; fewer than COCO's 100 are taken for 100, since
                 a model that gives no more is scored alike.
             record: also write what a report needs to ``records/instance.json`` there.
+            reader: of pictures with other bands, for the report.
 
         Raises:
             ValueError: an annotation cannot be used, or the thing classes of the metadata are not
@@ -98,6 +101,7 @@ class InstanceEvaluator(COCOEvaluator):
         self._do_evaluation = "annotations" in self._coco_api.dataset
         self._kpt_oks_sigmas = kpt_oks_sigmas
         self._record = record and output_dir is not None
+        self._reader = reader
         self._dataset_name = dataset_name
         self._check_categories()
 
@@ -135,6 +139,7 @@ class InstanceEvaluator(COCOEvaluator):
                         kind,
                         self._max_dets_per_image[-1],
                         self._metadata.get("image_root"),
+                        self._reader,
                     )
                 )
 

@@ -20,6 +20,7 @@ from ..data.datasets.coco_files import CocoContent, read_coco
 from ..data.entries import sound_segments
 from ..data.faults import Faults
 from ..data.label_maps import read_id_map, write_id_map
+from ..data.readers import PictureReader
 from .panoptic_quality import PanopticQuality
 from .records.files import recording
 from .records.panoptic import PanopticRecord, SegmentMaps
@@ -35,12 +36,18 @@ class PanopticEvaluator(DatasetEvaluator):
     """
 
     def __init__(
-        self, dataset_name: str, output_dir: str | None = None, *, record: bool = False
+        self,
+        dataset_name: str,
+        output_dir: str | None = None,
+        *,
+        record: bool = False,
+        reader: PictureReader | None = None,
     ) -> None:
         """
         Args:
             dataset_name: its metadata has ``panoptic_json`` and ``panoptic_root``.
             record: also write what a report needs to ``records/panoptic.json`` there.
+            reader: of pictures with other bands, for the report.
             output_dir: where ``predictions.json`` and the PNGs beside it in ``predictions`` go, in
                 COCO panoptic format; None writes nothing. With several machines the PNGs are on
                 the machine that made them.
@@ -51,6 +58,7 @@ class PanopticEvaluator(DatasetEvaluator):
         self._metadata = MetadataCatalog.get(dataset_name)
         self._dataset_name = dataset_name
         self._output_dir = output_dir
+        self._reader = reader
         self._root = PathManager.get_local_path(self._metadata.panoptic_root)
         if not PathManager.isfile(self._metadata.panoptic_json):
             raise ValueError(
@@ -223,7 +231,7 @@ class PanopticEvaluator(DatasetEvaluator):
                 annotation["segments_info"],
             )
 
-        return self._record.content(self._quality, self._json["categories"], maps_of)
+        return self._record.content(self._quality, self._json["categories"], maps_of, self._reader)
 
     def _check_complete(self, image_ids: list) -> None:
         missing = self._annotations.keys() - set(image_ids)

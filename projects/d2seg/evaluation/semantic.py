@@ -10,6 +10,7 @@ from detectron2.evaluation import CityscapesSemSegEvaluator, SemSegEvaluator
 from torch import Tensor
 
 from ..data.checks import check_labels
+from ..data.readers import PictureReader
 from .id_maps import read_label_map
 from .records.files import recording
 from .records.gallery import Scene, read_picture
@@ -33,11 +34,17 @@ class SemanticEvaluator(SemSegEvaluator):
     """
 
     def __init__(
-        self, dataset_name: str, output_dir: str | None = None, *, record: bool = False
+        self,
+        dataset_name: str,
+        output_dir: str | None = None,
+        *,
+        record: bool = False,
+        reader: PictureReader | None = None,
     ) -> None:
         """
         Args:
             record: also write what a report needs to ``records/semantic.json`` there.
+            reader: of pictures with other bands, for the report.
             dataset_name: its dicts have ``sem_seg_file_name``, its metadata ``stuff_classes`` (all
                 classes, in the model's order), ``ignore_label``, and ``label_values`` where the
                 pixel values are not the classes.
@@ -69,7 +76,7 @@ class SemanticEvaluator(SemSegEvaluator):
                 f"set this with MetadataCatalog.get({dataset_name!r}).set(...)"
             ) from error
         self._compute_boundary_iou = False
-        self._record = None
+        self._record, self._reader = None, reader
         if record and output_dir is not None:
             self._record = SemanticRecord(self._num_classes)
         if self._contiguous_id_to_dataset_id is not None:
@@ -130,7 +137,7 @@ class SemanticEvaluator(SemSegEvaluator):
                 mask = mask_util.decode(part["segmentation"]).astype(bool)
                 prediction[mask] = ids.get(part["category_id"], part["category_id"])
         return semantic_scene(
-            read_picture(file_name, labels.shape),
+            read_picture(file_name, labels.shape, self._reader),
             np.where(labels == self._ignore_label, -1, labels),
             prediction,
             self._class_names,

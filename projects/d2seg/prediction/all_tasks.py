@@ -14,6 +14,8 @@ from torch import nn
 
 from ..config.defaults import set_semantic_output
 from ..config.tasks import TASKS, tasks_of
+from ..data.readers import build_reader
+from ..names import printable
 from ..views import check_views, scores_asked_for, task_asked_for
 from ..visualization.segments import (
     Color,
@@ -41,10 +43,16 @@ class AllTasks:
             opened: of ``open_weights``; or a config with MODEL.WEIGHTS.
 
         Raises:
-            ValueError, ModuleNotFoundError: as ``build_predictor``.
+            ValueError, ModuleNotFoundError: as ``build_predictor``; or the model does not take
+                pictures of colours or grey.
         """
         cfg = opened.cfg.clone()
         cfg.defrost()
+        if not build_reader(cfg).takes_rgb:
+            raise ValueError(
+                f"INPUT.READER is {cfg.INPUT.READER}; the model takes {_count_bands(cfg)} of a "
+                "file that no browser sends: use d2seg draw or d2seg predict"
+            )
         set_semantic_output(cfg, "labels")
         self.tasks = tuple(sorted(tasks_of(cfg), key=TASKS.index))
         cfg.TEST.TASKS = list(self.tasks)
@@ -67,7 +75,7 @@ class AllTasks:
         kinds = ("thing", "stuff")
         return {
             "method": self._cfg.MODEL.META_ARCHITECTURE,
-            "weights": self._cfg.MODEL.WEIGHTS.rpartition("/")[2],
+            "weights": printable(self._cfg.MODEL.WEIGHTS.rpartition("/")[2]),
             "device": "cpu" if device == "meta" else device,  # an exported file has the weights
             "tasks": list(self.tasks),
             "classes": list(
@@ -126,6 +134,7 @@ class AllTasks:
                 image_format=predictor.image_format,
                 confidence_threshold=confidence,
                 metadata=self.metadata,
+                reader=predictor.reader,
             )
             return asked(image, channel_order="RGB", expressions=list(expressions))
 
@@ -146,6 +155,11 @@ class AllTasks:
                 f"pixels, which take {self.num_classes * height * width >> 28} GiB; leave it out, "
                 f"or send a picture of at most {MAX_SCORES // self.num_classes} pixels"
             )
+
+
+def _count_bands(cfg: CfgNode) -> str:
+    number = len(cfg.MODEL.PIXEL_MEAN)
+    return f"{number} band{'s' * (number != 1)}"
 
 
 def _for_task(cfg: CfgNode, task: str) -> CfgNode:

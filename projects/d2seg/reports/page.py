@@ -8,6 +8,7 @@ import math
 import os
 import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -16,6 +17,20 @@ NO_VALUE = "\u2013"  # a dash, where a number is not defined
 
 class TemplateMissingError(ImportError):
     """Jinja2, which makes the pages, is not installed."""
+
+
+def import_jinja2() -> ModuleType:
+    """
+    Raises:
+        TemplateMissingError: it is not installed; the message has the command that brings it.
+    """
+    try:
+        import jinja2  # torch requires it, so it is rarely missing
+    except ImportError as error:
+        raise TemplateMissingError(
+            "a report needs Jinja2, which is not installed: `pip install jinja2`"
+        ) from error
+    return jinja2
 
 
 def render(template: str, folder: Path, **values: Any) -> str:
@@ -28,12 +43,7 @@ def render(template: str, folder: Path, **values: Any) -> str:
     Raises:
         TemplateMissingError: Jinja2 is not installed; the message has the command that brings it.
     """
-    try:
-        import jinja2  # torch requires it, so it is rarely missing
-    except ImportError as error:
-        raise TemplateMissingError(
-            "a report needs Jinja2, which is not installed: `pip install jinja2`"
-        ) from error
+    jinja2 = import_jinja2()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
@@ -43,7 +53,9 @@ def render(template: str, folder: Path, **values: Any) -> str:
     )
     environment.filters["number"] = number
     environment.filters["count"] = count
-    return environment.get_template(template).render(**values)
+    page = environment.get_template(template).render(**values)
+    # paths whose bytes are no UTF-8 have lone surrogates, which no file can hold
+    return page.encode(errors="backslashreplace").decode()
 
 
 def write_page(path: Path, page: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastapi.openapi.docs import get_swagger_ui_html
 
+from ..names import printable
 from .guard import DOCS_POLICY
 
 _TYPES = {
@@ -88,6 +89,6 @@ def samples_of(folder: Path, max_bytes: int) -> list[Sample]:
             f"{max_bytes / 1e6:.1f} MB"
         )
     return [
-        Sample(path.name, path.read_bytes(), _TYPES[path.suffix.lower()])
+        Sample(printable(path.name), path.read_bytes(), _TYPES[path.suffix.lower()])
         for path in paths[:MAX_SAMPLES]
     ]

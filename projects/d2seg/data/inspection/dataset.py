@@ -182,11 +182,8 @@ def _image_size(
     file = entry["file_name"]
     declared = (entry.get("height"), entry.get("width"))
     try:
-        if reader is None:
-            side = GREY_SIDE if is_measuring else 0
-            (height, width, is_turned), grey = shown_size_and_grey(file, side)
-        else:  # of bands, which have no grey
-            (height, width, is_turned), grey = reader.shown_size(file), None
+        look = shown_size_and_grey if reader is None else reader.shown_size_and_grey
+        (height, width, is_turned), grey = look(file, GREY_SIDE if is_measuring else 0)
     except UnreadableFileError as error:
         report.problem("unreadable image", file, error.reason)
         return None if None in declared else declared

@@ -20,6 +20,7 @@ from ..dicts import sound_entry
 from ..faults import Faults
 from ..label_maps import read_id_map, read_values
 from ..medical.files import is_array_file, read_slice
+from ..readers import PictureReader
 from ..segmentations import FAR, expression_mask, sound_segmentation, to_rle
 from .measures import Entry
 
@@ -75,12 +76,16 @@ class Annotated:
 
 
 def read_annotated(
-    entry: Entry, metadata: Metadata, subject: tuple[str, int] | None = None
+    entry: Entry,
+    metadata: Metadata,
+    subject: tuple[str, int] | None = None,
+    reader: PictureReader | None = None,
 ) -> Annotated:
     """What an entry names, without what cannot be read.
 
     Args:
         subject: of a problem, which is to stand out
+        reader: of pictures with other bands, of which the first ones are shown
     """
     found = Annotated()
     sound = sound_entry(entry, "", Faults("", is_collecting=True))
@@ -93,7 +98,7 @@ def read_annotated(
         _read_slice(sound, metadata, subject, found)
         return found
     with suppress(ValueError):  # of which a problem tells
-        found.image = read_image(sound["file_name"], "RGB")
+        found.image = read_shown(sound["file_name"], reader)
     with suppress(OSError, ValueError):
         if "pan_seg_file_name" in sound:
             _read_segments(sound, subject, found)
@@ -107,6 +112,15 @@ def read_annotated(
                 mask = expression_mask(expression, found.image.shape[:2])
                 found.add(mask, ("expression", number))
     return found
+
+
+def read_shown(file: str, reader: PictureReader | None) -> np.ndarray:
+    """(H, W, 3) uint8, of ``reader`` or of a common picture.
+
+    Raises:
+        UnreadableFileError: as these do.
+    """
+    return read_image(file, "RGB") if reader is None else reader.shown(reader(file))
 
 
 def add_labels(

@@ -11,6 +11,7 @@ from typing import Any
 
 from detectron2.data import Metadata
 
+from ..readers import PictureReader
 from .fingerprints import codes_of
 from .report import Counts, Problem, Report
 
@@ -115,6 +116,7 @@ class Inspected:
     report: Report = field(default_factory=Report)
     measures: Measures = field(default_factory=Measures)
     error: str = ""
+    reader: PictureReader | None = None  # of pictures with other bands
 
 
 def _rarest(

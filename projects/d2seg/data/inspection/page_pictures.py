@@ -11,16 +11,17 @@ import numpy as np
 from detectron2.data import Metadata
 
 from ...names import printable
-from ...pictures import read_image
 from ...reports import data_uri
 from ..label_maps import read_values
 from ..medical.files import is_array_file
+from ..readers import PictureReader
 from .drawing import (
     Annotated,
     add_labels,
     class_names,
     draw,
     read_annotated,
+    read_shown,
     region_colors,
 )
 from .duplicates import Duplicates, Place
@@ -76,9 +77,11 @@ def _example(
     one: Inspected, number: int | None, problem: Problem, pictures: Pictures
 ) -> dict[str, Any]:
     if number is not None:
-        found = read_annotated(one.measures.entries[number], one.metadata, problem.subject)
+        found = read_annotated(
+            one.measures.entries[number], one.metadata, problem.subject, one.reader
+        )
     else:
-        found = _lone_file(problem.file, one.metadata)
+        found = _lone_file(problem.file, one.metadata, one.reader)
     drawn = draw(found, one.metadata, _LONGEST)
     return {
         "title": printable(Path(problem.file).name),
@@ -89,7 +92,7 @@ def _example(
     }
 
 
-def _lone_file(file: str, metadata: Metadata) -> Annotated:
+def _lone_file(file: str, metadata: Metadata, reader: PictureReader | None) -> Annotated:
     """A picture or a label map that no entry names."""
     found = Annotated()
     if not Path(file).is_file() or Path(file).suffix.lower() in (".json", ".yaml", ".txt"):
@@ -100,7 +103,7 @@ def _lone_file(file: str, metadata: Metadata) -> Annotated:
             values = metadata.get("label_values")
             add_labels(read_values(file, values), values, metadata, None, found)
         else:
-            found.image = read_image(file, "RGB")
+            found.image = read_shown(file, reader)
     except ValueError:
         pass
     return found
@@ -117,7 +120,7 @@ def groups_of(
         for place in (group.places[i] for i in order[:_MAX_IN_GROUP]):
             name = printable(inspected[place.dataset].name)
             caption = f"{name}: {printable(Path(place.file).name)}"
-            image = _small_picture(place)
+            image = _small_picture(place, inspected[place.dataset].reader)
             if image is not None and (uri := pictures.uri(image)):
                 panels.append((uri, caption, caption))
         if group.is_same_file:
@@ -140,11 +143,11 @@ def groups_of(
     return groups
 
 
-def _small_picture(place: Place) -> np.ndarray | None:
+def _small_picture(place: Place, reader: PictureReader | None) -> np.ndarray | None:
     try:
         if is_array_file(place.file.partition(", slice ")[0]):
             return None
-        found = Annotated(image=read_image(place.file, "RGB"))
+        found = Annotated(image=read_shown(place.file, reader))
     except (OSError, ValueError):
         return None
     return draw(found, Metadata(), _SMALL)[0][1]
@@ -172,7 +175,7 @@ def _item(
     framed: tuple[str, int] | None = None,
 ) -> dict[str, Any]:
     """One picture; ``framed``: source and class of regions with a box around them."""
-    found = read_annotated(one.measures.entries[number], one.metadata)
+    found = read_annotated(one.measures.entries[number], one.metadata, reader=one.reader)
     found.boxes += found.boxes_of(framed)
     file = printable(Path(one.measures.files[number]).name)
     return {

@@ -28,6 +28,12 @@ def write_record(output_dir: str | Path, name: str, content: dict[str, Any]) -> 
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
+def remove_records(output_dir: str | Path) -> None:
+    """Remove what an earlier evaluation has left, which would stand in the report of this one."""
+    for file in (Path(output_dir) / RECORDS).glob("*.json"):
+        file.unlink(missing_ok=True)
+
+
 @contextmanager
 def recording(output_dir: str | Path, name: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A function that writes the record ``name``. What goes wrong on the way is logged in full and
@@ -35,7 +41,7 @@ def recording(output_dir: str | Path, name: str) -> Iterator[Callable[[dict[str,
     try:
         yield lambda content: write_record(output_dir, name, content)
     except Exception:
-        logger.exception("%s: the report will lack the task %s", output_dir, name)
+        logger.exception("%s: the report will lack its part %s", output_dir, name)
 
 
 def read_json(path: Path) -> Any:

@@ -13,6 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ...data.readers import PictureReader
+from ...names import printable
 from ...pictures import UnreadableFileError, read_image
 from ...reports.thumbnails import fitted, jpeg_uri
 
@@ -88,7 +90,7 @@ def draw_gallery(
         entries.append(
             {
                 "group": group,
-                "title": title_of(key),
+                "title": printable(title_of(key)),
                 "note": f"{note} {100 * scores[key]:.1f}",
                 "classes": sorted({int(number) for number in classes_of(key)}),
                 "panels": panels(scene),
@@ -122,10 +124,19 @@ def panels(scene: Scene) -> list[tuple[str, str, str]]:
     ]
 
 
-def read_picture(file_name: str, size: tuple[int, int]) -> np.ndarray | None:
-    """(H, W, 3) RGB of a size that the labels have; None, with a log line, where it has not."""
+def read_picture(
+    file_name: str, size: tuple[int, int], reader: PictureReader | None = None
+) -> np.ndarray | None:
+    """(H, W, 3) RGB of a size that the labels have; None, with a log line, where it has not.
+
+    Args:
+        reader: of pictures with other bands, of which the first ones are shown.
+    """
     try:
-        picture = read_image(file_name, "RGB")
+        if reader is None:
+            picture = read_image(file_name, "RGB")
+        else:
+            picture = reader.shown(reader(file_name))
     except UnreadableFileError as error:
         logger.warning("the report shows labels alone: %s", error)
         return None

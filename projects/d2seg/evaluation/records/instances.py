@@ -5,7 +5,7 @@ T IoU thresholds, R recalls, K classes, A ranges of area.
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ...data.readers import PictureReader
 from . import tide
 from .gallery import Scene, draw_gallery, palette, read_picture
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 NUM_BINS = 20  # of the score histograms
 MAX_CLASSES = 100  # with curves: those with most objects
 _RECALL_STEP = 4  # of COCO's 101 recalls, every so many
+ReadSized = Callable[[str, tuple[int, int]], np.ndarray | None]  # of a file and (H, W)
 _AREAS = ("all", "small", "medium", "large")
 
 
@@ -31,6 +33,7 @@ def instance_record(
     kind: str,
     max_detections: int,
     image_root: str | None,
+    reader: PictureReader | None = None,
 ) -> dict[str, Any]:
     """The record of one kind of results.
 
@@ -41,6 +44,7 @@ def instance_record(
         kind: "segm" or "bbox"
         max_detections: of a picture and class that count
         image_root: where the pictures of ``coco`` are
+        reader: of pictures with other bands
     """
     categories = coco.loadCats(sorted(coco.getCatIds()))
     names = [str(c.get("name", c["id"])) for c in categories]
@@ -74,7 +78,11 @@ def instance_record(
         "thresholds": thresholds,
     }
     if kind == "segm":
-        record["gallery"] = _gallery(coco, image_ids, by_image, judged, thresholds, image_root)
+
+        def read(file_name: str, size: tuple[int, int]) -> np.ndarray | None:
+            return read_picture(os.path.join(image_root or "", file_name), size, reader)
+
+        record["gallery"] = _gallery(coco, image_ids, by_image, judged, thresholds, read)
     return record
 
 
@@ -215,7 +223,7 @@ def _gallery(
     by_image: Mapping[Any, list[Mapping[str, Any]]],
     judged: tide.Judged,
     thresholds: Sequence[Mapping[str, float]],
-    image_root: str | None,
+    read: ReadSized,
 ) -> list[dict[str, Any]]:
     limits = np.array([t["score"] for t in thresholds])
     certain = (judged.scores >= limits[judged.classes]) & (judged.kinds != tide.IGNORED)
@@ -242,7 +250,7 @@ def _gallery(
             for r in by_image.get(image_id, [])
             if r["score"] >= limits[categories.index(r["category_id"])]
         ]
-        return _scene(coco, image_id, drawn, categories, image_root)
+        return _scene(coco, image_id, drawn, categories, read)
 
     def title_of(key: str) -> str:
         return os.path.basename(str(coco.imgs[image_ids[place[key]]].get("file_name", key)))
@@ -256,7 +264,7 @@ def _scene(
     image_id: Any,
     drawn: Sequence[Mapping[str, Any]],
     categories: Sequence[int],
-    image_root: str | None,
+    read: ReadSized,
 ) -> Scene:
     image = coco.imgs[image_id]
     size = (image["height"], image["width"])
@@ -271,7 +279,7 @@ def _scene(
     for labels, masks in zip(maps, (truth, found[::-1]), strict=True):
         for category, mask in sorted(masks, key=lambda pair: -int(pair[1].sum())):
             labels[mask] = categories.index(category)
-    picture = read_picture(os.path.join(image_root or "", image["file_name"]), size)
+    picture = read(image["file_name"], size)
     colors = palette(len(categories))
     wrong = maps[0] != maps[1]
     return Scene(picture, *maps, colors, wrong & (maps[1] >= 0), wrong & (maps[0] >= 0))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from detectron2.utils import comm
 
+from ...data.readers import PictureReader
 from ..panoptic_quality import ImageMatch, PanopticQuality, Segment
 from .gallery import Scene, draw_gallery, palette, read_picture
 
@@ -82,11 +83,13 @@ class PanopticRecord:
         quality: PanopticQuality,
         categories: Sequence[Mapping[str, Any]],
         maps_of: Callable[[str], "SegmentMaps"],
+        reader: PictureReader | None = None,
     ) -> dict[str, Any]:
         """The record of the whole data set.
 
         Args:
             maps_of: reads prediction and truth of a picture by its key.
+            reader: of pictures with other bands
         """
         per_class = quality.compute()["per_class"]
         rows = [per_class[category["id"]] for category in categories]
@@ -104,7 +107,7 @@ class PanopticRecord:
             "swaps": self.swaps[:-1, :-1],
             "gallery": draw_gallery(
                 scores,
-                lambda key: _scene(maps_of(key), categories, self.images[key].file_name),
+                lambda key: _scene(maps_of(key), categories, self.images[key].file_name, reader),
                 lambda key: self.images[key].classes,
                 lambda key: os.path.basename(self.images[key].file_name),
                 "PQ",
@@ -122,7 +125,12 @@ class SegmentMaps:
     gt_segments: Sequence[Segment]
 
 
-def _scene(maps: SegmentMaps, categories: Sequence[Mapping[str, Any]], file_name: str) -> Scene:
+def _scene(
+    maps: SegmentMaps,
+    categories: Sequence[Mapping[str, Any]],
+    file_name: str,
+    reader: PictureReader | None,
+) -> Scene:
     match = PanopticQuality(categories).update(
         maps.pred_ids, maps.pred_segments, maps.gt_ids, maps.gt_segments, file_name
     )
@@ -132,7 +140,7 @@ def _scene(maps: SegmentMaps, categories: Sequence[Mapping[str, Any]], file_name
     extra = [s["id"] for s, wrong in zip(maps.pred_segments, match.spurious, strict=True) if wrong]
     missed = [s["id"] for s, wrong in zip(maps.gt_segments, match.missed, strict=True) if wrong]
     return Scene(
-        read_picture(file_name, truth.shape),
+        read_picture(file_name, truth.shape, reader),
         truth,
         prediction,
         palette(len(categories)),

@@ -10,7 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from .files import write_record
+from .files import recording, remove_records
 
 _NUM_WARMUP = 5  # batches whose times do not count, as in detectron2's loop
 
@@ -31,6 +31,8 @@ class TimedEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self.evaluator.reset()
+        if comm.is_main_process():  # of other tasks, or of what fails this time
+            remove_records(self._output_dir)
         self._restart()
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
@@ -54,7 +56,8 @@ class TimedEvaluator(DatasetEvaluator):
         gathered = comm.gather(self._state())
         if comm.is_main_process():
             sums = [sum(column) for column in zip(*gathered, strict=True)]
-            write_record(self._output_dir, "run", self._record(*sums, seconds))
+            with recording(self._output_dir, "run") as write:
+                write(self._record(*sums, seconds))
         return results
 
     def _restart(self) -> None:
@@ -78,7 +81,7 @@ class TimedEvaluator(DatasetEvaluator):
         metadata = MetadataCatalog.get(self._dataset_name)
         digest = hashlib.sha256(f"{fingerprint % 2**64:016x}".encode())
         for key in ("thing_classes", "stuff_classes"):
-            digest.update(repr(list(metadata.get(key, ()))).encode())
+            digest.update(_bytes(repr(list(metadata.get(key, ())))))
         counted = max(num_timed, 1)
         return {
             "dataset": self._dataset_name,
@@ -96,4 +99,9 @@ def _number_of(example: Mapping) -> int:
     """A number that follows from the name and the size of a picture."""
     name = os.path.basename(str(example.get("file_name", example.get("image_id"))))
     text = f"{name}|{example.get('height')}|{example.get('width')}|{example.get('slice_index')}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(_bytes(text), digest_size=8).digest(), "big")
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8, also of names whose bytes are no UTF-8, which Python holds as lone surrogates."""
+    return text.encode(errors="surrogatepass")
