@@ -123,16 +123,16 @@ def report(cfg: CfgNode, config: str, weights: str) -> None:
     published = None
     if entry is not None and entry.result:
         published = Published(entry.metric, entry.result, entry.source)
-    write_run_info(
-        cfg.OUTPUT_DIR,
-        config=config or cfg.MODEL.META_ARCHITECTURE,
-        architecture=cfg.MODEL.META_ARCHITECTURE,
-        weights=weights or cfg.MODEL.WEIGHTS,
-        device=cfg.MODEL.DEVICE,
-        datasets=cfg.DATASETS.TEST,
-        published=published,
-    )
     try:
+        write_run_info(
+            cfg.OUTPUT_DIR,
+            config=config or cfg.MODEL.META_ARCHITECTURE,
+            architecture=cfg.MODEL.META_ARCHITECTURE,
+            weights=weights or cfg.MODEL.WEIGHTS,
+            device=cfg.MODEL.DEVICE,
+            datasets=cfg.DATASETS.TEST,
+            published=published,
+        )
         logger.info("Report: %s", write_report(cfg.OUTPUT_DIR))
     except (ValueError, ImportError, OSError) as error:
         logger.warning("No report is written: %s", error)

@@ -28,6 +28,12 @@ def write_record(output_dir: str | Path, name: str, content: dict[str, Any]) -> 
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
+def remove_records(output_dir: str | Path) -> None:
+    """Remove what an earlier evaluation, perhaps of other tasks, has left there."""
+    for file in (Path(output_dir) / RECORDS).glob("*.json"):
+        file.unlink(missing_ok=True)
+
+
 @contextmanager
 def recording(output_dir: str | Path, name: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A function that writes the record ``name``. What goes wrong on the way is logged in full and

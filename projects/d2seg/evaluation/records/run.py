@@ -10,7 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from .files import write_record
+from .files import remove_records, write_record
 
 _NUM_WARMUP = 5  # batches whose times do not count, as in detectron2's loop
 
@@ -31,6 +31,8 @@ class TimedEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self.evaluator.reset()
+        if comm.is_main_process():
+            remove_records(self._output_dir)
         self._restart()
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
