@@ -78,7 +78,7 @@ EXTRAS_REQUIRE = {
     "openvino": [*ONNX, OPENVINO],
     "supervision": [SUPERVISION],  # results for its annotators
     "completion": [SHTAB],  # d2seg --print-completion
-    "video": [VIDEO],  # writing videos in the demo
+    "video": [VIDEO],  # reading and writing videos
     "tiff": TIFF,  # INPUT.READER bands
     "isal": ["isal>=1.5,<2"],  # checksums of checkpoints in a fraction of zlib's time
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried

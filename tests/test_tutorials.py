@@ -89,7 +89,7 @@ def test_export_and_serve(
         D2SEG_TUTORIAL_ITERATIONS="2",
         D2SEG_TUTORIAL_PORT=str(unused_port),
     )
-    assert "'SegFormer'" in said
+    assert '"SegFormer"' in said
     share = float(re.search(r"([\d.]+)% of the pixels have the same label", said)[1])
     assert share > 99.9
     assert re.search(r"\{'\w+': \d+", said.split("http://127.0.0.1")[-1])  # the server's answer

@@ -76,6 +76,11 @@ def predict(args: argparse.Namespace) -> int:
     for name in ("actors", "rows"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} is {getattr(args, name)}; it is 1 or more")
+    if not 0 < args.cpus_per_actor < math.inf or not 0 <= args.gpus_per_actor < math.inf:
+        raise ValueError(
+            f"--cpus-per-actor is {args.cpus_per_actor:g} and --gpus-per-actor "
+            f"{args.gpus_per_actor:g}; the first is above 0, the second 0 or more"
+        )
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold is {args.threshold}; it lies between 0 and 1")
     table = TablePictures(args.input)

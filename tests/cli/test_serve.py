@@ -125,8 +125,12 @@ def test_mistakes_are_one_line(weights: Path, tmp_path: Path, capsys) -> None:
             (["--config", weights.with_suffix(".yaml")], "names no weights: give --weights"),
             (["--weights", weights, "--samples", tmp_path / "none"], "none is no folder"),
             (["--weights", weights, "--samples", tmp_path], "has no picture (.jpeg, .jpg, "),
-            (["--weights", weights, "--max-pixels", "0"], "max_pixels is 0; it is more than 0"),
-            (["--weights", weights, "--time-limit", "nan"], "answer_seconds is nan"),
+            (
+                ["--weights", weights, "--max-pixels", "0"],
+                "--max-pixels is 0; it is a number above 0",
+            ),
+            (["--weights", weights, "--time-limit", "nan"], "--time-limit is nan"),
+            (["--weights", weights, "--max-megabytes", "inf"], "--max-megabytes is inf"),
         ):
             port_0 = [] if "--port" in arguments else ["--port", "0"]
             assert main(["serve", *map(str, [*arguments, *port_0])]) == 2

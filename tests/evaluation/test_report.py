@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from detectron2.evaluation import DatasetEvaluators
 from pycocotools.cocoeval import COCOeval
 
 from d2seg.cli import main
@@ -281,6 +282,15 @@ def test_a_fault_of_a_record_costs_the_record_alone(
         evaluator.process([{"image_id": index}], [{"instances": planted.instances[index]}])
     assert evaluator.evaluate()["segm"]["AP"] > 0
     assert "the report will lack the task instance" in caplog.text
+
+
+def test_an_evaluation_begins_without_the_records_of_the_last(tmp_path: Path) -> None:
+    """It may have been of other tasks, which the page would show beside the new scores."""
+    record = tmp_path / "records" / "semantic.json"
+    record.parent.mkdir()
+    record.write_text("{}")
+    TimedEvaluator(DatasetEvaluators([]), "no_data", str(tmp_path)).reset()
+    assert not record.exists()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

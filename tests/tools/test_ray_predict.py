@@ -77,6 +77,8 @@ def test_mistakes_are_one_line(tool, folder: Path, tmp_path: Path, monkeypatch, 
     for arguments, message in (
         ((*good, "--actors", 0), "--actors is 0; it is 1 or more"),
         ((*good, "--threshold", 7), "--threshold is 7.0; it lies between 0 and 1"),
+        ((*good, "--cpus-per-actor", "inf"), "--cpus-per-actor is inf and"),
+        ((*good, "--gpus-per-actor", -1), "--gpus-per-actor -1; the first is above 0"),
         ((*good[:2], "--output", tmp_path / "full"), "is not empty; name a new folder"),
         (("--input", folder / "model.pth", *good[2:]), "is no Parquet file"),
         ((*good, "--task", "panoptic"), "panoptic"),

@@ -192,12 +192,12 @@ def write_report(
     for leak in duplicates.leaks:
         print(
             printable(
-                f"leak between splits: {len(leak.pairs)} pictures of {leak.second} are in "
-                f"{leak.first}"
+                f"leak between splits: pictures of {leak.second} that are in {leak.first}, too: "
+                f"{len(leak.pairs)}"
             )
         )
         for pair in leak.pairs[:MAX_EXAMPLES]:
-            print(printable(f"leak between splits: {pair[0]} is nearly {pair[1]}"))
+            print(printable(f"leak between splits: {pair[0]} is {pair[1]}, or nearly so"))
     page = make_page(
         inspected,
         duplicates,

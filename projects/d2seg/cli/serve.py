@@ -11,6 +11,7 @@ Exit code: 0 ended by Ctrl-C; 2 for a mistake in the call.
 """
 
 import argparse
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -35,6 +36,7 @@ _PACKAGES = {  # what is imported, and what pip calls it
     "uvicorn": "uvicorn",
 }
 _NUM_SAMPLES = 4
+_LIMITS = ("max_megabytes", "max_pixels", "max_waiting", "time_limit")
 
 
 def make_parser(prog: str | None = None) -> Parser:
@@ -99,6 +101,7 @@ def serve(args: argparse.Namespace) -> None:
         ValueError, ImportError, OSError: a mistake in the call.
     """
     check_packages()
+    check_limits(args)
     from ..serving.app import make_app
     from ..serving.assets import Sample, samples_of
     from ..serving.questions import Limits
@@ -123,6 +126,18 @@ def serve(args: argparse.Namespace) -> None:
             "Ctrl-C ends it"
         )
         run(make_app(model, limits, samples), listening, lambda: print(line, flush=True))
+
+
+def check_limits(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: one of the limits is no number above 0.
+    """
+    for name in _LIMITS:
+        value = getattr(args, name)
+        if not 0 < value < math.inf:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} is {value:g}; it is a number above 0")
 
 
 def check_packages() -> None:

@@ -49,7 +49,7 @@ def sound_segmentation(
     """
     segmentation = plain(segmentation)
     if isinstance(segmentation, np.ndarray):
-        return _as_text(mask_util.encode(np.asfortranarray(sound_array(segmentation, size))))
+        return encode_mask(sound_array(segmentation, size))
     if isinstance(segmentation, dict):
         return _sound_rle(segmentation, size, slack)
     if isinstance(segmentation, list) and segmentation:
@@ -109,6 +109,11 @@ def union(segmentations: Sequence[Segmentation], size: tuple[int, int]) -> Segme
     if len(segmentations) == 1:
         return segmentations[0]
     return _as_text(mask_util.merge([to_rle(part, size) for part in segmentations]))
+
+
+def encode_mask(mask: np.ndarray) -> dict[str, Any]:
+    """COCO's compressed RLE, with ``counts`` as text for JSON, of a mask (H, W) of 0 and 1."""
+    return _as_text(mask_util.encode(np.asfortranarray(mask, dtype=np.uint8)))
 
 
 def to_rle(segmentation: Segmentation, size: tuple[int, int]) -> dict[str, Any]:

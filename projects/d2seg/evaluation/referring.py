@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from ..data.segmentations import encode_mask
 from .records.files import recording
 from .records.referring import referring_record
 from .referring_metrics import (
@@ -96,7 +96,7 @@ class ReferringEvaluator(DatasetEvaluator):
             self._score(picture, dict(zip(ids, masks, strict=True)))
             if self._output_dir is not None:
                 for one, mask, score in zip(ids, masks, found.scores.tolist(), strict=True):
-                    self._saved.setdefault(one, {"score": score, "segmentation": _rle(mask)})
+                    self._saved.setdefault(one, {"score": score, "segmentation": encode_mask(mask)})
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         """The results of all processes, in percent; None in all but the main process.
@@ -219,9 +219,3 @@ class ReferringEvaluator(DatasetEvaluator):
         picture = self._picture_of[expression_id]
         [own] = [e for e in picture.expressions if e.id == expression_id]
         return picture.draw_objects().get(own.object_name)
-
-
-def _rle(mask: np.ndarray) -> dict[str, Any]:
-    """COCO RLE for JSON."""
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": list(mask.shape), "counts": rle["counts"].decode()}

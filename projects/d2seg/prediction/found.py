@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.data import Metadata
 
+from ..data.segmentations import encode_mask
 from ..visualization.segments import class_name, instance_categories
 
 
@@ -32,8 +32,7 @@ class Found:
         else:
             record["category_id"] = self.dataset_id
         if self.mask is not None:
-            rle = mask_util.encode(np.asfortranarray(self.mask, dtype=np.uint8))
-            record["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode()}
+            record["segmentation"] = encode_mask(self.mask)
         if self.score is not None:
             record["score"] = self.score
         if self.track_id is not None:

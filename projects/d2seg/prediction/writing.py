@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.structures import Instances
 from PIL import Image
 
 from ..data.label_maps import write_id_map
+from ..data.segmentations import encode_mask
 
 PREDICTIONS = "predictions.json"
 
@@ -62,7 +62,7 @@ def write_prediction(
     referring = prediction["referring"]
     return {
         "expressions": [
-            {"sentence": sentence, "score": float(score), "segmentation": _rle(mask.numpy())}
+            {"sentence": sentence, "score": float(score), "segmentation": encode_mask(mask.numpy())}
             for sentence, score, mask in zip(
                 referring.expressions, referring.scores, referring.pred_masks, strict=True
             )
@@ -102,18 +102,13 @@ def _instances(found: Instances, names: Sequence[str]) -> list[dict[str, Any]]:
             "bbox": [left, top, right - left, bottom - top],
         }
         if found.has("pred_masks"):
-            record["segmentation"] = _rle(one.pred_masks[0].numpy())
+            record["segmentation"] = encode_mask(one.pred_masks[0].numpy())
         records.append(record)
     return records
 
 
 def _category(names: Sequence[str], number: int) -> dict[str, str]:
     return {"category": names[number]} if number < len(names) else {}
-
-
-def _rle(mask: np.ndarray) -> dict[str, Any]:
-    encoded = mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")}
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,6 @@ A page extends ``templates/base.html``, which brings style and scripts, and uses
 
 import math
 import os
-import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,15 +59,12 @@ def render(template: str, folder: Path, **values: Any) -> str:
 
 def write_page(path: Path, page: str) -> None:
     """Write the page; a reader never finds half of it."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{os.getpid()}.partial")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(page)
-        os.chmod(temporary, 0o666 & ~_umask())
+        temporary.write_text(page, encoding="utf-8")
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -83,9 +79,3 @@ def count(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return NO_VALUE
     return f"{round(value):,}".replace(",", "\u202f")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

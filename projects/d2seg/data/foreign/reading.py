@@ -30,13 +30,15 @@ def recognised(folder: Path) -> str:
         raise ValueError(f"there is no folder {folder}")
     found = [name for name, module in FORMATS.items() if module.recognises(folder)]
     if len(found) > 1:  # JSON files of LabelMe beside what they were converted to, as a rule
-        raise ValueError(f"{folder} is {' and '.join(found)} at once; say which with --from")
+        raise ValueError(
+            f"{folder} is {' and '.join(found)} at once; say which with d2seg convert-data --from"
+        )
     if not found:
         coco = [file.name for file in sorted(folder.glob("*.json"))[:1]]
         hint = f" ({coco[0]}, if it is of COCO's format, is declared as it is)" if coco else ""
         raise ValueError(
             f"{folder} has the annotations of none of the known formats{hint}: {_WHAT}; see "
-            "docs/own_data.md, or say which with --from"
+            "docs/own_data.md, or say which with d2seg convert-data --from"
         )
     return found[0]
 

@@ -121,7 +121,8 @@ def split_off(content: Content, part: float) -> None:
     chosen = set(np.linspace(0, count - 1, round(part * count) + 2).round().astype(int)[1:-1])
     if not 0 < len(chosen) < count:
         raise ValueError(
-            f"--val {part:g} of {count} pictures is {len(chosen)}, of which none learns"
+            f"--val {part:g} of {count} pictures is {len(chosen)}; at least one is needed for "
+            "evaluation, and one for training"
         )
     content.pictures = [
         replace(picture, split="val" if number in chosen else "train")

@@ -4,7 +4,6 @@ H, W of a picture, h, w of what is shown of it. Panels are drawn when the evalua
 picture, truth and prediction are at hand, so that a report needs no data set.
 """
 
-import colorsys
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ...data.datasets.categories import distinct_colors
 from ...data.readers import PictureReader
 from ...names import printable
 from ...pictures import UnreadableFileError, read_image
@@ -150,11 +150,7 @@ def palette(num: int, given: Sequence[Sequence[int]] | None = None) -> np.ndarra
     """(num, 3) uint8: the given colours, or ones that differ from number to number."""
     if given is not None and len(given) >= num:
         return np.array(given[:num], np.uint8).reshape(num, 3)
-    # steps of the golden ratio keep hues apart, however many there are
-    hues = (np.arange(num) * 0.618034) % 1
-    levels = [(0.75, 0.9), (0.55, 0.7), (0.9, 0.6)]
-    colors = [colorsys.hsv_to_rgb(hue, *levels[i % 3]) for i, hue in enumerate(hues)]
-    return (255 * np.array(colors)).astype(np.uint8).reshape(num, 3)
+    return np.array(distinct_colors(num), np.uint8).reshape(num, 3)
 
 
 def _shrunk(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

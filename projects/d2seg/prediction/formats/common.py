@@ -15,6 +15,7 @@ import pycocotools.mask as mask_util
 from detectron2.data import Metadata
 from PIL import Image
 
+from ...data.segmentations import encode_mask
 from ...visualization.segments import class_name
 from ..folders.parts import Record
 from ..found import dataset_id
@@ -102,12 +103,6 @@ class Run:
         for category in np.unique(values[values != none]).tolist():
             rle = encode_mask(values == category)
             yield Region(category, "stuff", None, mask_util.toBbox(rle).tolist(), rle)
-
-
-def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    """COCO's compressed RLE, as text, of a (H, W) mask."""
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": rle["size"], "counts": rle["counts"].decode()}
 
 
 def read_map(record: Record, task: str) -> np.ndarray:
