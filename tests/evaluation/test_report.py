@@ -281,7 +281,7 @@ def test_a_fault_of_a_record_costs_the_record_alone(
     for index in range(cases.NUM_IMAGES):
         evaluator.process([{"image_id": index}], [{"instances": planted.instances[index]}])
     assert evaluator.evaluate()["segm"]["AP"] > 0
-    assert "the report will lack the task instance" in caplog.text
+    assert "the report will lack its part instance" in caplog.text
 
 
 def test_an_evaluation_begins_without_the_records_of_the_last(tmp_path: Path) -> None:
