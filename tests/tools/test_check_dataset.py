@@ -1,3 +1,4 @@
+import re
 import sys
 
 import numpy as np
