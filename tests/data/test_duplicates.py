@@ -125,7 +125,8 @@ def test_the_page_works_in_a_browser(leaky_page, open_page):
     assert row.locator("td").last.inner_text().startswith("50.00")
     assert page.locator("#duplicates figure.leak").count() == 4
     page.locator("#duplicates figure.leak img").first.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('figure.leak img').naturalWidth > 0")
+    # decoded here, not waited for by wait_for_function, whose eval the page's policy forbids
+    page.locator("figure.leak img").first.evaluate("image => image.decode()")
     for width in (360, 768, 1280):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
