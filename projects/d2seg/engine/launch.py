@@ -76,7 +76,9 @@ def run(main: Main, args: argparse.Namespace) -> int:
             )
     except ProcessExitedException as error:
         return _code_of(error, received)
-    return code_of_interrupt.value
+    code = code_of_interrupt.value
+    # the processes may have heard the SIGTERM that was passed on to them first
+    return 128 + received[0] if code > 128 and received else code
 
 
 def _code_of(error: ProcessExitedException, received: list[int]) -> int:
