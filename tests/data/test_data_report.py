@@ -246,7 +246,7 @@ def test_an_interrupted_run_leaves_the_old_page(tmp_path, monkeypatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("d2seg.reports.page.os.replace", interrupt)
+    monkeypatch.setattr("d2seg.checkpoint.files.os.replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         check.main([str(declare(tmp_path, "train")), "--html", str(page)])
     assert page.read_text() == "old"

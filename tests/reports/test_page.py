@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from d2seg.reports import heat_map, jpeg_uri, line_chart, render, write_page
+from d2seg.reports import heat_map, jpeg_uri, line_chart, render
 from d2seg.reports.page import count, number
 from d2seg.reports.thumbnails import fitted
 
@@ -49,7 +49,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plot=line_chart({"a$b": ([0, 1], [1, 2]), "b": ([0, 1], [2, 1])}, "x", "y"),
         matrix=heat_map(np.eye(3), ["a", "b", "c$"], "prediction", "truth", "of truth"),
     )
-    write_page(folder / "report.html", page)
+    (folder / "report.html").write_text(page, encoding="utf-8")
     return folder / "report.html"
 
 

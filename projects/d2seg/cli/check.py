@@ -23,6 +23,7 @@ from detectron2.data import DatasetCatalog, Metadata
 from tabulate import tabulate
 from tqdm import tqdm
 
+from ..checkpoint.files import write_atomically
 from ..config.input_checks import check_channels
 from ..data.catalog import check_classes, metadata_of
 from ..data.inspection.dataset import inspect_dataset
@@ -180,7 +181,6 @@ def write_report(
     # here: without a page, the command starts without what draws it
     from ..data.inspection.duplicates import find_duplicates
     from ..data.inspection.page import make_page
-    from ..reports import write_page
     from .visualize import mapper_drawing
 
     roles: dict[str, str] = {}
@@ -206,7 +206,7 @@ def write_report(
         draw_sample=None if cfg is None else mapper_drawing(cfg),
         trained_on=() if cfg is None else cfg.DATASETS.TRAIN,
     )
-    write_page(path, page)
+    write_atomically(str(path), lambda file: Path(file).write_text(page, encoding="utf-8"))
     print(
         printable(
             f"{path}: groups of duplicates: {len(duplicates.groups)}, pictures in two splits: "

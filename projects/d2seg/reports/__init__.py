@@ -1,6 +1,6 @@
 """What all HTML reports share: a page in one file, its look, plots and thumbnails."""
 
-from .page import TemplateMissingError, render, write_page
+from .page import TemplateMissingError, render
 from .plots import heat_map, line_chart
 from .thumbnails import data_uri, fitted, jpeg_uri, png_uri
 
@@ -13,5 +13,4 @@ __all__ = [
     "line_chart",
     "png_uri",
     "render",
-    "write_page",
 ]

@@ -5,7 +5,6 @@ A page extends ``templates/base.html``, which brings style and scripts, and uses
 """
 
 import math
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,16 +54,6 @@ def render(template: str, folder: Path, **values: Any) -> str:
     page = environment.get_template(template).render(**values)
     # paths whose bytes are no UTF-8 have lone surrogates, which no file can hold
     return page.encode(errors="backslashreplace").decode()
-
-
-def write_page(path: Path, page: str) -> None:
-    """Write the page; a reader never finds half of it."""
-    temporary = path.with_name(f".{os.getpid()}.partial")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def number(value: float | None, digits: int = 1) -> str:

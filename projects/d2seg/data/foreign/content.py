@@ -6,7 +6,7 @@ Shapes: H, W of a picture as it is shown, after EXIF data have turned it.
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -109,6 +109,25 @@ class Notes:
 
     def fault(self, kind: str, detail: str, file: str | None = None) -> None:
         self.faults.append((kind, self.file if file is None else file, detail))
+
+
+def each_shape(
+    entries: Sequence[Any], read_one: Callable[[Any], Shape | None], where: str, notes: Notes
+) -> Iterator[tuple[Any, Shape]]:
+    """The entries of a JSON file that have a mask, with it; a fault of one is noted.
+
+    Args:
+        read_one: None for an entry without a mask.
+        where: the key of the entries.
+    """
+    for number, entry in enumerate(entries):
+        try:
+            found = read_one(entry)
+        except ValueError as error:
+            notes.fault("unusable annotation", f"{where}[{number}]: {error}")
+            continue
+        if found is not None:
+            yield entry, found
 
 
 def read_all(

@@ -8,6 +8,7 @@ lists the classes. A picture that is not there is taken out of ``imageData``.
 import base64
 import binascii
 import math
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -27,6 +28,7 @@ from .content import (
     Source,
     checked_class,
     checked_name,
+    each_shape,
     find_picture,
     grouped,
     read_all,
@@ -84,15 +86,9 @@ def _read(file: Path, source: Source) -> tuple[Picture | None, Notes]:
     except ValueError as error:
         notes.fault("missing picture", str(error))
         return None, notes
-    shapes = []
-    for number, entry in enumerate(content["shapes"]):
-        try:
-            found = _shape(entry, size, source, notes)
-        except ValueError as error:
-            notes.fault("unusable annotation", f"shapes[{number}]: {error}")
-            continue
-        if found is not None:
-            shapes.append((entry.get("group_id"), found))
+    read_one = partial(_shape, size=size, source=source, notes=notes)
+    found = each_shape(content["shapes"], read_one, "shapes", notes)
+    shapes = [(entry.get("group_id"), shape) for entry, shape in found]
     return Picture(place, name, "train", size, grouped(shapes, size), data), notes
 
 

@@ -7,6 +7,7 @@ belong to it; other numbers lie between them. Rectangles are boxes; points and l
 import base64
 import binascii
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from .content import (
     Shape,
     Source,
     checked_class,
+    each_shape,
     read_all,
     read_picture_json,
     size_of,
@@ -106,16 +108,9 @@ def _read(file: Path, split: str, source: Source) -> tuple[Picture | None, Notes
     except ValueError as error:
         notes.fault("missing picture", str(error))
         return None, notes
-    shapes = []
-    for number, entry in enumerate(content["objects"]):
-        try:
-            found = _shape(entry, size, source, notes)
-        except ValueError as error:
-            notes.fault("unusable annotation", f"objects[{number}]: {error}")
-            continue
-        if found is not None:
-            shapes.append(found)
-    return Picture(picture, name, split, size, tuple(shapes)), notes
+    read_one = partial(_shape, size=size, source=source, notes=notes)
+    found = each_shape(content["objects"], read_one, "objects", notes)
+    return Picture(picture, name, split, size, tuple(shape for _, shape in found)), notes
 
 
 def _shape(entry: Any, size: tuple[int, int], source: Source, notes: Notes) -> Shape | None:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...reports import render, write_page
+from ...checkpoint.files import write_atomically
+from ...reports import render
 from ..records.files import RECORDS, RecordError, read_json
 from .head import head_part
 from .instance import instance_part
@@ -33,7 +34,8 @@ def write_report(output_dir: str | Path) -> Path:
         OSError: the file cannot be written.
     """
     path = Path(output_dir) / REPORT
-    write_page(path, build_page(path.parent))
+    page = build_page(path.parent)
+    write_atomically(str(path), lambda file: Path(file).write_text(page, encoding="utf-8"))
     return path
 
 
