@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from d2seg.config.loading import load_config
@@ -18,7 +17,7 @@ from d2seg.views.settings import TileSettings, ViewSettings
 from d2seg.views.tiled_model import TiledModel
 from d2seg.views.tiles import tiles_of
 from d2seg.views.viewed_model import ViewedModel
-from families.mask2former_config import small_config
+from families.mask2former_config import confident_model
 
 TILES = TileSettings(size=64, overlap=32)
 TASKS = ("semantic", "instance", "panoptic")
@@ -26,14 +25,7 @@ TASKS = ("semantic", "instance", "panoptic")
 
 @pytest.fixture(scope="module")
 def mask2former(repo_dir: Path) -> nn.Module:
-    cfg = small_config(repo_dir)
-    cfg.MODEL.RESNETS.DEPTH = 50
-    cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 16
-    cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 4
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.OBJECT_MASK_THRESHOLD = 0.0
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.OVERLAP_THRESHOLD = 0.0
-    torch.manual_seed(0)
-    return build_model(cfg).eval()
+    return confident_model(repo_dir)
 
 
 def picture(height: int = 64, width: int = 130) -> dict:

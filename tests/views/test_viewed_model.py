@@ -18,7 +18,7 @@ from d2seg.views.queries import average_queries
 from d2seg.views.settings import ViewSettings
 from d2seg.views.viewed_model import ViewedModel
 from families.color_segmentor import ColorModel, scene
-from families.mask2former_config import small_config
+from families.mask2former_config import confident_model
 from families.segformer_config import small_config as segformer_config
 
 TASKS = ("semantic", "instance", "panoptic")
@@ -26,14 +26,7 @@ TASKS = ("semantic", "instance", "panoptic")
 
 @pytest.fixture(scope="module")
 def mask2former(repo_dir: Path) -> nn.Module:
-    cfg = small_config(repo_dir)
-    cfg.MODEL.RESNETS.DEPTH = 50
-    cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 16
-    cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 4
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.OBJECT_MASK_THRESHOLD = 0.0
-    cfg.MODEL.MASK_CLASSIFICATION.TEST.OVERLAP_THRESHOLD = 0.0
-    torch.manual_seed(0)
-    return build_model(cfg).eval()
+    return confident_model(repo_dir)
 
 
 @pytest.fixture(scope="module")
