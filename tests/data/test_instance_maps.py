@@ -178,7 +178,10 @@ def test_a_part_of_the_images_is_taken(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"classes": ["a", "b"]}, r"which of the 2 classes .* 'table', a CSV file"),
+        (
+            {"classes": ["a", "b"]},
+            r"which of the 2 classes .* 'values: \{1: cat, 2: dog\}', or 'table', a CSV file",
+        ),
         ({}, "'classes' is the list of class names"),
         ({"classes": ["a"], "objects": "blobs"}, "'objects' is 'blobs'; it is ids .* or parts"),
         ({"classes": ["a"], "values": {"0": "a"}}, "'values' has the key '0'; it is an id, from 1"),

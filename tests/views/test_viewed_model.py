@@ -16,7 +16,7 @@ from d2seg.mask_classification.segmentor import ImageQueries
 from d2seg.views.detections import merge_detections
 from d2seg.views.queries import average_queries
 from d2seg.views.settings import ViewSettings
-from d2seg.views.viewed_model import ViewedModel
+from d2seg.views.viewed_model import ViewedModel, views_of
 from families.color_segmentor import ColorModel, scene
 from families.mask2former_config import confident_model
 from families.segformer_config import small_config as segformer_config
@@ -188,3 +188,17 @@ def test_queries_are_matched_whatever_their_order() -> None:
 def test_views_that_make_no_sense(sizes: tuple, max_size: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ViewSettings(sizes, max_size, True)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_bands_are_resized_each_by_itself(dtype: torch.dtype) -> None:
+    """Also where there are other than three, of which Pillow knows none or takes one for opacity."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (5, 20, 30), generator=generator).to(dtype)
+    settings = ViewSettings((40,), 100, flip=True)
+    all_bands = [view["image"] for view in views_of({"image": image}, settings)]
+    assert [view.shape for view in all_bands] == [(5, 40, 60)] * 2
+    for band in range(5):
+        alone = views_of({"image": image[band : band + 1]}, settings)
+        for view, expected in zip(all_bands, alone, strict=True):
+            assert torch.equal(view[band], expected["image"][0])

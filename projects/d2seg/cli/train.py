@@ -26,6 +26,7 @@ from detectron2.utils import comm
 
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
+from ..checkpoint.files import write_atomically
 from ..config.description import check_stored_classes
 from ..config.loading import use_words_of_checkpoint
 from ..config.parts import naming_parts
@@ -108,7 +109,8 @@ def finish(cfg: CfgNode, results: dict[str, Any], config: str = "", weights: str
     """
     if comm.is_main_process():
         path = Path(cfg.OUTPUT_DIR) / "results.json"
-        path.write_text(json.dumps(results, indent=2, default=float) + "\n")
+        text = json.dumps(results, indent=2, default=float) + "\n"
+        write_atomically(str(path), lambda file: Path(file).write_text(text))
         logger.info("Results: %s", path)
         if cfg.TEST.REPORT:
             report(cfg, config, weights)

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import detectron2.data.transforms as T
 import numpy as np
 import torch
 from detectron2.modeling.meta_arch.panoptic_fpn import combine_semantic_and_instance_outputs
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
-from ..data.augmentation import ResizeShortestEdge
+from ..data.augmentation import ResizeShortestEdge, ResizeTransform
 from ..layers.resampling import argmax
 from ..mask_classification.postprocessing import panoptic_inference
 from ..mask_classification.segmentor import MaskClassificationSegmentor
@@ -168,7 +167,7 @@ def views_of(example: Example, settings: ViewSettings) -> Iterator[Example]:
         if picture != (height, width):  # a part, which is to be as much larger as the whole
             shares = zip((height, width), sides, picture, strict=True)
             sides = tuple(max(1, round(part * new / old)) for part, new, old in shares)
-        resized = T.ResizeTransform(height, width, *sides).apply_image(pixels)
+        resized = ResizeTransform(height, width, *sides).apply_image(pixels)
         view = torch.from_numpy(resized.transpose(2, 0, 1).copy())
         yield example | {"image": view} | size
         if settings.flip:

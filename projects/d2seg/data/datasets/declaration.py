@@ -159,7 +159,7 @@ def _labelled_instances(
         if content.get("values") is None and len(categories) > 1 and "table" not in paths:
             raise ValueError(
                 f"{file}: which of the {len(categories)} classes an object of split '{split}' has "
-                "is not said: declare 'values: {{1: cat, 2: dog}}', or 'table', a CSV file with "
+                "is not said: declare 'values: {1: cat, 2: dog}', or 'table', a CSV file with "
                 "the columns image,id,class"
             )
     suffix = content.get("label_suffix", "")
