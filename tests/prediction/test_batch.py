@@ -16,6 +16,7 @@ from toy_pictures import toy_predictor, write_pictures
 from d2seg.config.loading import load_config
 from d2seg.data.label_maps import read_id_map
 from d2seg.prediction.batch import BatchPredictor
+from d2seg.prediction.columns import ColumnPredictor
 from families.maskformer_config import small_config
 
 
@@ -149,3 +150,24 @@ def test_a_pickled_predictor_gives_the_same(repo_dir: Path, tmp_path: Path) -> N
         masks = np.stack([mask_util.decode(record["segmentation"]) for record in records])
         assert (masks == found.pred_masks.numpy()).all()
         assert masks.any()
+
+
+def test_columns_of_a_table(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    write_pictures(tmp_path / "in", 2)
+    address = f"file://{tmp_path}/in/0002.png"
+    batch = {
+        "path": np.array(["in/0001.png", address, "s3:// no/address"], object),
+        "town": np.array(["a", "b", "c"]),
+    }
+    predictor = ColumnPredictor(toy_predictor(), str(tmp_path))
+    found = predictor(batch)
+    assert list(found) == ["path", "town", "height", "width", "result", "png", "error"]
+    assert found["height"].tolist() == [64, 64, 0]
+    assert [bool(error) for error in found["error"]] == [False, False, True]
+    rows = toy_predictor()([{"id": 0, "path": str(tmp_path / "in/0001.png")}])
+    assert found["png"][0] == rows[0]["png"]
+    content = np.array([(tmp_path / "in/0001.png").read_bytes()], object)
+    assert predictor({"bytes": content})["png"].tolist() == [rows[0]["png"]]
+    empty = predictor({name: column[:0] for name, column in batch.items()})
+    assert {name: len(column) for name, column in empty.items()} == dict.fromkeys(found, 0)

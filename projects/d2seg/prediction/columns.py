@@ -9,7 +9,7 @@ from .batch import BatchPredictor
 
 Columns = dict[str, Any]  # arrays of equal length
 _OF_PATH_MANAGER = ("http://", "https://", "detectron2://", "hf://")
-_ADDED = ("height", "width", "result", "png", "error")
+_ADDED = {"height": int, "width": int, "result": object, "png": object, "error": object}
 
 
 class ColumnPredictor:
@@ -36,7 +36,11 @@ class ColumnPredictor:
         rows = [{name: column[i] for name, column in batch.items()} for i in range(length)]
         results = self.predictor([self._located(row, i) for i, row in enumerate(rows)])
         kept = {name: column for name, column in batch.items() if name != "bytes"}
-        return kept | {name: _column([result[name] for result in results]) for name in _ADDED}
+        return kept | {
+            # through an iterator: an array of texts would get one length for all
+            name: np.fromiter((result[name] for result in results), dtype, length)
+            for name, dtype in _ADDED.items()
+        }
 
     def _located(self, row: dict[str, Any], place: int) -> dict[str, Any]:
         """What a ``BatchPredictor`` takes: an id, and the file's content or where it lies."""
@@ -57,12 +61,3 @@ class ColumnPredictor:
                 return found | {"bytes": file.read()}
         except (OSError, ValueError, ArrowException) as error:
             return found | {"error": " ".join(str(error).split()) or type(error).__name__}
-
-
-def _column(values: list[Any]) -> np.ndarray:
-    """An array of one dimension, whatever the values are."""
-    if isinstance(values[0], bytes | str):
-        column = np.empty(len(values), object)
-        column[:] = values
-        return column
-    return np.array(values)
