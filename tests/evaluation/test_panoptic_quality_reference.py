@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import resource
-import statistics
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +223,7 @@ def test_faster_than_panopticapi_on_real_maps(tmp_path, shared_dir):
 
     ours()  # the first call makes the table of ids
     times = [(user_ms(theirs), user_ms(ours)) for _ in range(5)]
-    theirs_ms, ours_ms = (statistics.median(column) for column in zip(*times, strict=True))
+    # the least of each: what another test on the same core adds is nobody's speed
+    theirs_ms, ours_ms = (min(column) for column in zip(*times, strict=True))
     logger.info("per image: panopticapi %.1f ms, this project %.1f ms", theirs_ms, ours_ms)
     assert theirs_ms / ours_ms > 2.5, times
