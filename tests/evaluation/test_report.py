@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from detectron2.config import get_cfg
 from detectron2.evaluation import DatasetEvaluators
 from pycocotools.cocoeval import COCOeval
 
 from d2seg.cli import main
+from d2seg.cli.train import finish
+from d2seg.config import add_d2seg_config
 from d2seg.evaluation import InstanceEvaluator, PanopticEvaluator, SemanticEvaluator
 from d2seg.evaluation import instance as instance_evaluation
 from d2seg.evaluation.records import TimedEvaluator, read_json
@@ -225,6 +228,19 @@ def test_again_from_the_files_alone(run_dir: Path, capsys: pytest.CaptureFixture
     assert main(["report", str(run_dir)]) == 0
     assert capsys.readouterr().out.strip() == str(run_dir / "report.html")
     assert (run_dir / "report.html").read_text().count("<figure") == before.count("<figure") > 20
+
+
+def test_a_page_of_an_earlier_evaluation_is_not_taken_for_this_one(tmp_path, caplog) -> None:
+    cfg = get_cfg()
+    add_d2seg_config(cfg)
+    cfg.OUTPUT_DIR, cfg.TEST.REPORT = str(tmp_path), False
+    for has_page in (False, True):
+        if has_page:
+            (tmp_path / "report.html").write_text("of last week")
+        caplog.clear()
+        assert finish(cfg, {"sem_seg": {"mIoU": 50.0}}) == 0
+        assert ("report.html shows an earlier evaluation" in caplog.text) == has_page
+    assert (tmp_path / "report.html").read_text() == "of last week"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from ..config.tasks import tasks_of
 from ..config.zoo import normalise, read_table
 from ..engine import Trainer, run, setup
 from ..evaluation import num_unreadable
-from ..evaluation.report import Published, write_report, write_run_info
+from ..evaluation.report import REPORT, Published, write_report, write_run_info
 from ..prediction.exported import build_exported, open_for, use_size_of_exported
 from ..runtimes.session import is_exported
 from ..views import with_views
@@ -114,6 +114,8 @@ def finish(cfg: CfgNode, results: dict[str, Any], config: str = "", weights: str
         logger.info("Results: %s", path)
         if cfg.TEST.REPORT:
             report(cfg, config, weights)
+        elif (old := Path(cfg.OUTPUT_DIR) / REPORT).is_file():
+            logger.warning("%s shows an earlier evaluation: TEST.REPORT is False", old)
         verify_results(cfg, results)
     return int(num_unreadable(results) > 0)
 

@@ -20,6 +20,7 @@ MAX_DRAWN_PIXELS = 8192 * 8192
 _DEFAULT_FPS = 25.0  # where a camera or a file does not say
 _MAX_MISSES_IN_A_ROW = 100  # of a camera that has no more to give
 _MAX_FAULTS_AT_THE_END = 64  # of a file, as many as a decoder may hold
+_SHARE_OF_ONE_RATE = 0.85  # of the distances in time, equal: a video of one rate with some holes
 # What is played: no playlist that a file may be in truth opens others, or addresses.
 _OPTIONS = {"protocol_whitelist": "file"}
 
@@ -82,6 +83,7 @@ class VideoReader:
         self._rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         self.fps = self._rate if 0 < self._rate < 1000 else _DEFAULT_FPS
         self._has_one_rate = self._container.format.name in ("mpeg", "mpegts")
+        self._is_asf = self._container.format.name == "asf"
         self._end = self._declared_end()
         self.num_frames = self._stream.frames or round((self._end or 0) * self.fps)
         self.num_broken = 0
@@ -100,7 +102,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[np.ndarray]:
         """(H, W, 3) each, all of the first one's size, turned as the file says."""
         num_packets = num_good = 0
-        start, end, size = None, 0.0, None
+        start, end, size, times = None, 0.0, None, []
         with self._container:
             for packet in self._packets():
                 num_packets += packet.size > 0
@@ -112,9 +114,14 @@ class VideoReader:
                     if frame.time is not None:
                         start = frame.time if start is None else start
                         end = max(end, frame.time + self._length(frame))
+                        if self._is_asf:
+                            times.append(frame.time)
                     size = size or (frame.height, frame.width)
                     yield self._pixels(frame, *size)
         self._count(num_packets, num_good, start or 0.0, end)
+        if self._is_asf and self.num_broken == 0:  # its packets hold several frames, and no number
+            self.num_broken = _left_out(times)
+            self.num_frames += self.num_broken
 
     def _length(self, frame: Any) -> float:
         """Seconds that a frame is shown."""
@@ -209,6 +216,16 @@ class Camera:
 def _is_cover(av: ModuleType, stream: Any) -> bool:
     """Whether a stream is the picture on the cover of a sound file."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _left_out(times: list[float]) -> int:
+    """Frames missing between those at ``times``, seconds, if nearly all follow at one distance;
+    0 in a video of varying rate, where a longer distance says nothing."""
+    steps = np.diff(np.sort(times))
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    if usual <= 0 or np.mean(np.abs(steps / usual - 1) < 0.25) < _SHARE_OF_ONE_RATE:
+        return 0
+    return int(np.maximum(np.round(steps / usual) - 1, 0).sum())
 
 
 def _one_line(error: BaseException) -> str:
