@@ -14,10 +14,10 @@ NUM_THINGS, NUM_CLASSES = 3, 5
 
 
 class ColorModel(nn.Module):
-    """``misread``: things that an edge of the picture cuts are given another class, as models do
-    that see a part of an object."""
+    """``misread``: things of fewer pixels that an edge of the picture cuts are given another class,
+    as models do that see a part of an object."""
 
-    def __init__(self, misread: bool = False, boxes_only: bool = False) -> None:
+    def __init__(self, misread: int = 0, boxes_only: bool = False) -> None:
         super().__init__()
         self.misread = misread
         self.boxes_only = boxes_only
@@ -58,7 +58,7 @@ class ColorModel(nn.Module):
             labels, number = ndimage.label(classes == category)
             for mask in (labels == i for i in range(1, number + 1)):
                 edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-                is_cut = self.misread and edge.any() and mask.sum() < 150
+                is_cut = edge.any() and mask.sum() < self.misread
                 masks.append(mask)
                 categories.append((category + 1) % NUM_THINGS if is_cut else category)
         return masks, categories

@@ -62,10 +62,13 @@ def test_boxes_are_around_the_masks() -> None:
     assert sorted(order[0]) == sorted(order[1])
 
 
-def test_objects_that_are_misread_at_a_cut_come_once() -> None:
-    """A tile that sees a small part of an object calls it something else."""
-    picture = example()
-    model = ColorModel(misread=True)
+@pytest.mark.parametrize(("radius", "limit"), [(9, 150), (13, 10_000)])
+@pytest.mark.parametrize("seed", range(3))
+def test_objects_that_are_misread_at_a_cut_come_once(radius: int, limit: int, seed: int) -> None:
+    """A tile that sees a part of an object calls it something else: a small part, or any, of an
+    object that reaches further than the tile's margin."""
+    picture = example(seed=seed) | {"image": scene(150, 210, seed, radius)}
+    model = ColorModel(misread=limit)
     (whole,) = model([picture])  # whose edges touch no object
     (found,) = tiled(model)([picture])
     assert len(found["instances"]) == len(whole["instances"])

@@ -1,6 +1,9 @@
 """Panoptic results of tiles as one of the picture: things that a seam cuts are joined, stuff is
 merged by class, each pixel has one owner.
 
+A thing belongs to the tile that sees it whole and has most of it in its core: it is painted there
+as a whole, over what others make of the part that they see. The rest is the pixels' core's.
+
 (H, W) the picture, (h, w) a tile.
 """
 
@@ -10,17 +13,23 @@ import torch
 from torch import Tensor
 
 from .joining import JOINED_IOS, JOINED_IOU, UnionFind, agree, one_to_one
-from .tiles import Tile
+from .tiles import Rectangle, Tile
 
 Info = dict[str, Any]
+# Ranks of a tile's claims to a pixel, in the low bits of the map.
+_FILLING, _CORE, _WHOLE = 1, 2, 3
+_RANK_BITS = 2
+_KEPT_SHARE = 0.5  # of what a thing has in cores: with less it is a remnant of what lies over it
 
 
 class PanopticMap:
     """Takes tiles row by row; of their maps, those are kept that later tiles share pixels with."""
 
     def __init__(self, size: tuple[int, int]) -> None:
-        self._ids = torch.zeros(size, dtype=torch.int32)  # of ``_infos``, from 1 on
+        # numbers of ``_infos``, from 1 on, above the rank of what painted the pixel
+        self._ids = torch.zeros(size, dtype=torch.int32)
         self._infos: list[Info] = [{}]
+        self._in_cores: list[int] = [0]  # pixels of each that lie in its tile's core
         self._groups = UnionFind(1)
         self._first_of_stuff: dict[int, int] = {}
         self._recent: list[tuple[Tile, Tensor]] = []
@@ -47,6 +56,7 @@ class PanopticMap:
     def _new(self, segment: Info) -> int:
         number = self._groups.add()
         self._infos.append(segment)
+        self._in_cores.append(0)
         if not segment["isthing"]:
             first = self._first_of_stuff.setdefault(segment["category_id"], number)
             self._groups.join(first, number)
@@ -80,38 +90,70 @@ class PanopticMap:
         )
 
     def _paint(self, tile: Tile, own: Tensor) -> None:
-        """The core is the tile's; beyond it, it fills what the owners leave free, but for what lies
-        mostly there, of which others see more."""
-        number = len(self._infos)
-        core = _cut(own, tile, tile.core)
-        in_core = torch.bincount(core.flatten(), minlength=number)
-        in_all = torch.bincount(own.flatten(), minlength=number)
-        filling = own * (2 * in_core >= in_all)[own.long()]
+        """What lies mostly in other cores and is cut there, others see better: it fills nothing."""
+        numbers, places = own.unique(return_inverse=True)
+        core = _cut(places, tile, tile.core)
+        in_core = torch.bincount(core.flatten(), minlength=len(numbers))
+        in_all = torch.bincount(places.flatten(), minlength=len(numbers))
+        for number, count in zip(numbers.tolist(), in_core.tolist(), strict=True):
+            self._in_cores[number] = count
+        # of each segment, the rank in the core and beyond it
+        inner = torch.full((len(numbers),), _CORE, dtype=torch.int32)
+        outer = torch.where(2 * in_core >= in_all, _FILLING, 0).int()
+        for place, number in enumerate(numbers.tolist()):
+            if number == 0:
+                inner[place] = outer[place] = 0
+            elif (
+                self._infos[number]["isthing"]
+                and 2 * in_core[place] > in_all[place]
+                and not tile.is_cut(_extent(places == place, tile))
+            ):
+                inner[place] = outer[place] = _WHOLE
+        rank = outer[places]
+        _cut(rank, tile, tile.core).copy_(inner[core])
         top, left, bottom, right = tile.area
         area = self._ids[top:bottom, left:right]
-        area.copy_(torch.where(area == 0, filling, area))
-        top, left, bottom, right = tile.core
-        owned = self._ids[top:bottom, left:right]
-        owned.copy_(torch.where(core != 0, core, owned))
+        before = area & ((1 << _RANK_BITS) - 1)
+        is_painted = rank > before
+        inside = _cut(is_painted, tile, tile.core)
+        inside |= (_cut(rank, tile, tile.core) == _cut(before, tile, tile.core)) & (inner[core] > 0)
+        area.copy_(torch.where(is_painted, own << _RANK_BITS | rank, area))
 
     def result(self) -> tuple[Tensor, list[Info]]:
         """(H, W) int32, 0 where no segment is, and the segments, with ids from 1 on. A thing that
         was joined has the best score of its parts, stuff the mean of its tiles'."""
-        present = torch.zeros(len(self._infos), dtype=torch.bool)
+        painted = torch.zeros(len(self._infos), dtype=torch.int64)
         for row in self._ids.split(256):  # the indices are eight bytes each
-            present[row.flatten().long()] = True
+            row >>= _RANK_BITS
+            painted += torch.bincount(row.flatten(), minlength=len(painted))
         parts: dict[int, list[int]] = {}
-        for number in present.nonzero()[:, 0].tolist():
+        for number in painted.nonzero()[:, 0].tolist():
             if number:
                 parts.setdefault(self._groups.root(number), []).append(number)
         table = torch.zeros(len(self._infos), dtype=torch.int32)
-        segments = []
-        for new, numbers in enumerate(parts.values(), start=1):
-            table[numbers] = new
-            segments.append(_merged([self._infos[number] for number in numbers], new))
+        segments: list[Info] = []
+        for numbers in parts.values():
+            if self._infos[numbers[0]]["isthing"] and int(painted[numbers].sum()) < (
+                _KEPT_SHARE * sum(self._in_cores[number] for number in numbers)
+            ):
+                continue
+            table[numbers] = len(segments) + 1
+            segments.append(_merged([self._infos[n] for n in numbers], len(segments) + 1))
         for row in self._ids.split(256):
             row.copy_(table[row.long()])
         return self._ids, segments
+
+
+def _extent(mask: Tensor, tile: Tile) -> Rectangle:
+    """Of a mask that is not empty, in the picture: top, left, bottom, right."""
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    top, left = tile.area[:2]
+    return (
+        top + int(rows[0]),
+        left + int(columns[0]),
+        top + int(rows[-1]) + 1,
+        left + int(columns[-1]) + 1,
+    )
 
 
 def _merged(infos: list[Info], number: int) -> Info:
@@ -127,7 +169,7 @@ def _merged(infos: list[Info], number: int) -> Info:
     return merged
 
 
-def _cut(ids: Tensor, tile: Tile, rectangle: tuple[int, int, int, int]) -> Tensor:
+def _cut(ids: Tensor, tile: Tile, rectangle: Rectangle) -> Tensor:
     top, left, bottom, right = rectangle
     down, across = tile.area[:2]
     return ids[top - down : bottom - down, left - across : right - across]
