@@ -8,11 +8,20 @@ Mosaics are laid of the pictures of the validation split, half a picture up and 
 the seams of tiles do not follow the pictures' borders. Tiles are as large as a picture is to the
 model, and share half of that. Objects that the mosaic's edge cuts stay as they are cut. Printed are
 PQ, mask AP (pycocotools) and, at a score of 0.5, the number of instances.
+
+A tile holds parts of several pictures, which no picture of "shapes" does. To see what tiles cost,
+and not what the unknown does, train on windows of mosaics of the training split, beside it:
+
+    python tools/benchmarking/mosaics.py --write-windows output/windows
+    python train_net.py --config-file configs/mask2former/shapes_panoptic_small.yaml \
+        DATASETS.DECLARATIONS "('output/windows/windows.yaml',)" \
+        DATASETS.TRAIN "('shapes_panoptic_train', 'windows_train')" OUTPUT_DIR output/on_windows
 """
 
 import argparse
 import contextlib
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +30,12 @@ from d2seg_process import prepare_process
 
 prepare_process()  # before the imports that warn
 
+import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from panopticapi.utils import rgb2id
+from panopticapi.utils import id2rgb, rgb2id
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
@@ -35,15 +45,15 @@ from d2seg.evaluation.panoptic_quality import PanopticQuality
 from d2seg.pictures import read_image
 from d2seg.prediction.building import build_predictor
 
-DATASET = "shapes_panoptic_val"
+DATASET = "shapes_panoptic_{}"
 COUNTED_SCORE = 0.5
 Scene = tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]  # picture, ids and their segments
 
 
-def singles() -> list[Scene]:
+def singles(split: str) -> list[Scene]:
     """Pictures (H, W, 3) RGB, ids (H, W) and their segments, with contiguous categories."""
     scenes = []
-    for record in DatasetCatalog.get(DATASET):
+    for record in DatasetCatalog.get(DATASET.format(split)):
         ids = rgb2id(read_image(record["pan_seg_file_name"], "RGB"))
         scenes.append((read_image(record["file_name"], "RGB"), ids, record["segments_info"]))
     return scenes
@@ -55,19 +65,58 @@ def mosaics(scenes: list[Scene], side: int) -> Iterator[Scene]:
     per_row = -(-(side + length // 2) // length)
     number = max(1, len(scenes) // per_row**2)
     for start in range(0, number * per_row**2, per_row**2):
-        picture = np.zeros((per_row * length, per_row * length, 3), np.uint8)
-        ids = np.zeros(picture.shape[:2], np.int64)
-        segments: list[dict[str, Any]] = []
-        for place in range(per_row**2):
-            image, own, infos = scenes[(start + place) % len(scenes)]
-            top, left = (length * at for at in divmod(place, per_row))
-            part = slice(top, top + length), slice(left, left + length)
-            picture[part] = image
-            for info in infos:
-                segments.append(info | {"id": len(segments) + 1})
-                ids[part][own == info["id"]] = len(segments)
-        window = slice(length // 2, length // 2 + side)
-        yield picture[window, window], *joined_stuff(ids[window, window], segments)
+        chosen = [scenes[(start + place) % len(scenes)] for place in range(per_row**2)]
+        yield window_of(chosen, (length // 2, length // 2), side)
+
+
+def window_of(scenes: list[Scene], corner: tuple[int, int], side: int) -> Scene:
+    """Of the square that scenes make, row by row, what begins at ``corner`` (y, x)."""
+    length, per_row = scenes[0][1].shape[0], round(len(scenes) ** 0.5)
+    picture = np.zeros((per_row * length, per_row * length, 3), np.uint8)
+    ids = np.zeros(picture.shape[:2], np.int64)
+    segments: list[dict[str, Any]] = []
+    for place, (image, own, infos) in enumerate(scenes):
+        top, left = (length * at for at in divmod(place, per_row))
+        part = slice(top, top + length), slice(left, left + length)
+        picture[part] = image
+        for info in infos:
+            segments.append(info | {"id": len(segments) + 1})
+            ids[part][own == info["id"]] = len(segments)
+    window = tuple(slice(start, start + side) for start in corner)
+    return picture[window], *joined_stuff(ids[window], segments)
+
+
+def write_windows(folder: Path, number: int) -> None:
+    """A panoptic data set of windows as large as a picture, anywhere in four pictures."""
+    scenes, random = singles("train"), np.random.default_rng(0)
+    length = scenes[0][1].shape[0]
+    metadata = MetadataCatalog.get(DATASET.format("train"))
+    images, annotations = [], []
+    for name in ("images", "panoptic"):
+        (folder / name).mkdir(parents=True)
+    for index in tqdm(range(1, number + 1), "windows"):
+        chosen = [scenes[i] for i in random.integers(len(scenes), size=4)]
+        corner = tuple(random.integers(length + 1, size=2).tolist())
+        picture, ids, segments = window_of(chosen, corner, length)
+        file = f"{index:06d}.png"
+        cv2.imwrite(str(folder / "images" / file), picture[..., ::-1])
+        cv2.imwrite(str(folder / "panoptic" / file), id2rgb(ids)[..., ::-1])
+        images.append({"id": index, "file_name": file, "height": length, "width": length})
+        entries = [
+            {**{key: info[key] for key in ("id", "area")}, "category_id": info["category_id"] + 1}
+            for info in segments
+        ]
+        annotations.append({"image_id": index, "file_name": file, "segments_info": entries})
+    categories = [
+        {"id": i, "name": name, "isthing": int(i <= len(metadata.thing_classes))}
+        for i, name in enumerate(metadata.stuff_classes, start=1)
+    ]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "panoptic.json").write_text(json.dumps(content))
+    (folder / "windows.yaml").write_text(
+        "name: windows\ntask: panoptic\nsplits:\n"
+        "  train: {images: images, annotations: panoptic.json, panoptic: panoptic}\n"
+    )
 
 
 def joined_stuff(
@@ -91,7 +140,7 @@ class Scores:
     """PQ, AP and the number of instances of pictures."""
 
     def __init__(self) -> None:
-        metadata = MetadataCatalog.get(DATASET)
+        metadata = MetadataCatalog.get(DATASET.format("val"))
         self._is_thing = [
             i < len(metadata.thing_classes) for i in range(len(metadata.stuff_classes))
         ]
@@ -170,15 +219,21 @@ def score(scenes: list[Scene], models: dict[str, Any], name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config-file", type=Path, required=True)
-    parser.add_argument("--weights", required=True)
+    parser.add_argument("--config-file", type=Path)
+    parser.add_argument("--weights")
     parser.add_argument("--sides", type=int, nargs="+", default=[640, 2048])
-    parser.add_argument("--number", type=int, default=None, help="of pictures; all if not given")
+    parser.add_argument("--number", type=int, help="of pictures; all if not given, or 1000 windows")
+    parser.add_argument("--write-windows", type=Path, metavar="FOLDER", help="and nothing more")
     args = parser.parse_args()
+    if args.write_windows:
+        write_windows(args.write_windows, args.number or 1000)
+        return
+    if not args.config_file or not args.weights:
+        parser.error("--config-file and --weights name the model to be scored")
     fixed = ["MODEL.WEIGHTS", args.weights, "MODEL.DEVICE", "cpu"]
     cfg = load_config(str(args.config_file), fixed)
     own = cfg.INPUT.MIN_SIZE_TEST  # of a picture, to the model
-    scenes = singles()[: args.number]
+    scenes = singles("val")[: args.number]
     score(scenes, predictors(cfg, own, []), "pictures one by one")
     mirrored = ["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (own,)]
     score(scenes, predictors(cfg, own, mirrored), "the same, with mirror images (TEST.AUG)")
