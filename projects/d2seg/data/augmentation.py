@@ -92,7 +92,8 @@ def distort_colors(
     table = _to_uint8(levels + brightness)
     if not contrast_last:
         table = _to_uint8(table * contrast)
-    image = cv2.LUT(np.ascontiguousarray(image), table)
+    if not np.array_equal(table, levels):
+        image = cv2.LUT(np.ascontiguousarray(image), table)
     if saturation != 1.0 or hue != 0.0:
         to_hsv, from_hsv = _HSV_CODES[image_format]
         tables = np.empty((1, 256, 3), np.uint8)
@@ -161,6 +162,14 @@ class Resize(T.Resize):
         return ResizeTransform.like(super().get_transform(image))
 
 
+class FixedSizeCrop(T.FixedSizeCrop):
+    """detectron2's, without a padding of no pixels, which copies picture and labels."""
+
+    def get_transform(self, image: np.ndarray) -> T.TransformList:
+        crop, *padding = super().get_transform(image).transforms
+        return T.TransformList([crop, *(pad for pad in padding if pad.x1 or pad.y1)])
+
+
 class ResizeToFit(T.Augmentation):
     """As large as fits into a size, the aspect kept, for a model that takes this size alone."""
 
@@ -220,7 +229,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         size = (lsj.IMAGE_SIZE, lsj.IMAGE_SIZE)
         augmentations = [
             ResizeScale(lsj.MIN_SCALE, lsj.MAX_SCALE, *size),
-            T.FixedSizeCrop(size, pad=False),
+            FixedSizeCrop(size, pad=False),
         ]
         pad_size = pad_size or size
     else:
@@ -231,7 +240,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         augmentations.append(SSDColorAugmentation(cfg.INPUT.FORMAT))
     augmentations.extend(flip)
     if pad_size:
-        augmentations.append(T.FixedSizeCrop(tuple(pad_size), pad_value=_pad_value(cfg)))
+        augmentations.append(FixedSizeCrop(tuple(pad_size), pad_value=_pad_value(cfg)))
     return augmentations
 
 

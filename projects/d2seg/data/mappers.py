@@ -30,6 +30,7 @@ from .medical.mapper import SliceMapper
 from .orientation import check_orientation, check_size
 from .readers import PictureReader, build_reader
 from .referring.mapper import ReferringMapper
+from .resized_crop import join_crops
 
 # What the mappers read and models do not: left out of the sample.
 _GROUND_TRUTH = (
@@ -86,7 +87,8 @@ class MaskMapper(DatasetMapper, ABC):
         ignore_value: int,
         reader: PictureReader | None = None,
     ) -> None:
-        super().__init__(is_train, augmentations=augmentations, image_format=image_format)
+        joined = join_crops(augmentations)
+        super().__init__(is_train, augmentations=joined, image_format=image_format)
         self.reader = reader or PictureReader(image_format)
         self.num_classes = num_classes
         self.ignore_value = ignore_value
