@@ -18,6 +18,7 @@ from d2seg.config import add_d2seg_config
 from d2seg.evaluation import InstanceEvaluator, PanopticEvaluator, SemanticEvaluator
 from d2seg.evaluation import instance as instance_evaluation
 from d2seg.evaluation.records import TimedEvaluator, read_json
+from d2seg.evaluation.records.gallery import palette_of
 from d2seg.evaluation.records.semantic import boundary_counts, calibration_counts
 from d2seg.evaluation.report import Published, write_report, write_run_info
 from d2seg.evaluation.semantic import confidences
@@ -206,6 +207,22 @@ def test_confidence_is_a_probability_or_unknown() -> None:
     np.testing.assert_allclose(confidences(logits.softmax(0)), expected)
     assert confidences(logits.sigmoid()) is None  # as sums over queries, of no known total
     assert confidences(logits.argmax(0)) is None
+
+
+@pytest.mark.parametrize(
+    ("colors", "is_taken"),
+    [
+        ([[1, 2, 3], [4, 5, 6]], True),
+        ([[1, 2, 3], [1, 2, 3]], False),  # nobody could tell them apart
+        ([[1, 2, 3], "#ff0000"], False),
+        ([[1, 2, 3], [4, 5, 256]], False),
+        ([[1, 2, 3], None], False),
+    ],
+)
+def test_colors_of_the_data_set(colors: list, is_taken: bool) -> None:
+    found = palette_of([{"id": i, "color": color} for i, color in enumerate(colors)])
+    assert (found.tolist() == colors) == is_taken
+    assert len(np.unique(found, axis=0)) == 2
 
 
 def test_calibration_bins() -> None:

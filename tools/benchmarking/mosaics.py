@@ -15,7 +15,8 @@ and not what the unknown does, train on windows of mosaics of the training split
     python tools/benchmarking/mosaics.py --write-windows output/windows
     python train_net.py --config-file configs/mask2former/shapes_panoptic_small.yaml \
         DATASETS.DECLARATIONS "('output/windows/windows.yaml',)" \
-        DATASETS.TRAIN "('shapes_panoptic_train', 'windows_train')" OUTPUT_DIR output/on_windows
+        DATASETS.TRAIN "('shapes_panoptic_train', 'windows_train')" OUTPUT_DIR output/on_windows \
+        SOLVER.MAX_ITER 1300 MODEL.DEVICE cpu
 """
 
 import argparse

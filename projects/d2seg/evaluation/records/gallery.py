@@ -153,6 +153,19 @@ def palette(num: int, given: Sequence[Sequence[int]] | None = None) -> np.ndarra
     return np.array(distinct_colors(num), np.uint8).reshape(num, 3)
 
 
+def palette_of(categories: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """:func:`palette` of COCO's categories, by their "color" where each has its own."""
+    colors = [category.get("color") for category in categories]
+    are_colors = all(
+        isinstance(color, (list, tuple))
+        and len(color) == 3
+        and all(isinstance(value, int) and 0 <= value <= 255 for value in color)
+        for color in colors
+    )
+    is_clear = are_colors and len({tuple(color) for color in colors}) == len(colors)
+    return palette(len(colors), colors if is_clear else None)
+
+
 def _shrunk(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Nearest neighbours, (h, w) bool."""
     return cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0

@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ...data.readers import PictureReader
 from . import tide
-from .gallery import Scene, draw_gallery, palette, read_picture
+from .gallery import Scene, draw_gallery, palette_of, read_picture
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def instance_record(
     record = {
         "kind": kind,
         "classes": names,
-        "colors": palette(len(names)),
+        "colors": palette_of(categories),
         "objects": np.bincount(judged.truth_classes, minlength=len(names)),
         "detections": np.bincount(judged.classes, minlength=len(names)),
         "ap": _mean_ap(evaluation.eval["precision"]),
@@ -280,6 +280,6 @@ def _scene(
         for category, mask in sorted(masks, key=lambda pair: -int(pair[1].sum())):
             labels[mask] = categories.index(category)
     picture = read(image["file_name"], size)
-    colors = palette(len(categories))
+    colors = palette_of([coco.cats[i] for i in categories])
     wrong = maps[0] != maps[1]
     return Scene(picture, *maps, colors, wrong & (maps[1] >= 0), wrong & (maps[0] >= 0))

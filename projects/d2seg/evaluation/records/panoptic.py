@@ -13,7 +13,7 @@ from detectron2.utils import comm
 
 from ...data.readers import PictureReader
 from ..panoptic_quality import ImageMatch, PanopticQuality, Segment
-from .gallery import Scene, draw_gallery, palette, read_picture
+from .gallery import Scene, draw_gallery, palette_of, read_picture
 
 # of a segment that has no match; the overlaps are IoUs with the segment that it has most of
 KINDS = ("class", "place", "class and place", "nothing there")
@@ -96,7 +96,7 @@ class PanopticRecord:
         scores = {key: image.quality for key, image in self.images.items()}
         return {
             "classes": [str(c.get("name", c["id"])) for c in categories],
-            "colors": palette(len(categories)),
+            "colors": palette_of(categories),
             "is_thing": [bool(category["isthing"]) for category in categories],
             "quality": [[row[key] for key in ("pq", "sq", "rq")] for row in rows],
             "counts": np.stack(quality.counts(), axis=1),  # right, spurious, missed
@@ -143,7 +143,7 @@ def _scene(
         read_picture(file_name, truth.shape, reader),
         truth,
         prediction,
-        palette(len(categories)),
+        palette_of(categories),
         np.isin(maps.pred_ids, extra),
         np.isin(maps.gt_ids, missed),
     )
