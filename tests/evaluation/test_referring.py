@@ -13,6 +13,8 @@ from detectron2.utils import comm
 from torch import nn
 
 from d2seg.evaluation import ReferringEvaluator
+from d2seg.evaluation.records import TimedEvaluator
+from d2seg.evaluation.report import write_report
 from evaluation.evaluation_cases import register, unregister
 from evaluation.referring_cases import (
     FIRST,
@@ -64,6 +66,19 @@ def test_every_figure_by_hand():
     assert list(results) == ["referring"]
     assert list(results["referring"]) == list(EXPECTED)
     assert results["referring"] == pytest.approx(EXPECTED)
+
+
+def test_the_report_shows_expressions_and_no_classes(tmp_path):
+    folder = str(tmp_path / "inference" / NAME)
+    evaluator = ReferringEvaluator(register(NAME, dicts()), folder, record=True)
+    evaluator = TimedEvaluator(evaluator, NAME, folder)
+    results = scored(evaluator, [predicted(1, 2, 3)], [predicted(4, 5, 6)])
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    page = write_report(tmp_path).read_text()
+    assert "Expressions by IoU" in page
+    assert page.count("<figure") == len(dicts()[0]["expressions"]) + len(dicts()[1]["expressions"])
+    assert "another class" not in page
+    assert "any class" not in page
 
 
 def test_batches_orders_and_repetitions_change_nothing():

@@ -36,7 +36,9 @@ def training_part(output_dir: Path) -> dict[str, Any] | None:
         plots.append(("Learning rate", _chart({"lr": series["lr"]}, "learning rate")))
     scores = {n: p for n, p in series.items() if _is_main_score(n)}
     if scores:
-        plots.append(("Scores of evaluations", _chart(scores, "percent")))
+        # a single line has no legend
+        label = "percent" if len(scores) > 1 else f"{next(iter(scores))}, percent"
+        plots.append(("Scores of evaluations", _chart(scores, label)))
     bad = series.get("bad_steps", ([], []))
     last = max(x[-1] for x, _ in losses.values())
     return {
