@@ -82,8 +82,9 @@ def test_the_plain_view_in_tiles_is_the_model_in_tiles(mask2former: nn.Module) -
 def test_views_are_merged_within_a_tile_and_tiles_joined(mask2former: nn.Module) -> None:
     """At 1.5 times the size, tiles are so much smaller that the model sees at most SIZE pixels."""
     views, seen, size = viewed(mask2former, (60,), True), [], (40, 80)
-    expected = PanopticMap(size)
-    for tile in tiles_of(size, TileSettings(42, 5)):
+    tiles = list(tiles_of(size, TileSettings(42, 5)))
+    expected = PanopticMap(size, tiles)
+    for tile in tiles:
         part = cut(picture(*size)["image"], tile.area) | {"picture_size": size}
         expected.add(tile, *views([part])[0]["panoptic_seg"])
     with mask2former.register_forward_pre_hook(

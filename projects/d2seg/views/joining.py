@@ -1,9 +1,11 @@
-"""Detections of tiles as detections of the picture: those that a seam cuts are joined, duplicates
-suppressed.
+"""Detections of tiles as detections of the picture: each object is its owner's, those that all
+tiles cut are joined, duplicates suppressed.
 
-Two detections of neighbouring tiles are one object where they have one class and agree, by mask,
-in what the tiles share. Each joins at most one of each other tile, the surest pairs first, so that
-a doubtful mask over two objects does not make them one.
+The owner of a detection is the tile in whose core most of it lies. What an owner sees whole is as
+it says, and what others make of the same place is dropped. Of the rest, two detections of
+neighbouring tiles are one object where they have one class and agree, by mask, in what the tiles
+share. Each joins at most one of each other tile, the surest pairs first, so that a doubtful mask
+over two objects does not make them one.
 """
 
 from collections.abc import Sequence
@@ -62,6 +64,68 @@ def join_detections(detections: Sequence[Detection], tiles: Sequence[Tile]) -> l
     Returns:
         The picture's detections, best first. A joined one has the best score of its parts.
     """
+    owned, cut = _by_owner(detections, tiles)
+    cut = [found for found in cut if not _is_known(found, owned, tiles)]
+    found = [*owned, *_joined(cut, tiles)]
+    return _suppress_duplicates(sorted(found, key=lambda one: -one.score))
+
+
+def _by_owner(
+    detections: Sequence[Detection], tiles: Sequence[Tile]
+) -> tuple[list[Detection], list[Detection]]:
+    """Those that their owner has found and sees whole, and those that their owner cuts. What an
+    owner sees whole and another tile has found, the owner has judged."""
+    owned, cut = [], []
+    for found in detections:
+        (number,) = found.tiles
+        left, top, right, bottom = found.crop.box()
+        extent = (top, left, bottom, right)
+        owner = owner_of(found.crop.unpacked(), number, tiles)
+        if not tiles[owner].shows(extent):
+            cut.append(found)
+        elif owner == number:
+            owned.append(found)
+    return owned, cut
+
+
+def owner_of(crop: Crop, number: int, tiles: Sequence[Tile]) -> int:
+    """The tile in whose core most of a mask of tile ``number`` lies; that one, of equals."""
+    own = int(crop.within(*tiles[number].core).sum())
+    if 2 * own >= crop.area():
+        return number
+    near = [
+        other
+        for other, tile in enumerate(tiles)
+        if tile.core[0] < crop.bottom
+        and crop.top < tile.core[2]
+        and tile.core[1] < crop.right
+        and crop.left < tile.core[3]
+    ]
+    shares = {other: int(crop.within(*tiles[other].core).sum()) for other in near}
+    return max(shares, key=lambda other: (shares[other], other == number))
+
+
+def _is_known(found: Detection, owned: Sequence[Detection], tiles: Sequence[Tile]) -> bool:
+    """Whether a detection that is cut shows part of what an owner has found whole, with at least
+    half its score."""
+    (number,) = found.tiles
+    crop = found.crop.unpacked()
+    for whole in owned:
+        if 2 * whole.score < found.score or number in whole.tiles:
+            continue
+        left, top, right, bottom = whole.crop.box()
+        if top >= crop.bottom or crop.top >= bottom or left >= crop.right or crop.left >= right:
+            continue
+        other = whole.crop.unpacked()
+        shared = intersection(other, crop)
+        seen = int(other.within(*tiles[number].area).sum())
+        if agree(shared, crop.area(), seen, JOINED_IOU, JOINED_IOS):
+            return True
+    return False
+
+
+def _joined(detections: Sequence[Detection], tiles: Sequence[Tile]) -> list[Detection]:
+    """Detections that seams cut, put together."""
     groups = UnionFind(len(detections))
     of_tile: dict[int, list[int]] = {}
     for number, detection in enumerate(detections):
@@ -76,12 +140,11 @@ def join_detections(detections: Sequence[Detection], tiles: Sequence[Tile]) -> l
     for number, detection in enumerate(detections):
         parts.setdefault(groups.root(number), []).append(detection)
     joined = [_merge(of_object, tiles) for of_object in parts.values()]
-    whole = [
+    return [
         found
         for found, of_object in zip(joined, parts.values(), strict=True)
         if found.crop.area() and not _is_foreign_remnant(found, of_object, tiles)
     ]
-    return _suppress_duplicates(sorted(whole, key=lambda found: -found.score))
 
 
 def one_to_one(pairs: Sequence[tuple[float, int, int]]) -> list[tuple[int, int]]:

@@ -1,18 +1,21 @@
 """Panoptic results of tiles as one of the picture: things that a seam cuts are joined, stuff is
 merged by class, each pixel has one owner.
 
-A thing belongs to the tile that sees it whole and has most of it in its core: it is painted there
-as a whole, over what others make of the part that they see. The rest is the pixels' core's.
+The owner of a thing is the tile in whose core most of it lies. What an owner sees whole is painted
+as a whole, over what others make of their part of it, and no two of such things are joined; what
+others make of something that its owner sees whole is left out. The rest is the pixels' core's.
 
 (H, W) the picture, (h, w) a tile.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .joining import JOINED_IOS, JOINED_IOU, UnionFind, agree, one_to_one
+from .joining import JOINED_IOS, JOINED_IOU, UnionFind, agree, one_to_one, owner_of
+from .mask_crops import Crop
 from .tiles import Rectangle, Tile
 
 Info = dict[str, Any]
@@ -25,12 +28,17 @@ _KEPT_SHARE = 0.5  # of what a thing has in cores: with less it is a remnant of 
 class PanopticMap:
     """Takes tiles row by row; of their maps, those are kept that later tiles share pixels with."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], tiles: Sequence[Tile]) -> None:
+        """``tiles``: all of the picture, in the order in which they are added."""
         # numbers of ``_infos``, from 1 on, above the rank of what painted the pixel
         self._ids = torch.zeros(size, dtype=torch.int32)
         self._infos: list[Info] = [{}]
         self._in_cores: list[int] = [0]  # pixels of each that lie in its tile's core
+        self._tiles = tiles
+        self._num_added = 0
         self._groups = UnionFind(1)
+        self._is_whole = [False]  # of each: whether its owner has found it, and sees it whole
+        self._holds_whole = [False]  # of each root: whether one of the group is so
         self._first_of_stuff: dict[int, int] = {}
         self._recent: list[tuple[Tile, Tensor]] = []
 
@@ -41,10 +49,13 @@ class PanopticMap:
                 among these own nothing.
         """
         table = torch.zeros(int(ids.max()) + 1 if ids.numel() else 1, dtype=torch.int32)
+        ids = ids.cpu().clamp(min=0)
         for segment in segments:
             if 0 < segment["id"] < len(table):
-                table[segment["id"]] = self._new(segment)
-        own = table[ids.cpu().clamp(min=0).long()]
+                is_whole = segment["isthing"] and self._is_owned(ids == segment["id"], tile)
+                if is_whole is not None:
+                    table[segment["id"]] = self._new(segment, is_whole)
+        own = table[ids.long()]
         top = tile.area[0]
         self._recent = [(other, seen) for other, seen in self._recent if other.area[2] > top]
         for other, seen in self._recent:
@@ -52,11 +63,25 @@ class PanopticMap:
                 self._join(other, seen, tile, own)
         self._recent.append((tile, own))
         self._paint(tile, own)
+        self._num_added += 1
 
-    def _new(self, segment: Info) -> int:
+    def _is_owned(self, mask: Tensor, tile: Tile) -> bool | None:
+        """Whether a thing's owner is this tile, and sees it whole; None if another does."""
+        crop = Crop(mask, 0, 0).trimmed()
+        if not crop.mask.numel():
+            return False
+        crop = crop.moved(*tile.area[:2])
+        owner = owner_of(crop, self._num_added, self._tiles)
+        if not self._tiles[owner].shows((crop.top, crop.left, crop.bottom, crop.right)):
+            return False
+        return True if owner == self._num_added else None
+
+    def _new(self, segment: Info, is_whole: bool) -> int:
         number = self._groups.add()
         self._infos.append(segment)
         self._in_cores.append(0)
+        self._is_whole.append(is_whole)
+        self._holds_whole.append(is_whole)
         if not segment["isthing"]:
             first = self._first_of_stuff.setdefault(segment["category_id"], number)
             self._groups.join(first, number)
@@ -81,7 +106,11 @@ class PanopticMap:
             if agree(shared, areas[0][a], areas[1][b], JOINED_IOU, JOINED_IOS):
                 pairs.append((float(shared), a, b))
         for a, b in one_to_one(pairs):
-            self._groups.join(a, b)
+            roots = {self._groups.root(a), self._groups.root(b)}
+            num_whole = sum(self._holds_whole[root] for root in roots)
+            if num_whole <= 1:
+                self._groups.join(a, b)
+                self._holds_whole[self._groups.root(a)] = num_whole == 1
 
     def _is_same_thing(self, first: int, second: int) -> bool:
         one, other = self._infos[first], self._infos[second]
@@ -98,17 +127,10 @@ class PanopticMap:
         for number, count in zip(numbers.tolist(), in_core.tolist(), strict=True):
             self._in_cores[number] = count
         # of each segment, the rank in the core and beyond it
-        inner = torch.full((len(numbers),), _CORE, dtype=torch.int32)
-        outer = torch.where(2 * in_core >= in_all, _FILLING, 0).int()
-        for place, number in enumerate(numbers.tolist()):
-            if number == 0:
-                inner[place] = outer[place] = 0
-            elif (
-                self._infos[number]["isthing"]
-                and 2 * in_core[place] > in_all[place]
-                and not tile.is_cut(_extent(places == place, tile))
-            ):
-                inner[place] = outer[place] = _WHOLE
+        is_whole = torch.tensor([self._is_whole[number] for number in numbers.tolist()])
+        inner = torch.where(is_whole, _WHOLE, _CORE).int()
+        outer = torch.where(is_whole, _WHOLE, torch.where(2 * in_core >= in_all, _FILLING, 0)).int()
+        inner[numbers == 0] = outer[numbers == 0] = 0
         rank = outer[places]
         _cut(rank, tile, tile.core).copy_(inner[core])
         top, left, bottom, right = tile.area
@@ -142,18 +164,6 @@ class PanopticMap:
         for row in self._ids.split(256):
             row.copy_(table[row.long()])
         return self._ids, segments
-
-
-def _extent(mask: Tensor, tile: Tile) -> Rectangle:
-    """Of a mask that is not empty, in the picture: top, left, bottom, right."""
-    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-    top, left = tile.area[:2]
-    return (
-        top + int(rows[0]),
-        left + int(columns[0]),
-        top + int(rows[-1]) + 1,
-        left + int(columns[-1]) + 1,
-    )
 
 
 def _merged(infos: list[Info], number: int) -> Info:

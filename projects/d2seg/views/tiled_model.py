@@ -95,7 +95,7 @@ class _Picture:
         self.output_size = output_size
         self.tiles = list(tiles_of(self.size, settings))
         self.detections: list[Detection] = []
-        self.panoptic = PanopticMap(self.size)
+        self.panoptic = PanopticMap(self.size, self.tiles)
         self.has_masks = False
         # of the first tile, which is run to see the tasks
         self._scores: Tensor | QueryScores | None = None

@@ -24,6 +24,13 @@ class Tile:
     def shares_with(self, other: "Tile") -> bool:
         return _overlap(self.area, other.area)
 
+    def shows(self, rectangle: Rectangle) -> bool:
+        """Whether a rectangle lies within, and no edge of the tile cuts what it holds."""
+        top, left, bottom, right = rectangle
+        is_within = top >= self.area[0] and left >= self.area[1]
+        is_within = is_within and bottom <= self.area[2] and right <= self.area[3]
+        return is_within and not self.is_cut(rectangle)
+
     def is_cut(self, rectangle: Rectangle) -> bool:
         """Whether a rectangle within touches an edge of the tile that is none of the picture."""
         top, left, bottom, right = rectangle
