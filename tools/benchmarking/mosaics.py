@@ -89,6 +89,26 @@ def window_of(scenes: list[Scene], corner: tuple[int, int], side: int) -> Scene:
     return picture[window], *joined_stuff(ids[window], segments)
 
 
+def windows(scene: Scene, length: int) -> Iterator[Scene]:
+    """Parts as large as a tile that share half of it, as tiles do, with the rest cut off."""
+    picture, ids, segments = scene
+    for top in range(0, len(picture) - length + 1, length // 2):
+        for left in range(0, len(picture) - length + 1, length // 2):
+            part = slice(top, top + length), slice(left, left + length)
+            # numbers must be 1 .. of all
+            yield picture[part], *joined_stuff(*numbered(ids[part], segments))
+
+
+def numbered(
+    ids: np.ndarray, segments: list[dict[str, Any]]
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """With ids 1 .. of all segments."""
+    table = np.zeros(max(info["id"] for info in segments) + 1, np.int64)
+    for number, info in enumerate(segments, start=1):
+        table[info["id"]] = number
+    return table[ids], [info | {"id": n} for n, info in enumerate(segments, start=1)]
+
+
 def write_windows(folder: Path, number: int) -> None:
     """A panoptic data set of windows as large as a picture, anywhere in four pictures."""
     scenes, random = singles("train"), np.random.default_rng(0)
@@ -139,6 +159,7 @@ def joined_stuff(
     for info in segments:
         area = int(areas[info["id"]])
         is_cut = info["isthing"] and area < WHOLE_SHARE * info["area"]
+        is_cut = is_cut or info.get("iscrowd", 0)
         if area:
             kept.append({**info, "area": area, "iscrowd": int(is_cut)})
     return ids, kept
@@ -254,6 +275,8 @@ def main() -> None:
         shown = round(own * side / scenes[0][1].shape[0])
         tiles = ["TEST.TILES.ENABLED", True, "TEST.TILES.SIZE", own, "TEST.TILES.OVERLAP", own // 2]
         laid = list(mosaics(scenes, side))
+        parts = [part for scene in laid for part in windows(scene, len(scenes[0][0]))]
+        score(parts, predictors(cfg, own, []), f"what tiles of mosaics {side} show, one by one")
         score(laid, predictors(cfg, shown, tiles), f"mosaics {side}, in tiles")
         score(laid, predictors(cfg, shown, []), f"mosaics {side}, whole")
 
