@@ -1,4 +1,4 @@
-"""Times the readers of data files against those of another tree of this project, file by file.
+"""Times readers of data files, and training mappers, against those of another tree of this project.
 
     git worktree add ../old 1812e9a
     python tools/benchmarking/reading.py --old ../old/projects [--repeats 40]
@@ -27,7 +27,7 @@ NUM_PICTURES, NUM_OBJECTS = 2000, 8
 # Reads requests "kind file repeats" and answers with seconds. Runs on either tree, so it looks for
 # functions where that has them.
 WORKER = """
-import importlib.util, os, resource, sys
+import importlib.util, numpy, os, resource, sys, torch
 sys.path.insert(0, sys.argv[1])
 import d2seg
 assert d2seg.__file__.startswith(sys.argv[1]), d2seg.__file__
@@ -53,6 +53,14 @@ readers = {
     "panoptic": lambda file: panoptic(
         file, "images", "png", {**things, "stuff_dataset_id_to_contiguous_id": {}}),
 }
+load_config = find("load_config", "d2seg.config.loading", "d2seg.configuration")
+build_mapper = find("build_mapper", "d2seg.data.mappers")
+for name in ("ade20k", "cityscapes"):
+    config = os.path.join(sys.argv[1], f"../configs/mask2former/{name}_semantic_resnet50.yaml")
+    mapper = build_mapper(load_config(os.path.realpath(config)), True)
+    readers[name] = lambda file, mapper=mapper: mapper(
+        {"file_name": file, "sem_seg_file_name": file + ".labels.png"})
+torch.set_num_threads(1)
 if hasattr(os, "sched_setaffinity"):  # both sides on one core: another may be a busier one
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 answers = os.fdopen(os.dup(1), "w")
@@ -60,6 +68,7 @@ os.dup2(2, 1)  # loaders print
 for line in sys.stdin:
     kind, file, repeats = line.rstrip("\\n").split("\\t")
     read = readers[kind]
+    numpy.random.seed(0)  # the same crops in every turn
     start = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     for _ in range(int(repeats)):
         read(file)
@@ -131,6 +140,14 @@ def make_files(folder: Path) -> dict[str, tuple[str, Path, int]]:
     for name, (kind, array, reads) in arrays.items():
         Image.fromarray(array).save(folder / name)
         files[name] = (kind, folder / name, reads)
+    tall = np.tile(picture, (3, 4, 1)), np.tile(blocks % 19, (3, 4))
+    for kind, name, (height, width) in (
+        ("ade20k", "crop of 512.jpg", (512, 683)),
+        ("cityscapes", "crop of 512 x 1024.png", (1024, 2048)),
+    ):
+        Image.fromarray(tall[0][:height, :width]).save(folder / name)
+        Image.fromarray(tall[1][:height, :width]).save(folder / f"{name}.labels.png")
+        files[name] = (kind, folder / name, 16)  # as many as ADE20K has sizes
     for kind in ("instances", "panoptic"):
         files[f"{kind}.json"] = (kind, folder / f"{kind}.json", 1)
         (folder / f"{kind}.json").write_text(json.dumps(coco(kind == "panoptic")))
