@@ -78,6 +78,26 @@ class TestResuming:
         os.utime(tmp_path / "model_1.pth", (9, 9))
         assert Training(tmp_path).resume()["iteration"] == 1
 
+    def test_a_clock_that_was_turned_back(self, tmp_path: Path) -> None:
+        """The tag and the numbers agree on what is newest, and it is whole."""
+        for last in ("model_3.pth", "model_2.pth"):
+            trained(tmp_path, 3)
+            os.utime(tmp_path / "model_1.pth", (2**33, 2**33))
+            (tmp_path / "last_checkpoint").write_text(last)
+            newest = 3 if last == "model_3.pth" else 1  # a tag of an older one tells nothing
+            assert Training(tmp_path).resume()["iteration"] == newest
+
+    @pytest.mark.parametrize("kind", ["pipe", "sparse"])
+    def test_a_tag_that_has_no_end(self, tmp_path: Path, kind: str) -> None:
+        trained(tmp_path, 2)
+        tag = tmp_path / "last_checkpoint"
+        if kind == "pipe":
+            tag.unlink()
+            os.mkfifo(tag)
+        else:
+            os.truncate(tag, 1 << 36)
+        assert Training(tmp_path).resume()["iteration"] == 2
+
     def test_weights_alone_are_no_fallback(self, tmp_path: Path) -> None:
         trained(tmp_path, 2)
         (tmp_path / "model_2.pth").write_bytes(b"")

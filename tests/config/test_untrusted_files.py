@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from d2seg.config.description import config_from_description
 from d2seg.config.files import TRUST_VARIABLE
 from d2seg.config.loading import load_config
 from d2seg.data.datasets.declaration import read_declaration
@@ -52,6 +53,52 @@ def test_aliases_without_end(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(ValueError, match=rf"{name}\.yaml: .*(no end|holds itself)"):
             load_config(str(file))
+
+
+def test_bases_without_end(tmp_path: Path) -> None:
+    """Forty files that each name the next one twice; a circle is told from them."""
+    for number in range(40):
+        name = f"b{number + 1}.yaml"
+        (tmp_path / f"b{number}.yaml").write_text(f"_BASE_: [{name}, {name}]\n")
+    (tmp_path / "b40.yaml").write_text("SEED: 1\n")
+    with pytest.raises(ValueError, match=r"more than 200 _BASE_ files are to be read"):
+        load_config(str(tmp_path / "b0.yaml"))
+    (tmp_path / "twice.yaml").write_text("_BASE_: [b40.yaml, ./b40.yaml]\n")
+    assert load_config(str(tmp_path / "twice.yaml")).SEED == 1
+    (tmp_path / "b40.yaml").write_text(f"_BASE_: ../{tmp_path.name}/b39.yaml\n")
+    with pytest.raises(ValueError, match=r"b39\.yaml: its _BASE_ files .* in a circle"):
+        load_config(str(tmp_path / "b39.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SEED: !!bool maybe", "not valid YAML: 'maybe'"),
+        ("SEED: 1" + ":59" * 200 + ".5", "not valid YAML: int too large"),
+        ("SEED: 1" + ":59" * 200_000, "a number has 600001 characters"),
+        ("SEED: " + "[" * 3000, "nested too deep"),
+        ("_BASE_: " + "x" * 5000, "its _BASE_ '.*' does not exist"),
+        ('_BASE_: "a\\nb.yaml"', "does not exist"),
+        ("IMPORTS: [{a: b}]", "is no name of a module"),
+        ('VERSION: "a\\nb"', "VERSION is a b; only"),
+        ('"a\\nb": 1', "unknown config key 'a b'"),
+        ("SEED: " + "k" * 100_000, r"SEED is 'kkk+\.\.\., of type str"),
+        ("#" * 1_000_001, "at most 1000000 bytes"),
+    ],
+)
+def test_what_is_shown_is_a_line(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_config(str(file))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_the_config_within_a_checkpoint_has_an_end() -> None:
+    for text in (BOMB, "a: &a {b: *a}", "SEED: !!bool maybe", TAGS["call"].format(made="x")):
+        with pytest.raises(ValueError, match="its entry 'd2seg' is damaged"):
+            config_from_description({"config": text, "classes": {}}, "m.pth")
 
 
 def test_brackets_without_end() -> None:

@@ -1,6 +1,7 @@
 """One run at a time writes to OUTPUT_DIR, and none overwrites an earlier one unasked."""
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -8,7 +9,16 @@ from pathlib import Path
 import pytest
 from toy_training import ToyTrainer, toy_cfg
 
-from d2seg.engine.output_folder import LOCK_FILE, claim_folder, locked
+from d2seg.engine.output_folder import LOCK_FILE, check_folder, claim_folder, locked
+
+
+@pytest.fixture
+def small_room():
+    """No file can grow beyond 1 kB: the operating system's limit stands for a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture
@@ -59,6 +69,41 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
     (tmp_path / "model_0000001.pth").touch()
     claim_folder(tmp_path, resume=False, overwrite=True)
     assert (tmp_path / "earlier-2" / "model_0000001.pth").exists()
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "last_checkpoint", "log.txt", ".lock"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+def test_what_is_no_file_is_named_before_the_training(tmp_path, name, kind):
+    path = tmp_path / name
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("gone/file")
+    with pytest.raises(
+        ValueError, match=r"OUTPUT_DIR .*(is no file|Is a dir|No such file)"
+    ) as caught:
+        claim_folder(tmp_path, resume=True, overwrite=False)
+    assert "remove it" in str(caught.value) or "choose another" in str(caught.value)
+
+
+def test_the_same_folder_under_another_name(tmp_path, other_run):
+    (tmp_path.parent / f"{tmp_path.name}_link").symlink_to(tmp_path)
+    for other in (
+        f"{tmp_path}_link",
+        f"{tmp_path}/../{tmp_path.name}/.",
+        os.path.relpath(tmp_path),
+    ):
+        with pytest.raises(ValueError, match="in use by another run"):
+            claim_folder(other, resume=True, overwrite=False)
+    os.kill(other_run, signal.SIGKILL)
+    os.waitpid(other_run, 0)
+
+
+def test_a_full_disk_is_found_before_the_training(tmp_path, small_room):
+    with pytest.raises(ValueError, match=r"OUTPUT_DIR .* cannot be written to .*make room"):
+        check_folder(str(tmp_path / "out"))
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

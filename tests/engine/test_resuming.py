@@ -80,6 +80,70 @@ def test_moments_that_do_not_fit_are_refused_by_name(tmp_path, kind):
         run(tmp_path, resume=True)
 
 
+STATES = {
+    "no state": lambda t: t.clear(),
+    "iteration of text": lambda t: t.update(iteration="4"),
+    "iteration below zero": lambda t: t.update(iteration=-5),
+    "iteration of the future": lambda t: t.update(iteration=10**9),
+    "hooks of text": lambda t: t.update(hooks="x"),
+    "no schedule": lambda t: t["hooks"].pop("LRScheduler"),
+    "schedule elsewhere": lambda t: t["hooks"]["LRScheduler"].update(last_epoch=900),
+    "average of text": lambda t: t["hooks"]["ExponentialMovingAverage"].update(average="x"),
+    "updates of text": lambda t: t["hooks"]["ExponentialMovingAverage"].update(num_updates="x"),
+    "no step": lambda t: t.pop("_trainer"),
+    "optimizer of text": lambda t: t["_trainer"].update(optimizer="x"),
+    "moments missing": lambda t: t["_trainer"]["optimizer"]["state"][0].pop("exp_avg"),
+    "moments of text": lambda t: t["_trainer"]["optimizer"]["state"][0].update(exp_avg="x"),
+    "other numbers": lambda t: (
+        t["_trainer"]["optimizer"]["param_groups"][0]["params"].reverse()
+        or t["_trainer"]["optimizer"]["param_groups"][0]["params"].__setitem__(0, 77)
+    ),
+    "groups of numbers": lambda t: t["_trainer"]["optimizer"].update(param_groups=[7]),
+    "circumstances of text": lambda t: t.update(circumstances="x"),
+    "history of lists": lambda t: t.update(history=[1]),
+    "history of text": lambda t: t["history"]["total_loss"].update(values="x"),
+}
+
+
+@pytest.mark.parametrize("what", STATES)
+def test_a_damaged_state_is_refused_in_a_line(tmp_path, what):
+    """Of a file that is whole. Before: tracebacks, a schedule from its start, or no iteration."""
+    opts = ("SOLVER.EMA.ENABLED", True)
+    run(tmp_path, *opts, at=At(3, send(signal.SIGTERM)))
+    [path] = tmp_path.glob("model_*.pth")
+    checkpoint = torch.load(path, weights_only=True)
+    STATES[what](checkpoint["trainer"])
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        run(tmp_path, *opts, resume=True)
+    assert "\n" not in str(caught.value)
+    assert "checkpoint" in str(caught.value) or "optimizer" in str(caught.value)
+
+
+def test_the_rates_are_the_configs_whatever_the_state_says(tmp_path):
+    first = run(tmp_path / "whole")
+    run(tmp_path / "cut", at=At(3, send(signal.SIGTERM)))
+    [path] = (tmp_path / "cut").glob("model_*.pth")
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["trainer"]["hooks"]["LRScheduler"]["base_lrs"] = [7.0, 7.0]
+    for group in checkpoint["trainer"]["_trainer"]["optimizer"]["param_groups"]:
+        group["lr"] = 7.0
+    torch.save(checkpoint, path)
+    assert run(tmp_path / "cut", resume=True).losses[7] == first.losses[7]
+
+
+def test_another_config_is_said(tmp_path, caplog):
+    run(tmp_path, at=At(3, send(signal.SIGTERM)))
+    opts = ("MODEL.MASKFORMER.DROPOUT", 0.5, "INPUT.MIN_SIZE_TRAIN", (64,), "MODEL.WEIGHTS", "")
+    with caplog.at_level(logging.WARNING, "d2seg"):
+        run(tmp_path, *opts, resume=True)
+    assert "since the checkpoint: INPUT.MIN_SIZE_TRAIN was [800] and is [64]; " in caplog.text
+    assert "MODEL.MASKFORMER.DROPOUT was 0.0 and is 0.5" in caplog.text
+    caplog.clear()
+    run(tmp_path, *opts, "SOLVER.MAX_ITER", 9, resume=True)
+    assert "The config has changed" not in caplog.text
+
+
 def test_other_circumstances_are_said(tmp_path, caplog):
     run(tmp_path, at=At(3, send(signal.SIGTERM)))
     opts = ("SEED", 9, "SOLVER.IMS_PER_BATCH", 2, "DATASETS.TRAIN", ("toy", "toy"))
@@ -121,7 +185,14 @@ def test_metrics_are_those_of_the_uninterrupted_run(tmp_path):
 
 def test_lines_of_metrics_that_stay(tmp_path):
     file = tmp_path / "metrics.json"
-    lines = ['{"iteration": 3, "a": 1}', '{"iteration": 5}', '{"iteration": 3, "a": 2}', '{"iter']
+    endless = ["[" * 100_000, '{"iteration": ' + "9" * 9999 + "}", '{"iteration": [1]}']
+    lines = [
+        *endless,
+        '{"iteration": 3, "a": 1}',
+        '{"iteration": 5}',
+        '{"iteration": 3, "a": 2}',
+        '{"iter',
+    ]
     file.write_text("\n".join(lines))
     trim_metrics(file, 5)
     assert file.read_text() == '{"iteration": 3, "a": 2}\n'

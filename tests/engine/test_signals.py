@@ -5,6 +5,7 @@ Each run is a group of its own, forked from the tests' process, which has import
 
 import argparse
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -34,6 +35,9 @@ def group(function: Callable[[], int], log: Path) -> int:
     child = os.fork()
     if child == 0:
         os.setsid()
+        for number in (signal.SIGINT, signal.SIGHUP):  # nohup and "&" have them ignored
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -174,6 +178,30 @@ def test_a_signal_to_the_group_of_two_processes(tmp_path: Path, number: signal.S
     assert code == 128 + number
     [*_, last] = checkpoints(tmp_path)
     assert (tmp_path / "last_checkpoint").read_text() == last >= "model_0000003.pth"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR1])
+def test_a_worker_that_is_killed_is_a_line(tmp_path: Path, number: signal.Signals) -> None:
+    """As the system does where memory runs out. torch's loader says so anywhere, also in a save."""
+
+    def kill() -> None:
+        os.kill(multiprocessing.active_children()[0].pid, number)
+
+    def run() -> int:
+        return launch.run(
+            lambda args: train(tmp_path, kill), argparse.Namespace(num_gpus=1, num_machines=1)
+        )
+
+    log = tmp_path / "log"
+    code = group(run, log)
+    said = log.read_text()
+    assert code == 1, said
+    assert "Traceback" not in said
+    [line] = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: a process that loads data was killed")
+    last = checkpoints(tmp_path)[-1]
+    assert f"Iteration {int(last[6:13])} is saved; --resume goes on from there" in line
+    assert last >= "model_0000003.pth"
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .hostile_archives import archives
 from .hostile_pickles import ARRAYS, CODE, EMPTY, ENDLESS, MADE, size_of
+from .hostile_words import WORDS
 
 Case = tuple[str, str, bytes]  # name, ending, bytes
 
@@ -216,7 +218,7 @@ def _safetensors(header: bytes) -> bytes:
 
 def _all() -> Iterator[Case]:
     for (name, code), form in itertools.product(
-        {**CODE, **ARRAYS, **ENDLESS}.items(), ("pkl", "pth")
+        {**CODE, **ARRAYS, **ENDLESS, **WORDS}.items(), ("pkl", "pth")
     ):
         if form == "pkl":
             yield name, ".pkl", _in_dict(code)
@@ -225,6 +227,8 @@ def _all() -> Iterator[Case]:
     for name, code in _TENSORS.items():
         yield f"tensor: {name}", ".pth", _torch_zip(code)
     yield from _bombs()
+    records = {"a/data.pkl": _in_dict(_tensor(_storage())), "a/data/0": bytes(8), "a/version": b"3"}
+    yield from archives(records, _npy("<f4", (1,)) + bytes(4))
 
 
 CASES: dict[str, tuple[str, bytes]] = {name: (ending, data) for name, ending, data in _all()}
@@ -250,4 +254,6 @@ def kind_of(name: str) -> str:
         return "arrays and types that lie"
     if bare in ENDLESS:
         return "endless or broken structures"
+    if bare in WORDS:
+        return "towers, long names, odd types"
     return "tensors that lie" if name.startswith("tensor: ") else "archives, indices, safetensors"

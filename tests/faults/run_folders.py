@@ -58,6 +58,11 @@ def _link_in_a_circle(path: Path) -> None:
     path.symlink_to(path.name)
 
 
+def _pipe(folder: Path) -> None:
+    (folder / "last_checkpoint").unlink()
+    os.mkfifo(folder / "last_checkpoint")
+
+
 DAMAGES: dict[str, Damage] = {
     **{
         f"tag: {name}": _tag(content)
@@ -74,6 +79,8 @@ DAMAGES: dict[str, Damage] = {
             "of many lines": b"model_0000006.pth\n" * 3,
             "long": b"m" * 100_000,
             "of zeros": bytes(17),
+            "of two names": b"model_0000006.pth\nmodel_0000002.pth",
+            "with a byte order mark": b"\xef\xbb\xbfmodel_0000006.pth",
         }.items()
     },
     **{
@@ -103,6 +110,17 @@ DAMAGES: dict[str, Damage] = {
     "binary log": _extra("log.txt", lambda path: path.write_bytes(bytes(range(256)))),
     "an old lock": _extra(".lock", lambda path: path.write_bytes(b"\xff" * 99)),
     "two checkpoints empty": _all_but_one,
+    "metrics without end": _extra("metrics.json", lambda path: path.write_text("[" * 100_000)),
+    "metrics of digits": _extra(
+        "metrics.json", lambda path: path.write_text('{"iteration": ' + "9" * 9999 + "}")
+    ),
+    "a tag that is a pipe": _pipe,
+    "a tag of 64 GiB": lambda folder: os.truncate(folder / "last_checkpoint", 1 << 36),
+    "a checkpoint of 16 GiB": lambda folder: os.truncate(folder / LAST, 1 << 34),
+    "a clock turned back": lambda folder: os.utime(folder / LAST, (1, 1)),
+    "a checksum of another file": _extra(
+        f"{LAST}.sha256", lambda path: path.write_text(f"{'0' * 64}  {LAST}\n")
+    ),
     "times in the future": lambda folder: os.utime(folder / LAST, (2**33, 2**33)),
     "all times alike": lambda folder: [os.utime(p, (1, 1)) for p in folder.glob("*.pth")] and None,
     "a copy of the folder": lambda folder: shutil.copytree(folder, folder / "copy") and None,

@@ -19,6 +19,7 @@ MAY_LOAD = (
     "zip with a comment",
     "zip twice",
     "npz of a path",
+    "may load: ",
 )
 
 

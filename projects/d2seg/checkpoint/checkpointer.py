@@ -1,6 +1,7 @@
 """detectron2's checkpointer, for checkpoints of any known layout and files that may be damaged."""
 
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ from .files import (
 from .naming import StateDict
 from .positions import fit_positions, position_grids
 
+_NUMBERED = re.compile(r"model_([0-9]{1,12})\.pth$")
 WEIGHTS_ALONE = ("model_best.pth", "model_final_ema.pth")  # to use, not to resume from
 
 
 def checkpoints_in(folder: str | Path, last: str = "") -> list[str]:
     """The checkpoints in ``folder``, the newest first; of those of one time, ``last`` first.
 
+    A clock may have been turned back: ``last`` is the newest where no other has a higher number.
     Links that lead nowhere, folders and the best and averaged weights do not count.
     """
     times = {}
@@ -40,7 +43,11 @@ def checkpoints_in(folder: str | Path, last: str = "") -> list[str]:
                 times[str(path)] = path.stat().st_mtime_ns
         except OSError:  # gone meanwhile
             continue
-    return sorted(times, key=lambda path: (times[path], path == last, path), reverse=True)
+    numbers = {path: int(match[1]) for path in times if (match := _NUMBERED.search(path))}
+    first = last if numbers.get(last, -1) == max(numbers.values(), default=None) else ""
+    return sorted(
+        times, key=lambda path: (path == first, times[path], path == last, path), reverse=True
+    )
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -138,7 +145,10 @@ class Checkpointer(DetectionCheckpointer):
         """The file that the tag names; "" where it names none of this folder."""
         tag = Path(self.save_dir, "last_checkpoint")
         try:
-            name = tag.read_text(encoding="utf-8").strip()
+            if not tag.is_file():  # a pipe would be waited for
+                return ""
+            with tag.open(encoding="utf-8") as file:
+                name = file.read(1000).strip()
         except (OSError, UnicodeDecodeError):
             return ""
         is_name = name.isprintable() and 0 < len(name) <= 255 and Path(name).name == name
@@ -157,12 +167,13 @@ class Checkpointer(DetectionCheckpointer):
         candidates = checkpoints_in(self.save_dir, last)
         for path in candidates:
             try:
-                missing = self.checkpointables.keys() - read_checkpoint(path).keys()
+                content = read_checkpoint(path)
+                missing = self.checkpointables.keys() - content.keys()
                 if missing:
                     raise CheckpointFileError(
                         f"{path} holds weights alone, no state of a training ({', '.join(missing)})"
                     )
-                return self.load(path, require_complete=True)
+                return self.load(path, require_complete=True, content=content)
             except CheckpointFileError as error:
                 self.logger.warning("Cannot resume from this checkpoint: %s", error)
         raise ValueError(

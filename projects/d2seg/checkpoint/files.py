@@ -12,24 +12,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from detectron2.utils.file_io import Detectron2Handler, PathManager
 from safetensors.torch import load_file as load_safetensors
 
 from .checksums import check_side_file, sha256_of, side_file, side_text
+from .contents import ContentError, check_header, normalise
 from .download import DownloadError, download
 from .hub import HUB, fetch_from_hub
 from .naming import StateDict
 from .npz import read_npz
 from .pickles import UnsafePickleError, load_pickle, load_torch
+from .shown import brief
 
 # what transformers writes into a model's folder, the better format first
 IN_FOLDER = (
     *("model.safetensors", "model.safetensors.index.json"),
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
-WEIGHTS_ENTRIES = ("model", "state_dict", "model_state")
 TEMPORARY = ".tmp"
 _WRITER = re.sub(r"\W", "_", socket.gethostname())
 _TEMPORARY_NAME = re.compile(
@@ -120,21 +119,23 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         )
     try:
         check_side_file(path)
-        return _normalise(_read(path), path)
+        return normalise(_read(path), is_pickle=path.endswith(".pkl"))
     except UnsafePickleError as error:
         raise CheckpointFileError(
-            f"{path} holds more than weights: reading its '{error}' could run code, so it is "
-            "refused. Save it anew where it was made, with tensors alone: "
+            f"{path} holds more than weights: reading its '{brief(error)}' could run code, so it "
+            "is refused. Save it anew where it was made, with tensors alone: "
             "torch.save({'model': model.state_dict()}, ...); or, if you know that class or "
             "function to be harmless, name it to torch.serialization.add_safe_globals, read the "
             "file with torch.load and save its tensors"
         ) from error
     except CheckpointFileError:
         raise
+    except ContentError as error:
+        raise CheckpointFileError(f"{path}{error}") from error
     except OSError as error:
         raise CheckpointFileError(f"cannot read the checkpoint {path}: {error}") from error
     except Exception as error:  # a damaged file can raise anything
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = brief(str(error).strip().split("\n")[0]) or type(error).__name__
         raise CheckpointFileError(
             f"{path} is truncated or not a checkpoint ({_look(path)}; {reason})"
         ) from error
@@ -153,6 +154,7 @@ def _look(path: str) -> str:
 
 def _read(path: str) -> Any:
     if path.endswith(".safetensors"):
+        check_header(path)
         return load_safetensors(path)
     if path.endswith(".index.json"):
         return _read_shards(Path(path))
@@ -169,8 +171,11 @@ def _read(path: str) -> Any:
 def _read_shards(index: Path) -> StateDict:
     shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     for shard in shards:
-        if Path(shard).name != shard or shard.endswith(".json"):
-            raise ValueError(f"it lists '{shard[:80]}', which is no file of weights beside it")
+        is_name = Path(shard).name == shard and shard.isprintable() and len(shard) < 256
+        if not is_name or shard.lower().endswith(".json"):
+            raise ValueError(
+                f"it lists '{brief(shard, 80)}', which is no file of weights beside it"
+            )
     missing = [shard for shard in shards if not (index.parent / shard).is_file()]
     if missing:
         raise CheckpointFileError(
@@ -181,47 +186,6 @@ def _read_shards(index: Path) -> StateDict:
     for shard in shards:
         state |= read_checkpoint(str(index.parent / shard))["model"]
     return state
-
-
-def _normalise(loaded: Any, path: str) -> dict[str, Any]:
-    """Bring the entries of any format into detectron2's: the weights under "model"."""
-    if not isinstance(loaded, dict):
-        raise CheckpointFileError(f"{path} holds a {type(loaded).__name__}, not named weights")
-    entries = list(loaded)
-    entry = next((e for e in WEIGHTS_ENTRIES if isinstance(loaded.get(e), dict)), None)
-    if entry is not None:
-        checkpoint = {key: value for key, value in loaded.items() if key != entry}
-        state = loaded[entry]
-    else:
-        checkpoint = {}
-        state = loaded.get("blobs", loaded)  # of Caffe2
-    if entry == "model_state":
-        checkpoint |= {"__author__": "pycls", "matching_heuristics": True}
-    elif entry is None and path.endswith(".pkl"):
-        checkpoint |= {"__author__": "Caffe2", "matching_heuristics": True}
-    if not isinstance(state, dict):
-        raise CheckpointFileError(f"{path}: its weights are a {type(state).__name__}, not named")
-    for name in state:
-        if not isinstance(name, str):
-            raise CheckpointFileError(
-                f"{path}: a tensor is named {name!r}, which is no text; save it anew with the "
-                "names of a state_dict"
-            )
-    copies: dict[int, torch.Tensor] = {}  # arrays may stand under several names
-    # in place, because torch's state dicts carry the versions of their modules as an attribute
-    for name in list(state):
-        if name.endswith("_momentum"):  # of Caffe2's optimizer
-            del state[name]
-        elif isinstance(state[name], np.ndarray | np.generic):
-            array = state[name]
-            if id(array) not in copies:
-                copies[id(array)] = torch.from_numpy(np.array(array))
-            state[name] = copies[id(array)]
-        elif not isinstance(state[name], torch.Tensor):
-            del state[name]
-    if not state:
-        raise CheckpointFileError(f"{path} holds no weights; its entries are {entries[:8]}")
-    return checkpoint | {"model": state}
 
 
 def write_with_checksum(path: str, write: Callable[[str], None]) -> None:

@@ -13,6 +13,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from .shown import brief
+
 
 class UnsafePickleError(pickle.UnpicklingError):
     """A pickle names something that is not permitted; the message is that name."""
@@ -46,7 +48,7 @@ _REFUSED = {
 def load_plain_pickle(data: bytes) -> Any:
     """The value that ``data`` holds.
 
-    Byte strings, which are Python 2's text, become text too: UTF-8, or where they are not, Latin 1.
+    Byte strings, Python 2's text, become text too: UTF-8, or where they are not, Latin 1.
 
     Raises:
         UnsafePickleError: it names a function or class; the message is that name, or the opcode.
@@ -57,7 +59,7 @@ def load_plain_pickle(data: bytes) -> Any:
     except (IndexError, struct.error) as error:
         raise pickle.UnpicklingError("it is cut off, or a value is missing") from error
     except (ValueError, SyntaxError) as error:
-        raise pickle.UnpicklingError(" ".join(str(error).split())) from error
+        raise pickle.UnpicklingError(brief(error)) from error
 
 
 class Machine:
@@ -90,9 +92,9 @@ class Machine:
 
     def _refuse(self, opcode: bytes) -> None:
         if opcode in (b"c", b"i"):
-            raise UnsafePickleError(f"{self.line()}.{self.line()}")
+            raise UnsafePickleError(brief(f"{self.line()}.{self.line()}"))
         if opcode == b"\x93":
-            raise UnsafePickleError(".".join(str(part)[:80] for part in self._stack[-2:]))
+            raise UnsafePickleError(".".join(brief(part, 80) for part in self._stack[-2:]))
         if opcode in _REFUSED:
             raise UnsafePickleError(f"the opcode {_REFUSED[opcode]}")
         where = self._position - 1
@@ -287,7 +289,6 @@ _BY_OPCODE: dict[bytes, Callable[[Machine], None]] = {
     b"e": lambda m: m.add_to_list(m.since_mark()),
     b"s": Machine.set_item,
     b"u": lambda m: m.add_to_dict(m.since_mark()),
-    # what comes again
     b"p": lambda m: m.remember(m.whole_line()),
     b"q": Machine.remember_byte,
     b"r": lambda m: m.remember(m.number(_SIZE)),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .allowance import OBJECT_SIZE, Allowance, Named, natural_sizes
+from .shown import brief
 
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f(?:2|4|8|16)|c(?:8|16)|[SUV][0-9]{0,9}|\?)")
 _FORMS = "the state of an array's type is not that of plain numbers"
@@ -18,7 +19,8 @@ class DType:
     def __init__(self, spec: Any) -> None:
         match = _DTYPE.fullmatch(spec) if isinstance(spec, str) else None
         if match is None:
-            raise ValueError(f"an array is of type {str(spec)[:40]!r}, not of numbers")
+            said = brief(spec if isinstance(spec, str) else type(spec).__name__, 40)
+            raise ValueError(f"an array is of type '{said}', not of numbers")
         self.is_numeric = match[1][0] not in "SUV"
         self.value = np.dtype(spec if self.is_numeric else "u1")
 

@@ -117,7 +117,9 @@ def read_archive(file: BinaryIO) -> Any:
         if f"{folder}constants.pkl" in archive.names():
             raise ValueError("it is a TorchScript program; save its state_dict")
         order = f"{folder}byteorder"
-        if order in archive.names() and archive.read(order) != b"little":
+        if order in archive.names() and (
+            archive.length(order) != len(b"little") or archive.read(order) != b"little"
+        ):
             raise ValueError("its byte order is that of another machine")
         if archive.length(f"{folder}data.pkl") > min(_MAX_PICKLE, archive.size):
             raise ValueError("its data.pkl is too large")

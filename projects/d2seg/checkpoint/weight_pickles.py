@@ -19,8 +19,10 @@ from .nesting import check_nesting
 from .plain_pickles import Machine, UnsafePickleError
 from .rebuilding import FUNCTIONS, STORAGES, check_key, find
 from .rebuilt_arrays import DType, set_array_state
+from .shown import brief
 
 _MAX_OPCODES = 5_000_000  # the largest checkpoints with the state of an optimizer have 100,000
+_MAX_COPIES = 1_000_000  # of values that several others hold
 _STOP = ord(".")
 
 LoadStorage = Callable[[tuple], Any]
@@ -67,20 +69,20 @@ class WeightMachine(Machine):
         except (IndexError, struct.error) as error:
             raise pickle.UnpicklingError("it is cut off, or a value is missing") from error
         except (ValueError, TypeError, SyntaxError, ArithmeticError) as error:
-            raise pickle.UnpicklingError(" ".join(str(error).split())) from error
+            raise pickle.UnpicklingError(brief(error)) from error
 
     def _run(self) -> Any:
         data, actions = self._data, self.actions
         # each makes a value of some tens of bytes, a list or a number
         most = min(_MAX_OPCODES, self._allowance.left // BYTES_PER_OPCODE)
-        for _ in range(most):
+        for number in range(most):
             opcode = data[self._position]
             self._position += 1
             if opcode in actions:
                 actions[opcode](self)
             elif opcode == _STOP:
                 value = self.pop()
-                check_nesting((value,), 10 * _MAX_OPCODES)
+                check_nesting((value,), _MAX_COPIES + 2 * number)
                 return value
             else:
                 self._refuse(bytes([opcode]))
@@ -89,7 +91,8 @@ class WeightMachine(Machine):
     def find(self, name: str) -> None:
         found = find(name)
         if found is None:
-            raise UnsafePickleError(name.removeprefix("__builtin__.").removeprefix("builtins."))
+            bare = name.removeprefix("__builtin__.").removeprefix("builtins.")
+            raise UnsafePickleError(brief(bare))
         self.push(found)
 
     def find_on_stack(self) -> None:
@@ -161,7 +164,8 @@ def described_storage(described: tuple) -> tuple[Any, str, int]:
         ValueError: it is not of torch's form.
     """
     if len(described) < 5 or described[0] != "storage":
-        raise UnsafePickleError(f"a persistent '{str(described[:1])[:40]}'")
+        kind = described[0] if described and isinstance(described[0], str) else "value"
+        raise UnsafePickleError(f"a persistent '{brief(kind, 40)}'")
     _, kind, key, _, count = described[:5]
     dtype = STORAGES.get(kind.name) if isinstance(kind, Named) else None
     if dtype is None or not isinstance(key, str) or type(count) is not int or count < 0:

@@ -9,11 +9,12 @@ import json
 import logging
 from typing import Any
 
-import yaml
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from ..checkpoint.plain_yaml import load_plain_yaml
 from ..data.class_metadata import class_metadata, first_difference, to_plain, use_plain
+from .files import MAX_VALUES
 from .loading import load_config, merge_tree
 
 logger = logging.getLogger(__name__)
@@ -98,9 +99,10 @@ def config_from_description(description: Any, source: str) -> CfgNode:
         ValueError: the entry is damaged, or its config has a key that this version does not know.
     """
     try:
-        tree, classes = yaml.safe_load(description["config"]), dict(description["classes"])
+        tree = load_plain_yaml(description["config"], MAX_VALUES)
+        classes = dict(description["classes"])
         name = _name_of(classes)
-    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{source}: its entry '{ENTRY}' is damaged; give the config it was trained with"
         ) from error

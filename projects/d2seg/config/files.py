@@ -10,10 +10,14 @@ from detectron2 import model_zoo
 from detectron2.config import CfgNode
 
 from ..checkpoint.nesting import check_nesting
+from ..checkpoint.plain_yaml import check_merges
+from ..checkpoint.shown import brief
 from .zoo import find_config, is_zoo_like, nearest, normalise, read_table
 
 TRUST_VARIABLE = "D2SEG_TRUST_CONFIGS"  # set to 1: configs may run code, as detectron2's may
-_MAX_VALUES = 100_000  # of a file, aliases written out
+MAX_VALUES = 100_000  # of a file, aliases written out
+_MAX_BYTES = 1_000_000  # of a file, which take half a minute
+_MAX_FILES = 200  # of a config with all bases
 _FILE_FORM = "expected lines 'KEY: value', and after _BASE_ one file name or a list of them"
 
 
@@ -59,10 +63,7 @@ def read_tree(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"there is no config file {path.absolute()}")
-    try:
-        return _ConfigFile.load_yaml_with_base(str(path))
-    except RecursionError as error:
-        raise ValueError(f"{path}: its _BASE_ files include each other in a circle") from error
+    return type("_OneReading", (_ConfigFile,), {}).load_yaml_with_base(str(path))
 
 
 def own_keys(name: str | Path | None) -> set[str]:
@@ -93,61 +94,82 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
+class _FileError(ValueError):
+    """Says which file is at fault."""
+
+
 class _ConfigFile(CfgNode):
-    """Reads YAML with ``_BASE_`` as its parent does, and says which file is at fault."""
+    """Reads YAML with ``_BASE_`` as its parent does, and says which file is at fault. For one
+    reading: ``open_files`` are those whose bases are being read, ``num_files`` all of them."""
+
+    open_files: tuple[Path, ...] = ()
+    num_files = 0
 
     @classmethod
     def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
         """``allow_unsafe`` is not asked: each file is trusted, or not, for itself."""
-        if not Path(filename).is_file():
-            raise FileNotFoundError(filename)
+        path = _resolved(filename)
+        if path in cls.open_files:
+            raise _FileError(f"{filename}: its _BASE_ files include each other in a circle")
+        cls.num_files += 1
+        if cls.num_files > _MAX_FILES:
+            raise _FileError(
+                f"{filename}: more than {_MAX_FILES} _BASE_ files are to be read, each as often as "
+                "it is named; name fewer"
+            )
+        cls.open_files += (path,)
         trusted = os.environ.get(TRUST_VARIABLE) == "1" or _is_in_zoo(Path(filename))
         try:
-            _check_merges(Path(filename))
+            check_merges(path.read_text(encoding="utf-8"), MAX_VALUES)
             content = super().load_yaml_with_base(filename, allow_unsafe=trusted)
+        except _FileError:  # of a base
+            raise
         except FileNotFoundError as error:
-            raise ValueError(
-                f"{filename}: its _BASE_ '{error}' does not exist{_near(Path(str(error)))}"
+            raise _FileError(
+                f"{filename}: its _BASE_ '{brief(error)}' does not exist{_near(Path(str(error)))}"
             ) from error
         except yaml.constructor.ConstructorError as error:
             if "tag:yaml.org,2002:python/" not in str(error):
-                raise ValueError(f"{filename}: {' '.join(str(error).split())}") from error
+                raise _FileError(f"{filename}: {' '.join(str(error).split())}") from error
             line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-            raise ValueError(
+            raise _FileError(
                 f"{filename}{line}: a !!python tag could run code, so it is refused; write the "
                 f"value out, or, if you wrote the file, set {TRUST_VARIABLE}=1 in the environment"
             ) from error
         except yaml.YAMLError as error:
             reason = " ".join(str(error).split())
-            raise ValueError(f"{filename}: not valid YAML: {reason}") from error
+            raise _FileError(f"{filename}: not valid YAML: {reason}") from error
         except UnicodeDecodeError as error:
-            raise ValueError(f"{filename}: not a text file") from error
+            raise _FileError(f"{filename}: not a text file") from error
+        except (ValueError, KeyError, ArithmeticError) as error:  # of PyYAML, for a single value
+            raise _FileError(f"{filename}: not valid YAML: {brief(error)}") from error
+        except RecursionError as error:
+            raise _FileError(f"{filename}: its values are nested too deep") from error
         except (TypeError, AttributeError) as error:  # an empty document; a _BASE_ of numbers
-            raise ValueError(f"{filename}: {_FILE_FORM}") from error
+            raise _FileError(f"{filename}: {_FILE_FORM}") from error
         except AssertionError as error:  # a group of keys in one file, a value in the other
-            raise ValueError(f"{filename}: {error}") from error
+            raise _FileError(f"{filename}: {error}") from error
         if not isinstance(content, dict):
-            raise ValueError(f"{filename}: {_FILE_FORM}")
+            raise _FileError(f"{filename}: {_FILE_FORM}")
         try:
-            check_nesting(content, _MAX_VALUES)
+            check_nesting(content, MAX_VALUES)
         except ValueError as error:
-            raise ValueError(f"{filename}: {error}") from error
+            raise _FileError(f"{filename}: {error}") from error
+        cls.open_files = cls.open_files[:-1]
         return content
 
 
-def _check_merges(path: Path) -> None:
-    """Count the values of a file that merges mappings (``<<``), before it is read: each merge of a
-    merge copies them.
-
-    Raises:
-        ValueError: there are too many.
-    """
-    text = path.read_text(encoding="utf-8")
-    if "<<" in text:
-        try:
-            check_nesting(yaml.load(text, yaml.BaseLoader), _MAX_VALUES)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+def _resolved(filename: str) -> Path:
+    """Raises ``FileNotFoundError`` with the name alone, and ``_FileError`` for a large file."""
+    try:
+        path = Path(filename).resolve()
+        if path.is_file():
+            if path.stat().st_size > _MAX_BYTES:
+                raise _FileError(f"{filename}: a config has at most {_MAX_BYTES} bytes")
+            return path
+    except (OSError, RuntimeError):  # a name that is too long; a link in a circle
+        pass
+    raise FileNotFoundError(filename)
 
 
 def _zoo_folder() -> Path:

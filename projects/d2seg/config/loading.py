@@ -15,6 +15,7 @@ from typing import Any
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
+from ..checkpoint.shown import brief
 from ..names import expand_user
 from .defaults import add_d2seg_config, set_semantic_output
 from .files import find_file, leaves, read_tree
@@ -86,7 +87,7 @@ def load_config(
         elif zoo == "d2seg" and trained:
             _use_published_weights(cfg, name)
     _merge_pairs(cfg, list(opts or ()))
-    cfg.IMPORTS = list(dict.fromkeys([*imports, *cfg.IMPORTS]))
+    cfg.IMPORTS = [*imports, *(name for name in cfg.IMPORTS if name not in imports)]
     import_modules(cfg.IMPORTS, "IMPORTS:")
     _expand_homes(cfg)
     if _FREEZE_KEY not in {*said, *(opts or ())[0::2]} and not _is_resnet(cfg):
@@ -130,8 +131,8 @@ def _merge_file(cfg: CfgNode, path: Path) -> set[str]:
     content = read_tree(path)
     if content.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise ValueError(
-            f"{path}: VERSION is {content['VERSION']}; only configs of version {cfg.VERSION} "
-            "are read"
+            f"{path}: VERSION is {brief(content['VERSION'])}; only configs of version "
+            f"{cfg.VERSION} are read"
         )
     merge_tree(cfg, content, f"{path}: ")
     return {key for key, _ in leaves(content)}
@@ -191,7 +192,8 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     for group in groups:
         node = node.get(group) if isinstance(node, CfgNode) else None
     if not isinstance(node, CfgNode) or leaf not in node:
-        raise ValueError(f"{where}unknown config key '{key}'; the nearest is {_nearest(cfg, key)}")
+        near = _nearest(cfg, key[:200])
+        raise ValueError(f"{where}unknown config key '{brief(key)}'; the nearest is {near}")
     if isinstance(node[leaf], CfgNode):
         inside = ", ".join(f"{key}.{name}" for name in list(node[leaf])[:3])
         raise ValueError(f"{where}{key} is a group of keys ({inside}, ...), not a value")
@@ -217,7 +219,7 @@ def _coerce(default: Any, value: Any, key: str, where: str) -> Any:
     if (wanted is float and type(read) is int) or {wanted, type(read)} == {list, tuple}:
         return wanted(read)
     raise ValueError(
-        f"{where}{key} is {value!r}, of type {type(read).__name__}; expected "
+        f"{where}{key} is {brief(repr(value))}, of type {type(read).__name__}; expected "
         f"{wanted.__name__}, as {default!r}"
     )
 

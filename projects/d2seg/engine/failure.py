@@ -1,12 +1,20 @@
 """What becomes of a training when a step fails, or another process of it is gone."""
 
+import contextlib
 import logging
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 from detectron2.utils import comm
+from torch._C import _error_if_any_worker_fails
 
+from ..checkpoint.files import WriteError
 from .full_disk import is_write_error
 from .hooks import check_finite
 from .train_step import TrainingDivergedError
@@ -15,6 +23,10 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
+
+_WORKER = re.compile(
+    r"DataLoader worker \(pid(\(s\))? [0-9, ]+\) (is (?P<reason>killed by signal: [\w ]+)|exited)"
+)
 
 # what gloo and NCCL say where the other end of a connection is gone
 _LOST = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process")
@@ -28,6 +40,52 @@ def is_lost_process(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in text for words in _LOST)
 
 
+class LostWorkerError(RuntimeError):
+    """A process that loads data was killed; the message says what is saved."""
+
+
+@contextlib.contextmanager
+def children_unheard() -> Iterator[None]:
+    """torch's loader raises an error wherever the program is when a process of it dies. Not inside,
+    where the first one is dealt with."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """``error``, or the death of a process that loads data, where it is what comes of that, as a
+    connection that ends."""
+    if isinstance(error, OSError | EOFError) and not is_lost_worker(error):
+        for _ in range(10):  # the process may not be quite dead
+            try:
+                _error_if_any_worker_fails()
+            except RuntimeError as cause:
+                return cause
+            time.sleep(0.1)
+    return error
+
+
+def is_lost_worker(error: BaseException) -> bool:
+    """Whether it is what torch's loader says of a process of its own that was killed, wherever the
+    program was: in a save, too."""
+    return isinstance(error, RuntimeError | WriteError) and _WORKER.search(str(error)) is not None
+
+
+def lost_worker(error: BaseException, saved: str = "") -> LostWorkerError:
+    """``error``, of which :func:`is_lost_worker` is true, for a user."""
+    reason = f"was {_WORKER.search(str(error))['reason'] or 'killed'}"
+    return LostWorkerError(
+        f"a process that loads data {reason}; the system kills where memory runs out: lower "
+        f"DATALOADER.NUM_WORKERS or SOLVER.IMS_PER_BATCH. {saved}".strip()
+    )
+
+
 def save_after(trainer: "Trainer", error: Exception) -> str:
     """Save what was trained before ``error``, if it is worth it and can be done.
 
@@ -35,7 +93,8 @@ def save_after(trainer: "Trainer", error: Exception) -> str:
         What is saved, in a sentence.
     """
     known = isinstance(error, (ValueError, TrainingDivergedError))  # shown by the script
-    if known or is_write_error(error) or is_lost_process(error):
+    lost = is_lost_process(error) or is_lost_worker(error)
+    if known or lost or is_write_error(error):
         logger.error("Training ended in iteration %d", trainer.iter)
     else:
         logger.exception("Training ended in iteration %d:", trainer.iter)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import operator
 import os
 import signal
 import threading
@@ -81,7 +82,7 @@ class ExponentialMovingAverage(HookBase):
             ValueError: the average is of a model with other weights.
         """
         weights = self._model.state_dict()
-        average = dict(state_dict["average"])
+        average = {**state_dict["average"]}
         for name, weight in weights.items():  # one of PointRend's had a dimension less once
             if name in average and (*average[name].shape, 1) == tuple(weight.shape):
                 average[name] = average[name].unsqueeze(-1)
@@ -90,7 +91,7 @@ class ExponentialMovingAverage(HookBase):
                 "the checkpoint's averaged weights (SOLVER.EMA) are of another model; start anew, "
                 "without --resume"
             )
-        self._num_updates = state_dict["num_updates"]
+        self._num_updates = operator.index(state_dict["num_updates"])
         self._average = average
 
 

@@ -25,7 +25,7 @@ from ..data.build import images_per_process
 from ..data.catalog import check_data
 from ..data.workers import ENDING, held_back
 from ..names import printable
-from .failure import is_lost_process
+from .failure import LostWorkerError, is_lost_process, is_lost_worker, lost_worker
 from .full_disk import is_write_error
 from .output_folder import claim_folder
 from .prepare import check_evaluation, check_run, is_torchrun, read_config
@@ -51,8 +51,8 @@ def run(main: Main, args: argparse.Namespace) -> int:
     Returns:
         An exit code: that of ``main``; or, with one line on stderr, 2 for what a user did wrong
         (``ValueError`` and, for a package that is missing, ``ImportError``), 1 for a training
-        that diverged, or a disk that takes no more, 130 for Ctrl-C where nothing is to be saved,
-        and 128 + n if signal n ended a process. Any other exception passes.
+        that diverged, a disk that takes no more or a worker that was killed, 130 for Ctrl-C where
+        nothing is to be saved, and 128 + n if signal n ended a process. Any other exception passes.
     """
     if is_torchrun():
         return _guarded(_join_torchrun, main, args)
@@ -123,7 +123,14 @@ def _guarded(function: Callable[..., int], *arguments: object) -> int:
             sys.stderr.write("SIGINT: ended at once; what was saved last can be resumed from\n")
         return 128 + signal.SIGINT
     except RuntimeError as error:
-        if os.environ.get(TRACEBACK_VARIABLE) or not is_lost_process(error):
+        if is_lost_worker(error):
+            error = lost_worker(error)
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        if isinstance(error, LostWorkerError):
+            sys.stderr.write(f"error: {printable(error)}\n")
+            return 1
+        if not is_lost_process(error):
             raise
         logger.error("Another process of this run has ended: %s", _one_line(error))
         time.sleep(_SECONDS_TO_NOTICE)

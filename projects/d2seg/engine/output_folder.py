@@ -4,6 +4,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from detectron2.utils import comm
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"  # stays; what is locked is the file, by a process that lives
+_FILES = ("metrics.json", "last_checkpoint", "log.txt", "config.yaml")
+_LEAST_ROOM = 1 << 16  # bytes, for the config and the first lines of the log
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # of some network file systems
 
 
@@ -33,8 +36,9 @@ def check_folder(folder: str, option: str = "OUTPUT_DIR") -> None:
         raise ValueError(f"{option} {folder} is an address; name a folder of this machine")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_LEAST_ROOM))
+            file.flush()
     except (OSError, ValueError) as error:
         raise _unwritable(folder, error, option) from error
 
@@ -44,9 +48,10 @@ def _unwritable(
 ) -> ValueError:
     is_file = isinstance(error, FileExistsError)
     reason = "it is a file" if is_file else getattr(error, "strerror", str(error))
+    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = "make room" if is_full else "change its permissions"
     return ValueError(
-        f"{option} {folder} cannot be written to ({reason}); choose another, or change its "
-        "permissions"
+        f"{option} {folder} cannot be written to ({reason}); choose another, or {remedy}"
     )
 
 
@@ -84,6 +89,8 @@ def _opened(folder: Path) -> Iterator[int]:
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise ValueError(f"OUTPUT_DIR {folder}: {LOCK_FILE} is no file; remove it")
         yield file
     finally:
         os.close(file)
@@ -107,6 +114,11 @@ def claim_folder(folder: str | Path, resume: bool, overwrite: bool) -> None:
     """
     folder = Path(folder)
     with locked(folder):
+        for name in _FILES:
+            if os.path.lexists(folder / name) and not (folder / name).is_file():
+                raise ValueError(
+                    f"OUTPUT_DIR {folder}: {name} is no file and cannot be written to; remove it"
+                )
         earlier = [] if resume else sorted(folder.glob("model_*.pth"))
         if earlier and not overwrite:
             raise ValueError(

@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,31 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.projects.deeplab.lr_scheduler import WarmupPolyLR
 from detectron2.solver import LRMultiplier, LRScheduler
+from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
+
+from ..checkpoint.plain_yaml import load_plain_yaml
+from ..checkpoint.shown import brief
+from ..config.description import ENTRY
+from ..config.files import MAX_VALUES, leaves
 
 logger = logging.getLogger(__name__)
 
 _SETTINGS = ("initial_lr", "weight_decay", "momentum", "nesterov", "betas", "eps")
+_REMEDY = (
+    "go on with the config of that run, or train anew from its weights: MODEL.WEIGHTS, another "
+    "OUTPUT_DIR, no --resume"
+)
+_MOMENTS = {  # a user's optimizer may have others
+    torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
+    torch.optim.SGD: {"momentum_buffer"},
+}
+_DECIDING = ("MODEL.", "INPUT.", "SOLVER.CLIP_GRADIENTS.", "SOLVER.EMA.DECAY", "SOLVER.AMP.DTYPE")
+_OF_THE_MACHINE = ("MODEL.WEIGHTS", "MODEL.DEVICE")
+_NUM_CHANGES = 8  # named in a message
+_FORMULAS = (LRMultiplier, WarmupPolyLR)  # schedules whose rates follow from the iteration
+# what code that expects another form of a state raises
+_MALFORMED = (KeyError, TypeError, AttributeError, IndexError, AssertionError, RuntimeError)
 _WINDOW = 20  # values of which detectron2's writers take the median
 
 
@@ -25,6 +45,7 @@ def circumstances(cfg: CfgNode, num_images: int | None) -> dict[str, Any]:
     return {
         "DATASETS.TRAIN": list(cfg.DATASETS.TRAIN),
         "number of images": num_images,
+        "number of processes": comm.get_world_size(),
         "SEED": cfg.SEED,
         "SOLVER.IMS_PER_BATCH": cfg.SOLVER.IMS_PER_BATCH,
         "SOLVER.ACCUMULATE_STEPS": cfg.SOLVER.ACCUMULATE_STEPS,
@@ -53,6 +74,30 @@ def warn_of_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         logger.warning("The seed of the checkpoint counts, not SEED %s", now["SEED"])
 
 
+def warn_of_other_config(content: Any, cfg: CfgNode) -> None:
+    """Log where the model, what it is given or how far a step goes is not set as in the checkpoint
+    of ``content``, beside what :func:`circumstances` has."""
+    try:
+        then = dict(leaves(load_plain_yaml(content[ENTRY]["config"], MAX_VALUES)))
+    except (ValueError, *_MALFORMED):  # of another program
+        return
+    now = dict(leaves(load_plain_yaml(cfg.dump(), MAX_VALUES)))
+    changes = [
+        f"{key} was {brief(repr(then[key]), 60)} and is {brief(repr(value), 60)}"
+        for key, value in now.items()
+        if key.startswith(_DECIDING)
+        and key not in _OF_THE_MACHINE
+        and then.get(key, value) != value
+    ]
+    if changes:
+        more = f" and {len(changes) - _NUM_CHANGES} more" if len(changes) > _NUM_CHANGES else ""
+        logger.warning(
+            "The config has changed since the checkpoint: %s%s",
+            "; ".join(changes[:_NUM_CHANGES]),
+            more,
+        )
+
+
 def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
     """Compare the state of an optimizer in a checkpoint with the optimizer that shall have it.
 
@@ -61,38 +106,93 @@ def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
     Raises:
         ValueError: it is of another kind of optimizer, or of other parameters.
     """
-    remedy = (
-        "go on with the config of that run, or train anew from its weights: MODEL.WEIGHTS, another "
-        "OUTPUT_DIR, no --resume"
-    )
     groups = state.get("param_groups") if isinstance(state, dict) else None
     values = state.get("state") if isinstance(state, dict) else None
     if not isinstance(groups, list) or not groups or not isinstance(values, dict):
-        raise ValueError(f"the checkpoint holds no state of an optimizer; {remedy}")
+        raise ValueError(f"the checkpoint holds no state of an optimizer; {_REMEDY}")
     kinds = [_kind(group) for group in (groups[0], optimizer.param_groups[0])]
     if kinds[0] != kinds[1]:
         raise ValueError(
             f"the checkpoint is of a run with the optimizer {kinds[0]}, the config's "
-            f"SOLVER.OPTIMIZER is {kinds[1]}; {remedy}"
+            f"SOLVER.OPTIMIZER is {kinds[1]}; {_REMEDY}"
         )
     then, now = ([len(g["params"]) for g in gs] for gs in (groups, optimizer.param_groups))
     if then != now:
         raise ValueError(
             f"the optimizer's groups have {then} parameters in the checkpoint and {now} in the "
-            f"config's model; {remedy}"
+            f"config's model; {_REMEDY}"
         )
+    _check_moments(optimizer, groups, values)
+
+
+def _check_moments(optimizer: torch.optim.Optimizer, groups: list[dict], values: dict) -> None:
     ours = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     theirs = [number for group in groups for number in group["params"]]
+    if set(theirs) != set(range(len(ours))) or not values.keys() <= set(theirs):
+        raise ValueError(
+            f"the optimizer's parameters in the checkpoint are not numbered; {_REMEDY}"
+        )
     for parameter, number in zip(ours, theirs, strict=True):
-        for name, value in values.get(number, {}).items():
+        state = values.get(number, {})
+        wanted = _MOMENTS.get(type(optimizer))
+        is_whole = wanted is None or all(
+            isinstance(state[name], torch.Tensor | None) for name in (wanted if state else ())
+        )
+        if not is_whole:
+            raise ValueError(f"the optimizer's state of parameter {number} is damaged; {_REMEDY}")
+        for name, value in state.items():
             if not isinstance(value, torch.Tensor):
                 continue
             what = f"the optimizer's '{name}' of parameter {number} in the checkpoint"
             if value.dim() > 0 and value.shape != parameter.shape:
                 shapes = f"{tuple(value.shape)}, the parameter {tuple(parameter.shape)}"
-                raise ValueError(f"{what} has the shape {shapes}; {remedy}")
+                raise ValueError(f"{what} has the shape {shapes}; {_REMEDY}")
             if not is_finite(value):
-                raise ValueError(f"{what} is not finite; {remedy}")
+                raise ValueError(f"{what} is not finite; {_REMEDY}")
+
+
+@contextlib.contextmanager
+def told_in_a_line() -> Iterator[None]:
+    """For reading the state of a training: what has another form than it is a ``ValueError``."""
+    try:
+        yield
+    except _MALFORMED as error:
+        raise ValueError(
+            "the state of the training in the checkpoint is damaged, or of another program "
+            f"({type(error).__name__}: {brief(error)}); {_REMEDY}"
+        ) from error
+
+
+def check_training_state(state: Any, scheduler: LRScheduler, max_iter: int) -> None:
+    """See that a checkpoint's iteration is one of this run, and that its schedule is there too.
+
+    Raises:
+        ValueError: it is not.
+        KeyError, TypeError and others: the state has another form.
+    """
+    iteration, hooks = state["iteration"], state.get("hooks", {})
+    if type(iteration) is not int or not 0 <= iteration < 2**31:
+        raise ValueError(
+            f"the checkpoint says that it is of iteration {brief(iteration, 40)}; {_REMEDY}"
+        )
+    if iteration >= max_iter:
+        raise ValueError(
+            f"the checkpoint is of iteration {iteration}, and SOLVER.MAX_ITER {max_iter} is behind "
+            "it: nothing is left to train; raise SOLVER.MAX_ITER, or use --eval-only"
+        )
+    if isinstance(scheduler, _FORMULAS):
+        epoch = hooks["LRScheduler"]["last_epoch"] if "LRScheduler" in hooks else None
+        if epoch != iteration + 1:
+            raise ValueError(
+                f"the checkpoint is of iteration {iteration}, and its schedule of the learning "
+                f"rate is {'missing' if epoch is None else f'at {brief(epoch, 40)}'}; {_REMEDY}"
+            )
+    state.get("circumstances", {}).items()
+    for scalar in state.get("history", {}).values():
+        if not all([type(part) for part in pair] == [float, int] for pair in scalar["values"]):
+            raise TypeError("a recorded value is no number of an iteration")
+        if type(scalar["smoothed"]) is not bool:
+            raise TypeError("a record is neither smoothed nor not")
 
 
 def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
@@ -119,12 +219,12 @@ def obey_config(
             if key in _SETTINGS and group.get(key) != value:
                 changes.setdefault(key, f"{key} was {group.get(key)} and is {value}")
             group[key] = value
-    if not changes:
-        return
-    if isinstance(scheduler, LRMultiplier | WarmupPolyLR):
+    if isinstance(scheduler, _FORMULAS):
         scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         for group, rate in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
             group["lr"] = rate
+    if not changes:
+        return
     logger.warning("The config's optimizer counts from here on: %s", "; ".join(changes.values()))
 
 
@@ -170,7 +270,7 @@ def trim_metrics(file: Path, start: int) -> None:
     lines: dict[int, str] = {}
     content = file.read_text(encoding="utf-8", errors="replace")
     for line in content.splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             iteration = json.loads(line)["iteration"]
             if iteration < start:
                 lines[iteration] = line

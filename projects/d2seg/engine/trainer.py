@@ -29,8 +29,9 @@ from ..evaluation.build import build_evaluator
 from ..evaluation.records import TimedEvaluator
 from ..names import path_inside
 from ..views import with_views
+from . import resuming
 from .distribution import distributed
-from .failure import save_after
+from .failure import cause_of, children_unheard, is_lost_worker, lost_worker, save_after
 from .full_disk import is_write_error
 from .hooks import (
     EMA_PREFIX,
@@ -43,15 +44,6 @@ from .hooks import (
     check_finite,
 )
 from .output_folder import in_subfolder, locked
-from .resuming import (
-    circumstances,
-    history,
-    obey_config,
-    restore_history,
-    settings_of,
-    trim_metrics,
-    warn_of_changes,
-)
 from .solver import build_lr_scheduler, build_optimizer, gradient_clip
 from .train_step import TrainStep
 
@@ -168,7 +160,8 @@ class Trainer(DefaultTrainer):
         warn_of_other_classes(self.cfg, rest)
         if resume and self.checkpointer.has_checkpoint():
             self.start_iter = self.iter + 1  # of the state just loaded
-            warn_of_changes(self._then, self._circumstances())
+            resuming.warn_of_changes(self._then, self._circumstances())
+            resuming.warn_of_other_config(rest, self.cfg)
         self.last_step = self.start_iter - 1
         self._place_loader()
 
@@ -186,9 +179,9 @@ class Trainer(DefaultTrainer):
         logger.info("Starting training from iteration %d", self.start_iter)
         self.iter = self.start_iter
         with locked(self.cfg.OUTPUT_DIR), EventStorage(self.start_iter) as self.storage:
-            restore_history(self.storage, self._history)
+            resuming.restore_history(self.storage, self._history)
             if comm.is_main_process() and self.start_iter:
-                trim_metrics(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
+                resuming.trim_metrics(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
             try:
                 self.before_train()
                 self._loop()
@@ -196,9 +189,13 @@ class Trainer(DefaultTrainer):
                     with self._average.applied():
                         self._weights_file.save("model_final_ema")
             except BaseException as error:
-                saved = save_after(self, error) if isinstance(error, Exception) else ""
-                with contextlib.suppress(OSError):  # of the record, where the disk is full
-                    self._end()
+                with children_unheard():
+                    cause = cause_of(error)
+                    saved = save_after(self, cause) if isinstance(error, Exception) else ""
+                    with contextlib.suppress(OSError):  # of the record, where the disk is full
+                        self._end()
+                if is_lost_worker(cause):
+                    raise lost_worker(cause, saved) from error
                 if is_write_error(error):
                     raise WriteError(f"{error}. {saved}") from error
                 raise
@@ -247,19 +244,21 @@ class Trainer(DefaultTrainer):
         state = super().state_dict()
         state["circumstances"] = self._circumstances()
         if hasattr(self, "storage"):
-            state["history"] = history(self.storage, self.iter)
+            state["history"] = resuming.history(self.storage, self.iter)
         return state
 
+    @resuming.told_in_a_line()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises ``ValueError`` where the state is of another kind of training."""
-        settings = settings_of(self.optimizer)
+        settings = resuming.settings_of(self.optimizer)
+        resuming.check_training_state(state_dict, self.scheduler, self.max_iter)
         super().load_state_dict(state_dict)
-        obey_config(self.optimizer, self.scheduler, settings)
+        resuming.obey_config(self.optimizer, self.scheduler, settings)
         self._history = state_dict.get("history", {})
         self._then = state_dict.get("circumstances", {})
 
     def _circumstances(self) -> dict[str, Any]:
-        return circumstances(self.cfg, getattr(self.data_loader, "num_images", None))
+        return resuming.circumstances(self.cfg, getattr(self.data_loader, "num_images", None))
 
     def _place_loader(self) -> None:
         if isinstance(self.data_loader, TrainLoader):  # a subclass may have another one

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from ...checkpoint.nesting import check_nesting
+from ...checkpoint.plain_yaml import load_plain_yaml
+from ...checkpoint.shown import brief as shown
 
 _MAX_BYTES, _MAX_VALUES = 5_000_000, 1_000_000  # of a file; values with all aliases written out
 _MAX_LENGTH = 1000  # of a name or path
@@ -44,11 +45,8 @@ def read_yaml(file: Path) -> tuple[Any, Any]:
         if file.stat().st_size > _MAX_BYTES:
             raise ValueError(f"a declaration has at most {_MAX_BYTES} bytes")
         text = file.read_text(encoding="utf-8")
+        typed = load_plain_yaml(text, _MAX_VALUES)
         written = yaml.load(text, _AsWritten)
-        check_nesting(written, _MAX_VALUES)  # before merges (<<) are carried out, which copy
-        typed = yaml.safe_load(text)
-    except RecursionError as error:
-        raise ValueError(f"{file}: not valid YAML: its values are nested too deep") from error
     except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
         raise ValueError(f"{file}: not valid YAML: {shown(error)}") from error
     return typed, written
@@ -147,11 +145,3 @@ def _keys(typed: Mapping[Any, Any], written: Any) -> dict[Any, str | None]:
     if isinstance(written, Mapping) and len(written) == len(typed):
         return dict(zip(typed, written, strict=True))
     return dict.fromkeys(typed)
-
-
-def shown(value: Any) -> str:
-    """In one line of a length that can be read, whatever it is."""
-    if isinstance(value, list | dict | tuple | set):
-        return f"a {type(value).__name__} of {len(value)} values"
-    text = " ".join(str(value)[:400].split())
-    return text if len(text) <= 200 else f"{text[:197]}..."
