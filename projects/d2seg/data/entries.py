@@ -11,7 +11,7 @@ from typing import Any
 import pycocotools.mask as mask_util
 from detectron2.structures import BoxMode
 
-from .faults import Faults, box, check_keypoints, flag, whole_number
+from .faults import Faults, box, check_keypoints, flag, shown, whole_number
 from .segmentations import FAR, plain, sound_array, sound_polygons, sound_segmentation, to_rle
 
 Entry = dict[str, Any]
@@ -62,6 +62,16 @@ def box_of(mask: Any, size: tuple[int, int]) -> list[float]:
     return mask_util.toBbox(rle).tolist()
 
 
+def has_pixels(mask: Any, size: tuple[int, int]) -> bool:
+    """Whether a sound mask has any pixel, and its polygons are not all within the first one."""
+    parts = plain(mask)
+    is_of_polygons = isinstance(parts, list) and {list} == set(map(type, parts))
+    if is_of_polygons and max(max(part, default=0) for part in parts) <= 1:
+        return False
+    width, height = box_of(mask, size)[2:]
+    return width * height > 0
+
+
 def with_own_box(annotation: Entry, size: tuple[int, int]) -> Entry:
     """A sound annotation of an image of ``size`` (height, width), itself or with the box of its
     mask, where it has both and they differ."""
@@ -86,7 +96,7 @@ def _checked_mask(mask: Any, size: tuple[int, int] | None) -> Any:
     if isinstance(found, list) and not found:
         return mask
     if not isinstance(found, list | dict) and not hasattr(found, "shape"):
-        raise ValueError("the mask is neither a list of polygons nor an RLE")
+        raise ValueError(f"the mask is neither a list of polygons nor an RLE: {shown(found)}")
     if size is not None:
         if hasattr(found, "shape"):
             sound_array(found, size)

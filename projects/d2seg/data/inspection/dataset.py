@@ -5,6 +5,7 @@ annotation: "semantic" (label map), "panoptic" (PNG with segments), "instance"; 
 classes and are none. Data that are no pictures bring a function of their own as ``inspect_entry``.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, Metadata
 
+from ...names import meant_file
 from ...pictures import UnreadableFileError, read_oriented, shown_size_and_grey
 from ..catalog import kind_of, metadata_of, num_classes_of
 from ..datasets.instance_maps import InstanceMaps
@@ -185,7 +187,9 @@ def _image_size(
         look = shown_size_and_grey if reader is None else reader.shown_size_and_grey
         (height, width, is_turned), grey = look(file, GREY_SIDE if is_measuring else 0)
     except UnreadableFileError as error:
-        report.problem("unreadable image", file, error.reason)
+        meant = "" if os.path.exists(file) else meant_file(file)
+        hint = f"; there is {meant}" if meant else ""
+        report.problem("unreadable image", file, f"{error.reason}{hint}")
         return None if None in declared else declared
     if grey is not None:
         report.picture = measures_of(grey, (height, width))
