@@ -1,13 +1,16 @@
 """Annotations that tools and scripts write beside what COCO's format says: used, or named."""
 
 import json
+import logging
 import re
 
 import pytest
-from coco_cases import RUNS, SQUARE, instances, put, rle
-from dataset_files import H, W
+from coco_cases import RUNS, SQUARE, instances, panoptic, put, rle
+from dataset_files import H, W, annotation, coco_json, unique_name, write_image
 
 from d2seg.cli import check
+from d2seg.data.datasets.categories import Category
+from d2seg.data.datasets.registration import register_dataset
 from d2seg.data.dicts import check_files_of, load_dicts
 from d2seg.data.entries import has_pixels
 from d2seg.data.inspection.dataset import inspect_dataset
@@ -124,8 +127,8 @@ EMPTY = {
 @pytest.mark.parametrize("case", EMPTY)
 def test_masks_that_are_all_empty_are_refused(tmp_path, case: str) -> None:
     def empty(content: dict) -> None:
-        for annotation in content["annotations"]:
-            annotation["segmentation"] = EMPTY[case]
+        for found in content["annotations"]:
+            found["segmentation"] = EMPTY[case]
 
     name = instances(tmp_path, empty)["name"]
     message = r"no mask has a pixel in its picture, as that of .*000\.jpg: annotation 0; coord"
@@ -186,6 +189,32 @@ def test_a_file_that_nothing_is_like_has_a_remedy_too(tmp_path) -> None:
     made = instances(tmp_path, put("images", 0, "file_name", value="none.jpg"))
     with pytest.raises(ValueError, match=r"none\.jpg \('file_name'\); put it there, or correct"):
         check_files_of(load_dicts(made["name"]), made["name"])
+
+
+def test_categories_of_one_name_are_hinted_at(tmp_path) -> None:
+    write_image(tmp_path / "000.jpg")
+    content = coco_json([annotation()], 1)
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    for names, is_hinted in ((["Cell", "cell", "floor"], True), (["cell", "cells", "c"], False)):
+        name = unique_name("named")
+        categories = [
+            Category(number, own, True, (number, 0, 0))
+            for number, own in zip((5, 7, 9), names, strict=True)
+        ]
+        register_dataset(
+            name, "instance", {"images": tmp_path, "annotations": tmp_path / "a.json"}, categories
+        )
+        found = [hint for hint in inspect_dataset(name).hints if "have one name, 'Cell'" in hint]
+        assert len(found) == is_hinted
+
+
+def test_images_without_segments_are_said(tmp_path, caplog) -> None:
+    made = panoptic(tmp_path)
+    made["content"]["images"].append({**made["content"]["images"][0], "id": 77})
+    made["file"].write_text(json.dumps(made["content"]))
+    with caplog.at_level(logging.WARNING, logger="d2seg"):
+        load_dicts(made["name"])
+    assert "1 images have no annotation and are left out" in caplog.text
 
 
 def test_numbers_of_thousands_of_digits(tmp_path) -> None:

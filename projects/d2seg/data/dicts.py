@@ -8,9 +8,11 @@ reach neither compiled code nor a training before they have been looked at.
 import json
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any
 
+import numpy as np
+import torch
 from detectron2.data import DatasetCatalog
 from torch.utils.data import Dataset
 
@@ -18,10 +20,14 @@ from ..names import meant_file
 from .catalog import metadata_of
 from .datasets.coco_files import read_coco
 from .entries import has_pixels, is_unchanged, sound_annotation, sound_segments
-from .faults import Faults, image_size
+from .faults import Faults, image_size, shown
 from .segmentations import MaskSizeError
 
-_FOREIGN = (AssertionError, LookupError, TypeError, AttributeError, OSError, OverflowError)
+# of a loader that is not this project's
+_FOREIGN = (
+    *(AssertionError, LookupError, TypeError, AttributeError, OSError, ArithmeticError),
+    *(RuntimeError, ImportError),
+)
 _URL = re.compile(r"[A-Za-z][\w+.-]*://")
 _FILES = ("file_name", "sem_seg_file_name", "pan_seg_file_name")
 # lists of a dict, and the key that asks for them
@@ -181,6 +187,11 @@ def _numbered(dicts: list[Entry], name: str) -> list[Entry]:
         if entry.get("image_id") is None:
             entry = {**entry, "image_id": number}
         image_id = entry["image_id"]
+        if not isinstance(image_id, Hashable) or isinstance(image_id, np.ndarray | torch.Tensor):
+            raise ValueError(
+                f"data set {name!r}: {entry['file_name']}: 'image_id' is {shown(image_id)}; it is "
+                "a whole number or text"
+            )
         first = seen.setdefault((image_id, entry.get("slice_index")), entry["file_name"])
         if len(seen) <= len(result):
             raise ValueError(

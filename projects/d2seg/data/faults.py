@@ -64,6 +64,7 @@ def flag(value: Any, key: str = "iscrowd") -> int:
     """
     if value is None:
         return 0
+    value = _plain(value)
     if isinstance(value, str) and value in ("0", "1"):
         return int(value)
     if isinstance(value, int | float | np.bool_ | np.number) and value in (0, 1):
@@ -79,9 +80,16 @@ def whole_number(value: Any, key: str) -> int:
     """
     if type(value) is int:
         return value
-    if isinstance(value, np.integer) or (isinstance(value, float) and value.is_integer()):
+    value = _plain(value)
+    if type(value) is int or (isinstance(value, float) and value.is_integer()):
         return int(value)
     raise ValueError(f"'{key}' is {shown(value)}; it is a whole number")
+
+
+def _plain(value: Any) -> Any:
+    """Python's number of one that is numpy's or a tensor."""
+    is_foreign = isinstance(value, np.generic | np.ndarray | torch.Tensor)
+    return value.item() if is_foreign and value.ndim == 0 else value
 
 
 def image_size(entry: dict[str, Any]) -> tuple[int, int]:
@@ -123,7 +131,7 @@ def check_keypoints(values: Any) -> None:
         ValueError: they are not.
     """
     if isinstance(values, np.ndarray | torch.Tensor):
-        values = values.tolist()
+        values = values.reshape(-1).tolist()
     is_list = isinstance(values, list | tuple) and len(values) % 3 == 0
     if not is_list or not all(
         type(v) in _NUMBERS and -_MAX_COORDINATE <= v <= _MAX_COORDINATE for v in values

@@ -92,14 +92,28 @@ def plain(segmentation: Any) -> Any:
             part.reshape(-1).tolist() if isinstance(part, np.ndarray | torch.Tensor) else part
             for part in segmentation
         ]
-        return [list(part) if isinstance(part, tuple) else part for part in parts]
+        return [_plain_numbers(part) for part in parts]
     if isinstance(segmentation, dict):
         counts, own = segmentation.get("counts"), segmentation.get("size")
         if isinstance(counts, np.ndarray | torch.Tensor):
             segmentation = {**segmentation, "counts": counts.tolist()}
+        elif isinstance(counts, list | tuple):
+            found = _plain_numbers(counts)
+            segmentation = segmentation if found is counts else {**segmentation, "counts": found}
         if isinstance(own, np.ndarray | torch.Tensor):
             segmentation = {**segmentation, "size": own.tolist()}
+        elif isinstance(own, list | tuple) and _plain_numbers(own) is not own:
+            segmentation = {**segmentation, "size": _plain_numbers(own)}
     return segmentation
+
+
+def _plain_numbers(values: Any) -> Any:
+    """A tuple as a list, and a list of numpy's numbers as one of Python's; else as it is."""
+    if isinstance(values, tuple):
+        values = list(values)
+    if isinstance(values, list) and values and isinstance(values[0], np.generic):
+        return [v.item() if isinstance(v, np.generic) else v for v in values]
+    return values
 
 
 def sound_array(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -112,6 +126,8 @@ def sound_array(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         raise ValueError("the mask is an array, but not of numbers")
     if mask.shape != size:
         raise MaskSizeError(f"its size is {mask.shape}, that of the image {size}")
+    if mask.dtype.kind == "f" and not np.isfinite(mask).all():
+        raise ValueError("the mask is an array with values that are not finite")
     return (mask != 0).astype(np.uint8)
 
 

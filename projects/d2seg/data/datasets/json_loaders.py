@@ -157,6 +157,8 @@ def load_panoptic(
         if sem_seg_root is not None:
             entry["sem_seg_file_name"] = os.path.join(sem_seg_root, png)
         dicts.append(entry)
+    if alone := len(content.images) - len(dicts):
+        logger.warning("%s: %d images have no annotation and are left out", json_file, alone)
     return dicts
 
 

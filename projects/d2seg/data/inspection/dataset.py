@@ -31,7 +31,7 @@ from ..referring.reading import ReferringSource
 from .annotations import inspect_annotations
 from .files import check_files_left_out, check_listed_twice
 from .fingerprints import GREY_SIDE, measures_of
-from .hints import undeclared_hints, value_hints
+from .hints import class_hints, undeclared_hints, value_hints
 from .label_counts import count_labels, value_counts
 from .measures import Measures
 from .report import Counts, Problem, Report
@@ -80,7 +80,7 @@ def inspect_dataset(
     entries, problems, remarks = _load(name)
     problems += _problems_of_classes(name, metadata)
     space = LabelSpace.of(metadata)
-    report = Report(problems=problems, hints=remarks)
+    report = Report(problems=problems, hints=[*remarks, *class_hints(metadata)])
     inspect = metadata.get("inspect_entry") or partial(inspect_entry, reader=reader)
     if measures is not None:
         inspect = partial(inspect, is_measuring=True)
@@ -158,7 +158,8 @@ def inspect_entry(
     """Look at one dataset dict in detectron2's format; measure its picture, too, if asked to."""
     report = Report(num_images=1)
     faults = Faults("dataset dict", is_collecting=True)
-    entry = sound_entry(entry, f"image {entry.get('image_id')!r}", faults)
+    where = f"image {entry.get('image_id')!r}" if isinstance(entry, dict) else "an entry"
+    entry = sound_entry(entry, where, faults)
     report.problems += faults.problems
     if entry is None:
         return report

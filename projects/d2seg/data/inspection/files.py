@@ -16,7 +16,7 @@ _LEFT_OUT = ("unusable annotation", "unlisted image", "unusable mask")  # faults
 
 
 def check_listed_twice(entries: list[dict[str, Any]], report: Report) -> None:
-    entries = [entry for entry in entries if isinstance(entry.get("file_name"), str)]
+    entries = [e for e in entries if isinstance(e, dict) and isinstance(e.get("file_name"), str)]
     files = Counter((entry["file_name"], entry.get("slice_index")) for entry in entries)
     for (file, _), times in files.items():
         if times > 1:
