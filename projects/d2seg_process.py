@@ -38,10 +38,12 @@ def collect_less_often() -> None:
 
 def hide_warnings() -> None:
     """Hide what newer versions of torch and setuptools deprecate in detectron2: most of these lines
-    come with its imports, above every message of a program's own."""
+    come with its imports, above every message of a program's own. And what Pillow warns of."""
     warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.* is deprecated")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
+    # of odd EXIF data and large pictures, without their names: what counts is an error of ours
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def ask_for_huge_pages() -> None:

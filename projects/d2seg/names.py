@@ -1,6 +1,7 @@
 """Names that come from files and folders: how they are shown, and where they may lead."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 
@@ -10,6 +11,31 @@ def printable(text: object) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
     )
+
+
+def composed(name: str) -> str:
+    """``name`` without spaces at its ends, its letters composed in one of the ways that Unicode has
+    and that look the same."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def alike(name: str) -> str:
+    """``name`` as names of classes and files are compared: :func:`composed`, without case."""
+    return composed(name).casefold()
+
+
+def meant_file(path: str) -> str:
+    """The file that is meant by the path of one that is not there: it differs in the kind of
+    slashes, in case, in spaces at the ends, or has folders too many; "" where there is none."""
+    folder, name = os.path.split(path.replace("\\", "/"))
+    try:
+        while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+            folder = os.path.dirname(folder)
+        found = [n for n in os.listdir(folder or ".") if alike(n) == alike(name)]
+    except (OSError, ValueError):
+        return ""
+    files = [file for n in found if os.path.isfile(file := os.path.join(folder, n))]
+    return files[0] if len(files) == 1 else ""
 
 
 def path_inside(folder: str | Path, name: str, what: str = "name") -> Path:

@@ -31,7 +31,10 @@ _DAMAGE = (
     *(SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
     *(EOFError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
 )
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+_OUT_OF_MEMORY = (
+    *("can't allocate memory", "not enough memory", "out of memory", "bad_alloc"),
+    "could not create a primitive",  # of oneDNN
+)
 _OF_BANDS = (".tif", ".tiff", ".npy")
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _ORIENTATION = 0x0112  # of EXIF

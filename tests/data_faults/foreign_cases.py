@@ -166,6 +166,9 @@ CASES: list[tuple[str, str, Damage, str]] = [
     ("voc", "list", write("ImageSets/Segmentation/train.txt", b"\xff\xfe\x00"), "the list of pictures cannot be read"),
     ("voc", "labelmap", write("labelmap.txt", "# nothing\n"), r"labelmap\.txt: it lists 0 classes"),
     ("voc", "double", write("labelmap.txt", "a:1,1,1::\na:2,2,2::\n"), "the class 'a' is listed twice"),
+    ("voc", "same_colour", write("labelmap.txt", "background:0,0,0::\ncircle:9,0,0::\nsquare:9,0,0::\n"), r"labelmap\.txt: .*the colour of 'square' is 9,0,0, that of another class, too"),
+    ("voc", "two_levels", write("labelmap.txt", "background:0,0::\n"), "the colour of 'background' is '0,0'; it is R,G,B, each 0 to 255"),
+    ("voc", "high_level", write("labelmap.txt", "circle:300,0,0::\n"), "the colour of 'circle' is '300,0,0'"),
     # CVAT
     ("cvat", "broken", write("annotations.xml", "<annotations><image>"), r"annotations\.xml: not a readable XML"),
     ("cvat", "empty", write("annotations.xml", ""), r"annotations\.xml: not a readable XML"),
@@ -218,6 +221,7 @@ CASES: list[tuple[str, str, Damage, str]] = [
 FATAL = {
     ("yolo", "broken"), ("yolo", "no_names"), ("yolo", "gap"), ("yolo", "nc"), ("yolo", "double"),
     ("voc", "list"), ("voc", "labelmap"), ("voc", "double"),
+    ("voc", "same_colour"), ("voc", "two_levels"), ("voc", "high_level"),
     ("cvat", "broken"), ("cvat", "empty"), ("cvat", "bomb"), ("cvat", "entity"), ("cvat", "deep"),
     ("cvat", "encoding"), ("cvat", "root"), ("cvat", "video"), ("cvat", "no_image"),
     ("supervisely", "meta"), ("supervisely", "no_title"),

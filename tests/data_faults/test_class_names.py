@@ -96,6 +96,15 @@ def warnings(caplog) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+def test_names_that_look_the_same_are_the_same(tmp_path) -> None:
+    write_semantic(tmp_path)
+    first = semantic(tmp_path, classes=["caf\u00e9", "b"])
+    check_class_names([first, semantic(tmp_path, classes=["cafe\u0301", "B"])])
+    cfg = make_cfg("semantic", 2)
+    cfg.DATASETS.TEST = (first,)
+    check_stored_classes(cfg, trained_with(["cafe\u0301", "b"]))
+
+
 def test_a_checkpoint_is_drawn_with_its_own_names(tmp_path, caplog) -> None:
     write_semantic(tmp_path)
     cfg = make_cfg("semantic", 3)

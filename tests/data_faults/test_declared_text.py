@@ -66,6 +66,9 @@ def test_words_of_other_types_ask_for_quotes(tmp_path, line: str) -> None:
         ("classes: [a, '']", "class 1 is empty; give it a name"),
         ("classes: [a, ' ']", "class 1 is empty"),
         ("values: {0: a, 1: }", "the class of value 1 is empty"),
+        ("classes: [caf\u00e9, cafe\u0301]", "the class 'caf.' is listed twice"),
+        ("classes: [a, b]\nobjects: parts", "'objects' is for label maps of task instance"),
+        ("classes: 2", "'classes' is the list of class names, not 2; the first is label value 0"),
         ("classes: [a, !!binary aGVsbG8=]", "class 1 is written aGVsbG8="),
     ],
 )
@@ -121,6 +124,40 @@ def test_words_that_mean_themselves_need_no_quotes(tmp_path) -> None:
     assert declaration.selections == {}
 
 
+@pytest.mark.parametrize("form", ["tabs", "escapes", "UTF-16", "byte order mark"])
+def test_files_as_other_programs_write_them(tmp_path, form: str) -> None:
+    name = unique_name("written")
+    content = {"name": name, "task": "semantic", "classes": ["a", "\U0001f600"]}
+    content["splits"] = {"train": {"images": "i", "labels": "l"}}
+    file = tmp_path / "own.json"
+    text = json.dumps(content, indent="\t", ensure_ascii=form in ("tabs", "escapes"))
+    encoding = {"UTF-16": "utf-16", "byte order mark": "utf-8-sig"}.get(form, "utf-8")
+    file.write_text(text, encoding=encoding)
+    declaration = read_declaration(file)
+    assert [category.name for category in declaration.categories] == ["a", "\U0001f600"]
+    if form == "UTF-16":
+        yaml_file = tmp_path / "own.yaml"
+        yaml_file.write_text(declare(tmp_path, CLASSES).read_text(), encoding="utf-16")
+        assert len(read_declaration(yaml_file).categories) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"name": "a", "name": "b"}', "the key 'name' stands twice"),
+        ('{"name": null, "task": "semantic", "splits": {}}', "'name' is "),
+        ('{"name": "a\\ud800", "task": "x", "splits": {}}', "cannot be printed"),
+        ('{"name": ' + "[" * 5000 + "]" * 5000 + "}", "nested too deep"),
+        ('{"name": ' + "9" * 5000 + ', "task": "semantic", "splits": {"a": {}}}', "'name'|digits"),
+    ],
+)
+def test_json_that_cannot_be(tmp_path, text: str, message: str) -> None:
+    (tmp_path / "own.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"own\.json: .*({message})") as caught:
+        read_declaration(tmp_path / "own.json")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("empty", ["", "''", "null", "~"])
 def test_empty_is_unset(tmp_path, empty: str) -> None:
     write_semantic(tmp_path)
@@ -173,6 +210,7 @@ BOMBS = {
     "a thousand deep": (f"classes: {'[' * 1000}{']' * 1000}", DEEP),
     "fifty deep": (f"classes: [{'[' * 50}{']' * 50}]", "class 0 is a list of 1 values"),
     "mappings a thousand deep": (f"classes: {'{a: ' * 1000}b{'}' * 1000}", DEEP),
+    "too many values": (f"colors: [{'1,' * 500_000}]", "a declaration has at most 400000 values"),
     "too many bytes": (f"# {'x' * 5_000_000}", "a declaration has at most 5000000 bytes"),
 }
 

@@ -21,6 +21,8 @@ CODECS = {
     ".avi": "mpeg4",
     ".wmv": "wmv2",
     ".mpg": "mpeg2video",
+    ".ts": "mpeg2video",
+    ".flv": "flv1",
 }
 
 
@@ -74,7 +76,7 @@ def test_every_frame_is_read(tmp_path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [f"variable{suffix}" for suffix in (".mkv", ".mp4", ".mpg", ".webm", ".wmv")]
+    "name", [f"variable{x}" for x in (".mkv", ".mp4", ".mpg", ".webm", ".wmv", ".avi", ".ts")]
 )
 @pytest.mark.parametrize("when", [lambda i: i * i, lambda i: i + i // 5 * 3, lambda i: 3 * i])
 def test_frames_that_are_far_apart_in_time_are_not_missing(tmp_path, name: str, when) -> None:
@@ -123,6 +125,27 @@ def test_frames_after_a_damaged_one_are_read_beyond_the_estimate(tmp_path, suffi
     assert NUM_FRAMES - 1 <= len(frames) + broken <= NUM_FRAMES + 1
 
 
+def test_a_frame_that_a_transport_stream_lost_is_counted(tmp_path) -> None:
+    path = write(tmp_path / "a.ts")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)  # of more than one packet of 188 bytes
+    path.write_bytes(content)
+    frames, broken = read(path)
+    assert broken >= 1
+    assert len(frames) + broken == NUM_FRAMES
+
+
+@pytest.mark.parametrize("share", [0.5, 0.85])
+def test_frames_cut_off_an_avi_of_varying_rate_are_counted(tmp_path, share: float) -> None:
+    path = write(tmp_path / "a.avi", noise=True, when=lambda i: 2 * i)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    frames, broken = read(path)
+    assert 2 <= len(frames) < NUM_FRAMES
+    assert broken >= NUM_FRAMES - len(frames) - 1
+
+
 def test_a_name_like_a_protocol(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path("Exp:12", "a.mp4")
@@ -144,6 +167,17 @@ def test_what_is_no_video(tmp_path, content: str) -> None:
     (tmp_path / "a.mp4").write_text(content)
     with pytest.raises(UnreadableError, match=r"a\.mp4: cannot be opened as a video: ."):
         VideoReader(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["ffconcat version 1.0\nfile a.mp4\n", PLAYLIST.format("a.mp4")],
+)
+def test_lists_of_other_files_are_not_followed(tmp_path, content: str) -> None:
+    write(tmp_path / "a.mp4")
+    (tmp_path / "list.mp4").write_text(content)
+    with pytest.raises(UnreadableError, match=r"list\.mp4: cannot be opened as a video: "):
+        VideoReader(tmp_path / "list.mp4")
 
 
 def test_sound_alone_is_no_video(tmp_path) -> None:

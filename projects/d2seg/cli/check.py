@@ -63,12 +63,15 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
                 import_jinja2()  # before the data are read
             folders = take_folders(args, Path(temporary))
-            names, cfg = read_targets(args, splits=("TRAIN", "TEST"))
+            unusable: dict[str, str] = {}
+            names, cfg = read_targets(args, ("TRAIN", "TEST"), unusable)
             if cfg is not None:
                 check_channels(cfg)
         except (ImportError, OSError, ValueError) as error:
             return report_mistake(error)
-        return check_all(args, folders, names, cfg)
+        for target, reason in unusable.items():
+            print(printable(f"{target}: cannot be loaded: {reason}"))
+        return max(check_all(args, folders, names, cfg), int(bool(unusable)))
 
 
 def check_all(

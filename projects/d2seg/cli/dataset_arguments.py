@@ -9,6 +9,7 @@ from ..config.imports import import_modules
 from ..config.loading import load_config
 from ..data.catalog import check_files
 from ..data.datasets.declaration import register_declarations
+from ..data.faults import AnnotationFileError
 from .imports import add_import_argument
 from .messages import Parser
 
@@ -33,12 +34,14 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
 
 
 def read_targets(
-    args: argparse.Namespace, splits: Sequence[str]
+    args: argparse.Namespace, splits: Sequence[str], unusable: dict[str, str] | None = None
 ) -> tuple[list[str], CfgNode | None]:
     """The registered names of the data sets, and the config if there is one.
 
     Args:
         splits: "TRAIN", "TEST": the config's data sets of these, where no others are named.
+        unusable: gets declarations whose annotation files cannot be used, with the reason; None:
+            the first one is raised
 
     Raises:
         ValueError: a declaration or the config is wrong, or a data set is unknown or not there.
@@ -47,12 +50,17 @@ def read_targets(
     names: list[str] = []
     for target in args.targets:
         is_file = target.endswith((".yaml", ".yml", ".json"))
-        names += register_declarations([target]) if is_file else [target]
+        try:
+            names += register_declarations([target]) if is_file else [target]
+        except AnnotationFileError as error:
+            if unusable is None:
+                raise
+            unusable[target] = str(error)
     cfg = None
     if args.config_file is not None:
         cfg = load_config(args.config_file, args.opts, imports=args.imports)
         register_declarations(cfg.DATASETS.DECLARATIONS)
         of_config = (name for split in splits for name in cfg.DATASETS[split])
-        names = names or list(dict.fromkeys(of_config))
+        names = names if args.targets else list(dict.fromkeys(of_config))
     check_files(names)
     return names, cfg

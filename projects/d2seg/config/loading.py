@@ -20,6 +20,7 @@ from ..names import expand_user
 from .defaults import add_d2seg_config, set_semantic_output
 from .files import find_file, leaves, read_tree
 from .imports import import_modules
+from .value_kinds import check_kind
 from .zoo import normalise, read_table
 
 logger = logging.getLogger(__name__)
@@ -197,7 +198,12 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     if isinstance(node[leaf], CfgNode):
         inside = ", ".join(f"{key}.{name}" for name in list(node[leaf])[:3])
         raise ValueError(f"{where}{key} is a group of keys ({inside}, ...), not a value")
-    node[leaf] = _coerce(node[leaf], value, key, where)
+    found = _coerce(node[leaf], value, key, where)
+    try:
+        check_kind(key, found, node[leaf])
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
+    node[leaf] = found
 
 
 def _nearest(cfg: CfgNode, key: str) -> str:
@@ -210,13 +216,17 @@ def _coerce(default: Any, value: Any, key: str, where: str) -> Any:
     """``value`` in the type of ``default``; a string is read as Python's notation, if it is one."""
     read = _literal(value) if isinstance(value, str) else value
     wanted = type(default)
+    if read is None and wanted is str:  # nothing behind the colon
+        return ""
     if type(read) is wanted or read is None or default is None:
         return read
     if key in _NUMBER_OR_AUTO and (read == "auto" or (default == "auto" and type(read) is int)):
         return read
     if wanted is str and isinstance(value, str):
         return value
-    if (wanted is float and type(read) is int) or {wanted, type(read)} == {list, tuple}:
+    if wanted is float and type(read) is int and abs(read) < 2**63:
+        return float(read)
+    if {wanted, type(read)} == {list, tuple}:
         return wanted(read)
     raise ValueError(
         f"{where}{key} is {brief(repr(value))}, of type {type(read).__name__}; expected "

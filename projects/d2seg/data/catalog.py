@@ -8,6 +8,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from ..names import alike
+
 logger = logging.getLogger(__name__)
 
 _SEMANTIC_TYPES = {"sem_seg", "cityscapes_sem_seg", "volumes"}
@@ -160,8 +162,8 @@ def check_classes(cfg: CfgNode) -> None:
 def check_class_names(names: Sequence[str]) -> None:
     """See that data sets that are trained on or scored together have the same classes in one order.
 
-    A difference of case counts as none. Data sets are compared where they have classes of one kind;
-    no file is read.
+    Names are compared as :func:`alike` has them. Data sets are compared where they have classes of
+    one kind; no file is read.
 
     Raises:
         ValueError: there is one; the message has the first.
@@ -179,7 +181,7 @@ def check_class_names(names: Sequence[str]) -> None:
             if len(classes) != len(expected):
                 continue  # numbers are compared with the config's
             for number, (found, wanted) in enumerate(zip(classes, expected, strict=True)):
-                if str(found).strip().casefold() != str(wanted).strip().casefold():
+                if alike(str(found)) != alike(str(wanted)):
                     raise ValueError(
                         f"class {number} of data set {name!r} is {found!r}, that of {other!r} "
                         f"{wanted!r}; a model numbers its classes in one order, so {_MAPPING}, or "

@@ -5,6 +5,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 
+from ..names import alike
+
 STORED = (
     "thing_classes",
     "thing_colors",
@@ -30,14 +32,13 @@ def first_difference(classes: dict[str, Any], metadata: Metadata) -> str:
     """Where the names of ``classes``, of :func:`to_plain`, are not those of ``metadata``, as "class
     1 'dog', where data set 'x' has 'cat'"; "" where they agree.
 
-    A difference of case counts as none. Where one of the two has no such names, or another number
-    of them, nothing is compared.
+    Names are compared as :func:`alike` has them. Where one of the two has no such names, or another
+    number of them, nothing is compared.
     """
     for key in _CLASSES:
         own, others = classes.get(key) or (), metadata.get(key) or ()
         for number, (name, other) in enumerate(zip(own, others, strict=False)):
-            is_alike = str(name).strip().casefold() == str(other).strip().casefold()
-            if len(own) == len(others) and not is_alike:
+            if len(own) == len(others) and alike(str(name)) != alike(str(other)):
                 return f"class {number} {name!r}, where data set {metadata.name!r} has {other!r}"
     return ""
 

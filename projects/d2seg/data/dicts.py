@@ -7,19 +7,28 @@ reach neither compiled code nor a training before they have been looked at.
 
 import json
 import os
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any
 
+import numpy as np
+import torch
 from detectron2.data import DatasetCatalog
 from torch.utils.data import Dataset
 
+from ..names import meant_file
 from .catalog import metadata_of
 from .datasets.coco_files import read_coco
-from .entries import is_unchanged, sound_annotation, sound_segments
-from .faults import Faults, image_size
+from .entries import has_pixels, is_unchanged, sound_annotation, sound_segments
+from .faults import Faults, image_size, shown
 from .segmentations import MaskSizeError
 
-_FOREIGN = (AssertionError, LookupError, TypeError, AttributeError, OSError, OverflowError)
+# of a loader that is not this project's
+_FOREIGN = (
+    *(AssertionError, LookupError, TypeError, AttributeError, OSError, ArithmeticError),
+    *(RuntimeError, ImportError),
+)
+_URL = re.compile(r"[A-Za-z][\w+.-]*://")
 _FILES = ("file_name", "sem_seg_file_name", "pan_seg_file_name")
 # lists of a dict, and the key that asks for them
 _LISTS = {"annotations": "annotations", "segments_info": "pan_seg_file_name"}
@@ -42,7 +51,30 @@ def load_dicts(name: str, *, for_test: bool = False, keys: Collection[str] = _LI
     if isinstance(dicts, Dataset):  # its dicts are made when they are asked for
         return dicts
     dicts = sound_dicts(dicts, name, keys)
+    if "annotations" in keys:
+        _refuse_masks_without_pixels(dicts, name)
     return _numbered(dicts, name) if for_test else dicts
+
+
+def _refuse_masks_without_pixels(dicts: list[Entry], name: str) -> None:
+    """See that not all masks are empty, as those whose coordinates are parts of width and height.
+
+    Looks at annotations up to the first that is good: in nearly all data sets at one.
+    """
+    first = ""
+    for entry in dicts:
+        if entry.get("height") is None:
+            return
+        for number, annotation in enumerate(entry.get("annotations", ())):
+            mask = annotation.get("segmentation")
+            if mask is None or not len(mask) or has_pixels(mask, (entry["height"], entry["width"])):
+                return
+            first = first or f"{entry['file_name']}: annotation {number}"
+    if first:
+        raise ValueError(
+            f"data set {name!r}: no mask has a pixel in its picture, as that of {first}; "
+            "coordinates of 'segmentation' are counted in pixels"
+        )
 
 
 def loaded_entries(name: str) -> Dicts:
@@ -155,6 +187,11 @@ def _numbered(dicts: list[Entry], name: str) -> list[Entry]:
         if entry.get("image_id") is None:
             entry = {**entry, "image_id": number}
         image_id = entry["image_id"]
+        if not isinstance(image_id, Hashable) or isinstance(image_id, np.ndarray | torch.Tensor):
+            raise ValueError(
+                f"data set {name!r}: {entry['file_name']}: 'image_id' is {shown(image_id)}; it is "
+                "a whole number or text"
+            )
         first = seen.setdefault((image_id, entry.get("slice_index")), entry["file_name"])
         if len(seen) <= len(result):
             raise ValueError(
@@ -173,6 +210,8 @@ def check_files_of(dicts: Dicts, name: str) -> None:
     """
     for entry in dicts if isinstance(dicts, list) else ():
         for key in _FILES:
-            is_local = key in entry and "://" not in entry[key] and "slice_index" not in entry
+            is_local = key in entry and not _URL.match(entry[key]) and "slice_index" not in entry
             if is_local and not os.path.exists(entry[key]):
-                raise ValueError(f"data set {name!r}: there is no {entry[key]} ('{key}')")
+                meant = meant_file(entry[key])
+                remedy = f"correct it to {meant}" if meant else "put it there, or correct the name"
+                raise ValueError(f"data set {name!r}: there is no {entry[key]} ('{key}'); {remedy}")

@@ -8,15 +8,18 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pycocotools.mask as mask_util
+import torch
 from detectron2.structures import BoxMode
 
-from .faults import Faults, box, check_keypoints, flag, whole_number
+from .faults import Faults, box, check_keypoints, flag, shown, whole_number
 from .segmentations import FAR, plain, sound_array, sound_polygons, sound_segmentation, to_rle
 
 Entry = dict[str, Any]
 
 _MIN_BOX_IOU, _BOX_SLACK = 0.5, 2.0  # from where on a box and its mask are of different things
+_BOX_MODES = (BoxMode.XYWH_ABS, BoxMode.XYXY_ABS, BoxMode.XYWHA_ABS)
 _NUM_SEGMENT_IDS = 1 << 24  # three bytes of colour
 
 
@@ -36,6 +39,11 @@ def sound_annotation(annotation: Any, size: tuple[int, int] | None) -> Entry:
         changed["iscrowd"] = flag(crowd)
     if annotation.get("keypoints") is not None:
         check_keypoints(annotation["keypoints"])
+    if annotation.get("bbox_mode", BoxMode.XYWH_ABS) not in _BOX_MODES:
+        raise ValueError(
+            f"'bbox_mode' is {shown(annotation['bbox_mode'])}; it is BoxMode.XYXY_ABS, "
+            "BoxMode.XYWH_ABS or BoxMode.XYWHA_ABS, in pixels"
+        )
     values = annotation.get("bbox")
     if isinstance(values, list) and not values:  # as where there is none
         annotation = {key: value for key, value in annotation.items() if key != "bbox"}
@@ -62,6 +70,16 @@ def box_of(mask: Any, size: tuple[int, int]) -> list[float]:
     return mask_util.toBbox(rle).tolist()
 
 
+def has_pixels(mask: Any, size: tuple[int, int]) -> bool:
+    """Whether a sound mask has any pixel, and its polygons are not all within the first one."""
+    parts = plain(mask)
+    is_of_polygons = isinstance(parts, list) and {list} == set(map(type, parts))
+    if is_of_polygons and max(max(part, default=0) for part in parts) <= 1:
+        return False
+    width, height = box_of(mask, size)[2:]
+    return width * height > 0
+
+
 def with_own_box(annotation: Entry, size: tuple[int, int]) -> Entry:
     """A sound annotation of an image of ``size`` (height, width), itself or with the box of its
     mask, where it has both and they differ."""
@@ -86,7 +104,7 @@ def _checked_mask(mask: Any, size: tuple[int, int] | None) -> Any:
     if isinstance(found, list) and not found:
         return mask
     if not isinstance(found, list | dict) and not hasattr(found, "shape"):
-        raise ValueError("the mask is neither a list of polygons nor an RLE")
+        raise ValueError(f"the mask is neither a list of polygons nor an RLE: {shown(found)}")
     if size is not None:
         if hasattr(found, "shape"):
             sound_array(found, size)
@@ -102,7 +120,10 @@ def _is_same(found: Any, mask: Any) -> bool:
         return False
     if isinstance(found, list):
         return is_unchanged(found, mask)
-    return found is mask or (isinstance(found, dict) and found == mask)
+    if not isinstance(found, dict):
+        return found is mask
+    has_arrays = any(isinstance(value, np.ndarray | torch.Tensor) for value in mask.values())
+    return not has_arrays and found == mask
 
 
 def is_unchanged(found: Sequence[Any], original: Sequence[Any]) -> bool:

@@ -3,6 +3,7 @@ And the values of annotations, checked for kind, finiteness and range.
 """
 
 import math
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,13 @@ from .inspection.report import Problem
 
 _NUMBERS = frozenset({int, float})
 _MAX_COORDINATE = 1e7  # of boxes, in pixels
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 8
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 60
+
+
+class AnnotationFileError(ValueError):
+    """A file of annotations that a declaration names, and that cannot be used as a whole."""
 
 
 @dataclass
@@ -56,11 +64,12 @@ def flag(value: Any, key: str = "iscrowd") -> int:
     """
     if value is None:
         return 0
+    value = _plain(value)
     if isinstance(value, str) and value in ("0", "1"):
         return int(value)
     if isinstance(value, int | float | np.bool_ | np.number) and value in (0, 1):
         return int(value)
-    raise ValueError(f"'{key}' is {_shown(value)}; it is 0 or 1")
+    raise ValueError(f"'{key}' is {shown(value)}; it is 0 or 1")
 
 
 def whole_number(value: Any, key: str) -> int:
@@ -71,9 +80,16 @@ def whole_number(value: Any, key: str) -> int:
     """
     if type(value) is int:
         return value
-    if isinstance(value, np.integer) or (isinstance(value, float) and value.is_integer()):
+    value = _plain(value)
+    if type(value) is int or (isinstance(value, float) and value.is_integer()):
         return int(value)
-    raise ValueError(f"'{key}' is {_shown(value)}; it is a whole number")
+    raise ValueError(f"'{key}' is {shown(value)}; it is a whole number")
+
+
+def _plain(value: Any) -> Any:
+    """Python's number of one that is numpy's or a tensor."""
+    is_foreign = isinstance(value, np.generic | np.ndarray | torch.Tensor)
+    return value.item() if is_foreign and value.ndim == 0 else value
 
 
 def image_size(entry: dict[str, Any]) -> tuple[int, int]:
@@ -99,13 +115,13 @@ def box(values: Any) -> list[float]:
     """
     if isinstance(values, np.ndarray | torch.Tensor):
         values = values.tolist()
-    if type(values) is not list and isinstance(values, Sequence):
+    if type(values) is not list and isinstance(values, Sequence) and not isinstance(values, str):
         values = [float(v) if isinstance(v, np.number) else v for v in values]
     if type(values) is list and len(values) in (4, 5) and _NUMBERS.issuperset(map(type, values)):
         in_range = min(values) >= -_MAX_COORDINATE and max(values) <= _MAX_COORDINATE
         if in_range and not math.isnan(sum(values)):  # which min and max may miss
             return values
-    raise ValueError(f"'bbox' is {_shown(values)}; it is four finite numbers, in pixels")
+    raise ValueError(f"'bbox' is {shown(values)}; it is four finite numbers, in pixels")
 
 
 def check_keypoints(values: Any) -> None:
@@ -115,13 +131,13 @@ def check_keypoints(values: Any) -> None:
         ValueError: they are not.
     """
     if isinstance(values, np.ndarray | torch.Tensor):
-        values = values.tolist()
+        values = values.reshape(-1).tolist()
     is_list = isinstance(values, list | tuple) and len(values) % 3 == 0
     if not is_list or not all(
         type(v) in _NUMBERS and -_MAX_COORDINATE <= v <= _MAX_COORDINATE for v in values
     ):
         raise ValueError(
-            f"'keypoints' is {_shown(values)}; it is x, y and visibility of each point, in pixels"
+            f"'keypoints' is {shown(values)}; it is x, y and visibility of each point, in pixels"
         )
 
 
@@ -133,10 +149,11 @@ def area(value: Any) -> float:
     """
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= MAX_PIXELS or not math.isfinite(value):
-        raise ValueError(f"'area' is {_shown(value)}; it is a number of pixels, or left out")
+        raise ValueError(f"'area' is {shown(value)}; it is a number of pixels, or left out")
     return float(value)
 
 
-def _shown(value: Any) -> str:
-    text = "missing" if value is None else " ".join(repr(value).split())
+def shown(value: Any) -> str:
+    """A value of a file in one short line, however long or deep it is."""
+    text = "missing" if value is None else " ".join(_SHORT.repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -41,6 +41,8 @@ def read_json(file: str | Path, what: str = "annotations") -> Any:
             return json.loads(data)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
+        if "set_int_max_str_digits" in reason:  # Python's advice is for programs
+            reason = "a number in it has thousands of digits"
         form = " in COCO's format" if what in ("annotations", "categories") else ""
         raise ValueError(f"{file}: not a JSON file{form}: {reason}") from error
 

@@ -29,7 +29,7 @@ _TO_RGBA = {1: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGB
 # would replace them by the brightness of their colours.
 _ID_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B"}
 _GREY_IN_COLOR = {"LA", "RGB", "RGBA"}
-_BITS_PER_SAMPLE = 258  # a tag of TIFF
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # tags of TIFF
 _MAX_SPREAD = 16  # between the channels of a grey picture that JPEG has coded as colours
 
 
@@ -99,7 +99,8 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
     bits).
 
     Signed 16-bit files keep labels above 32767, such as ADE20K-full's 65535 = ignore, as negative
-    numbers; they come back as what was meant. A negative number of 32 bits stays one. Of a palette
+    numbers; they come back as what was meant. A negative number of 32 bits stays one, unless the
+    file says that its numbers have no sign. Of a palette
     image the values are the indices. It is turned as its own EXIF orientation says.
 
     Args:
@@ -113,7 +114,7 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
         with opened(path) as image:
             if turned_by_exif(image):
                 ImageOps.exif_transpose(image, in_place=True)
-            mode, num_bits = image.mode, _bits(image)
+            mode, num_bits, has_sign = image.mode, *_bits(image)
             if label_values is not None and mode in _GREY_IN_COLOR:
                 pixels = np.array(image.convert("RGBA"))
             else:
@@ -130,13 +131,18 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
             f"{path}: a label map needs one channel of class ids, but this image has mode {mode!r};"
             f" {remedy}"
         )
+    if pixels.dtype == np.int32 and num_bits == 32 and not has_sign:
+        pixels = pixels.view(np.uint32)  # Pillow knows no such mode
     return _ids(pixels, label_values, num_bits)
 
 
-def _bits(image: Image.Image) -> int:
-    """Bits of a value in the file, where Pillow's mode does not say them; 0: unknown."""
+def _bits(image: Image.Image) -> tuple[int, bool]:
+    """Bits of a value in the file, where Pillow's mode does not say them, and whether one is a
+    sign; 0: unknown."""
     tags = getattr(image, "tag_v2", None)
-    return 0 if tags is None else int(tags.get(_BITS_PER_SAMPLE, (0,))[0])
+    if tags is None:
+        return 0, True
+    return int(tags.get(_BITS_PER_SAMPLE, (0,))[0]), tags.get(_SAMPLE_FORMAT, (1,))[0] == 2
 
 
 def _ids(labels: np.ndarray, label_values: LabelValues | None, num_bits: int) -> np.ndarray:

@@ -16,12 +16,13 @@ import pycocotools.mask as mask_util
 import torch
 
 from ..pictures import MAX_PIXELS
+from .faults import shown
 
 Segmentation = list[list[float]] | dict[str, Any]
 
 _NUMBERS = frozenset({int, float})
 FAR = 64  # times its image's size that a polygon of an object may reach beyond it
-MAX_OUTLINE = 10_000_000  # pixels along a polygon: pycocotools takes 100 bytes and 0.2 us for each
+MAX_OUTLINE = 2_000_000  # pixels along polygons: pycocotools takes 100 bytes and 0.2 us for each
 _MAX_CHARACTERS = 7  # of a run length: 5 bits each, 32 in all
 
 
@@ -61,15 +62,25 @@ def sound_segmentation(
         raise ValueError(
             "the mask's polygons have fewer than 3 points; a polygon is [x0, y0, x1, y1, ...]"
         )
-    raise ValueError("the mask is neither a list of polygons nor an RLE")
+    raise ValueError(
+        f"the mask is neither a list of polygons nor an RLE: {shown(segmentation)}; write polygons "
+        "as [[x0, y0, x1, y1, ...]]"
+    )
 
 
 def sound_polygons(segmentation: list, size: tuple[int, int], reach: float) -> list[list[float]]:
     """The polygons of at least 3 points, which may be none; as :func:`sound_segmentation`."""
     if segmentation and _are_numbers(segmentation):
         raise ValueError("the mask is one flat list of numbers; write polygons as [[x, y, ...]]")
-    polygons = [_sound_polygon(part, size, reach) for part in segmentation]
-    return [polygon for polygon in polygons if len(polygon) >= 6]
+    found = [_sound_polygon(part, size, reach) for part in segmentation]
+    polygons = [polygon for polygon, _ in found if len(polygon) >= 6]
+    # the bounds first, which cost next to nothing
+    if sum(bound for _, bound in found) > MAX_OUTLINE < sum(map(_outline, polygons)):
+        raise ValueError(
+            f"the outline of the mask's polygons is longer than {MAX_OUTLINE} pixels; write points "
+            "of its border alone, each once"
+        )
+    return polygons
 
 
 def plain(segmentation: Any) -> Any:
@@ -81,14 +92,28 @@ def plain(segmentation: Any) -> Any:
             part.reshape(-1).tolist() if isinstance(part, np.ndarray | torch.Tensor) else part
             for part in segmentation
         ]
-        return [list(part) if isinstance(part, tuple) else part for part in parts]
+        return [_plain_numbers(part) for part in parts]
     if isinstance(segmentation, dict):
         counts, own = segmentation.get("counts"), segmentation.get("size")
         if isinstance(counts, np.ndarray | torch.Tensor):
             segmentation = {**segmentation, "counts": counts.tolist()}
+        elif isinstance(counts, list | tuple):
+            found = _plain_numbers(counts)
+            segmentation = segmentation if found is counts else {**segmentation, "counts": found}
         if isinstance(own, np.ndarray | torch.Tensor):
             segmentation = {**segmentation, "size": own.tolist()}
+        elif isinstance(own, list | tuple) and _plain_numbers(own) is not own:
+            segmentation = {**segmentation, "size": _plain_numbers(own)}
     return segmentation
+
+
+def _plain_numbers(values: Any) -> Any:
+    """A tuple as a list, and a list of numpy's numbers as one of Python's; else as it is."""
+    if isinstance(values, tuple):
+        values = list(values)
+    if isinstance(values, list) and values and isinstance(values[0], np.generic):
+        return [v.item() if isinstance(v, np.generic) else v for v in values]
+    return values
 
 
 def sound_array(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -101,6 +126,8 @@ def sound_array(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         raise ValueError("the mask is an array, but not of numbers")
     if mask.shape != size:
         raise MaskSizeError(f"its size is {mask.shape}, that of the image {size}")
+    if mask.dtype.kind == "f" and not np.isfinite(mask).all():
+        raise ValueError("the mask is an array with values that are not finite")
     return (mask != 0).astype(np.uint8)
 
 
@@ -147,14 +174,18 @@ def _are_numbers(values: Any) -> bool:
     return type(values) is list and _NUMBERS.issuperset(map(type, values))
 
 
-def _sound_polygon(polygon: Any, size: tuple[int, int], reach: float) -> list[float]:
+def _sound_polygon(polygon: Any, size: tuple[int, int], reach: float) -> tuple[list[float], float]:
+    """The polygon, and a number that its outline does not exceed."""
     if not _are_numbers(polygon):
-        raise ValueError("a polygon of the mask is no list of numbers")
+        raise ValueError(
+            f"a polygon of the mask is no list of numbers: {shown(polygon)}; write polygons as "
+            "[[x0, y0, x1, y1, ...]]"
+        )
     if len(polygon) % 2:
         raise ValueError(f"a polygon of the mask has {len(polygon)} numbers, which is odd")
     height, width = size
     if not polygon:
-        return polygon
+        return polygon, 0
     xs, ys = polygon[::2], polygon[1::2]
     left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
     is_near = (
@@ -166,12 +197,7 @@ def _sound_polygon(polygon: Any, size: tuple[int, int], reach: float) -> list[fl
     # min and max may miss a NaN, which is neither below nor above; a sum does not
     if not is_near or math.isnan(sum(polygon)):
         raise ValueError(f"a polygon of the mask lies far outside of its {width}x{height} image")
-    longest = max(right - left, bottom - top) * len(xs)
-    if longest > MAX_OUTLINE and _outline(polygon) > MAX_OUTLINE:
-        raise ValueError(
-            f"the outline of a polygon of the mask is longer than {MAX_OUTLINE} pixels"
-        )
-    return polygon
+    return polygon, max(right - left, bottom - top) * len(xs)
 
 
 def _outline(polygon: list[float]) -> float:
@@ -181,16 +207,22 @@ def _outline(polygon: list[float]) -> float:
 
 
 def _sound_rle(rle: dict[str, Any], size: tuple[int, int], slack: int) -> dict[str, Any]:
-    own, counts = rle.get("size"), rle.get("counts")
+    own, counts = rle.get("size"), _whole_numbers(rle.get("counts"))
     if not (isinstance(own, list | tuple) and [type(n) for n in own] == [int, int]):
-        raise ValueError("the mask's RLE has no size [height, width]")
+        raise ValueError(
+            f"the mask's RLE has no size [height, width]: {shown(rle)}; it is an object of 'size' "
+            "and 'counts'"
+        )
     if max(abs(n - wanted) for n, wanted in zip(own, size, strict=True)) > slack:
         raise MaskSizeError(
             f"the mask's RLE is {own[0]}x{own[1]}, its image {size[0]}x{size[1]} (height x width)"
         )
     runs = _runs(counts)
     if min(own) < 1 or (runs < 0).any() or runs.sum() != own[0] * own[1]:
-        raise ValueError(f"the runs of the mask's RLE do not make {own[0]}x{own[1]} pixels")
+        raise ValueError(
+            f"the runs of the mask's RLE do not make {own[0]}x{own[1]} pixels: 'counts' is "
+            f"{shown(counts)}; encode the mask anew, as by pycocotools"
+        )
     if tuple(own) != size:
         values = np.arange(len(runs)) % 2
         mask = np.repeat(values, runs).astype(np.uint8).reshape(own[::-1]).T  # runs go down columns
@@ -203,6 +235,13 @@ def _sound_rle(rle: dict[str, Any], size: tuple[int, int], slack: int) -> dict[s
     return _as_text({"size": own, "counts": counts})
 
 
+def _whole_numbers(values: Any) -> Any:
+    """A list of 3.0 as one of 3; anything else as it is."""
+    if isinstance(values, list | tuple) and float in map(type, values):
+        return [int(v) if type(v) is float and v.is_integer() else v for v in values]
+    return values
+
+
 def _runs(counts: Any) -> np.ndarray:
     """(N,) int64 lengths of the runs of background and mask in turn, which may still be wrong."""
     if isinstance(counts, str):
@@ -213,7 +252,10 @@ def _runs(counts: Any) -> np.ndarray:
         if all(0 <= number <= 2 * MAX_PIXELS for number in counts):
             return np.array(counts, dtype=np.int64)
         return np.array([-1])
-    raise ValueError("the mask's RLE has no 'counts'")
+    raise ValueError(
+        f"the mask's RLE has no 'counts' that are runs: {shown(counts)}; they are a list of whole "
+        "numbers, or COCO's text"
+    )
 
 
 def _decoded(text: bytes) -> np.ndarray:

@@ -23,6 +23,7 @@ _MAX_FAULTS_AT_THE_END = 64  # of a file, as many as a decoder may hold
 _SHARE_OF_ONE_RATE = 0.85  # of the distances in time, equal: a video of one rate with some holes
 # What is played: no playlist that a file may be in truth opens others, or addresses.
 _OPTIONS = {"protocol_whitelist": "file"}
+_PLAYLISTS = ("concat", "hls", "applehttp", "hls,applehttp", "dash", "imf", "sdp")
 
 
 class UnreadableError(OSError):
@@ -83,12 +84,16 @@ class VideoReader:
         self._rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         self.fps = self._rate if 0 < self._rate < 1000 else _DEFAULT_FPS
         self._has_one_rate = self._container.format.name in ("mpeg", "mpegts")
-        self._is_asf = self._container.format.name == "asf"
+        # with no number of frames: a distance in time says what is missing
+        self._has_times_alone = self._container.format.name in ("asf", "mpegts")
+        self._is_avi = self._container.format.name == "avi"
         self._end = self._declared_end()
         self.num_frames = self._stream.frames or round((self._end or 0) * self.fps)
         self.num_broken = 0
 
     def _video_stream(self) -> Any:
+        if self._container.format.name in _PLAYLISTS:
+            raise ValueError("it is a list of other files; name these")
         pictures = [s for s in self._container.streams.video if not _is_cover(self._av, s)]
         if not pictures:
             raise ValueError("it has no pictures")
@@ -101,11 +106,14 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """(H, W, 3) each, all of the first one's size, turned as the file says."""
-        num_packets = num_good = 0
+        num_packets = num_good = self._num_skipped = 0
         start, end, size, times = None, 0.0, None, []
         with self._container:
             for packet in self._packets():
                 num_packets += packet.size > 0
+                if self._is_avi and packet.dts is not None:
+                    # its numbers count times at which the frame before stays, too: empty packets
+                    self._num_skipped = max(packet.dts + 1 - num_packets, 0)
                 for frame in self._decoded(packet):
                     if frame.is_corrupt:  # made up of its neighbours
                         self.num_broken += 1
@@ -114,12 +122,11 @@ class VideoReader:
                     if frame.time is not None:
                         start = frame.time if start is None else start
                         end = max(end, frame.time + self._length(frame))
-                        if self._is_asf:
-                            times.append(frame.time)
+                        times.append(frame.time)
                     size = size or (frame.height, frame.width)
                     yield self._pixels(frame, *size)
         self._count(num_packets, num_good, start or 0.0, end)
-        if self._is_asf and self.num_broken == 0:  # its packets hold several frames, and no number
+        if self._has_times_alone and self.num_broken == 0:
             self.num_broken = _left_out(times)
             self.num_frames += self.num_broken
 
@@ -132,8 +139,9 @@ class VideoReader:
 
         Packets without a frame are no fault by themselves: some are skipped on purpose.
         """
-        expected = max(self._stream.frames, num_packets)
-        is_whole = self.num_broken == 0 and self._stream.frames <= num_packets
+        declared = self._stream.frames - self._num_skipped
+        expected = max(declared, num_packets)
+        is_whole = self.num_broken == 0 and declared <= num_packets
         if self._has_one_rate and not is_whole:
             expected = max(expected, round((end - start) * self.fps))
         elif self._end is not None and not self._stream.frames and end > start:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..faults import Faults, check_keypoints, flag, image_size, is_id, whole_number
+from ..faults import Faults, check_keypoints, flag, image_size, is_id, shown, whole_number
 from ..json_files import read_json
 
 Entry = dict[str, Any]
 Id = int | str
+_KIND_OF_ID = {int: "number", str: "text"}
 
 
 @dataclass(frozen=True)
@@ -63,23 +64,34 @@ def read_coco(
         return CocoContent(images, None, categories)
     check = _panoptic_fault if is_panoptic else _instance_fault
     ids = {category["id"] for category in categories}
-    sound, unlisted = [], 0
+    kinds = set(map(type, images))
+    sound, unlisted, of_other_kind = [], 0, []
     for number, annotation in enumerate(lists["annotations"]):
         image_id = annotation.get("image_id")
+        where = f"annotations[{number}] (id {annotation.get('id')!r}, image {image_id!r})"
         fault = check(annotation, ids)
         if fault is not None:
-            faults.add(
-                "unusable annotation",
-                f"annotations[{number}] (id {annotation.get('id')!r}, image {image_id!r}): {fault}",
-            )
+            faults.add("unusable annotation", f"{where}: {fault}")
         elif image_id in images or not is_listed:
             sound.append(annotation)
         else:
             unlisted += 1
-            if is_panoptic:
-                faults.add("unlisted image", f"the image of annotation {image_id!r} is not listed")
+            if kinds and type(image_id) not in kinds:
+                of_other_kind.append(where)
+            elif is_panoptic or faults.is_collecting:
+                faults.add(
+                    "unlisted image",
+                    f"annotations[{number}]: the image of annotation {image_id!r} is not listed in "
+                    "'images'; list it, or take the annotation out",
+                )
     if unlisted and not sound:
         faults.add("unlisted image", f"none of its {unlisted} annotations is of a listed image")
+    for where in of_other_kind:
+        faults.add(
+            "unusable annotation",
+            f"{where}: 'image_id' is no {' or '.join(sorted(_KIND_OF_ID[kind] for kind in kinds))} "
+            "as the ids of the images are; write both alike",
+        )
     if is_panoptic:
         sound = _of_one_each(sound, faults)
     return CocoContent(images, sound, categories, unlisted)
@@ -170,8 +182,7 @@ def _instance_fault(annotation: Entry, category_ids: set[int]) -> str | None:
         return "it has neither 'segmentation' nor 'bbox'"
     mask = annotation.get("segmentation")
     if mask is not None and (mask == {} or not isinstance(mask, list | dict)):
-        shown = " ".join(repr(mask)[:60].split())
-        return f"'segmentation' is {shown}: the mask is neither a list of polygons nor an RLE"
+        return f"'segmentation' is {shown(mask)}: the mask is neither a list of polygons nor an RLE"
     if (
         isinstance(mask, list)
         and len(mask) > 2

@@ -14,6 +14,7 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
+from ...names import composed
 from ..label_values import (
     MAX_LABEL,
     OTHER,
@@ -33,17 +34,8 @@ from .selection import SELECTION_KEYS, Selection, parse_selection
 logger = logging.getLogger(__name__)
 
 _KEYS = (
-    "name",
-    "task",
-    "classes",
-    "colors",
-    "values",
-    "nearest_value",
-    "ignore_label",
-    "objects",
-    "label_suffix",
-    "root",
-    "splits",
+    *("name", "task", "classes", "colors", "values", "nearest_value", "ignore_label", "objects"),
+    *("label_suffix", "root", "splits"),
 )
 _registered: dict[Path, "Declaration"] = {}
 
@@ -121,6 +113,8 @@ def read_declaration(file: str | Path) -> Declaration:
     if task == "instance" and any("labels" in paths for paths in splits.values()):
         return _labelled_instances(Path(file), content, splits, selections)
     if task == "semantic":
+        if content.get("objects"):
+            raise ValueError(f"{file}: 'objects' is for label maps of task instance")
         categories = _declared_categories(file, content)
     else:
         categories = json_categories(file, task, content, splits)
@@ -260,10 +254,11 @@ def _declared_categories(file: str | Path, content: dict[str, Any]) -> tuple[Cat
     classes = content.get("classes") or names_in(content.get("values"))
     if not isinstance(classes, list) or not classes:
         raise ValueError(
-            f"{file}: 'classes' is the list of class names; the first is label value 0"
+            f"{file}: 'classes' is the list of class names, not {shown(classes)}; the first is "
+            "label value 0"
         )
     names = list(classes)
-    for name, times in Counter(name.strip() for name in names).items():
+    for name, times in Counter(map(composed, names)).items():
         if times > 1:
             raise ValueError(f"{file}: the class {shown(name)!r} is listed twice")
     colors = content.get("colors") or distinct_colors(len(names))

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from ..faults import Faults
+from ..faults import AnnotationFileError, Faults
 from ..json_files import read_json
 from .categories import Category, distinct_colors
 from .coco_files import sound_categories
-from .declared_text import shown
+from .declared_text import shown, text_of
 
 _LABEL_KEYS = ("colors", "values", "nearest_value", "objects")
 
@@ -19,7 +19,8 @@ def json_categories(
     their ids.
 
     Raises:
-        ValueError: they do not agree, a file holds none, or a key is of another task.
+        AnnotationFileError: a file cannot be read, or holds none.
+        ValueError: they do not agree, or a key is of another task.
     """
     wrong = [key for key in _LABEL_KEYS if content.get(key)]
     if task == "referring" and content.get("classes"):
@@ -32,7 +33,10 @@ def json_categories(
         return ()
     first, expected = "", None
     for split, paths in splits.items():
-        found = _read_categories(paths["annotations"], task)
+        try:
+            found = _read_categories(paths["annotations"], task)
+        except ValueError as error:
+            raise AnnotationFileError(str(error)) from error
         if expected is not None and found != expected:
             raise ValueError(f"{file}: the categories of '{split}' differ from those of '{first}'")
         first, expected = split, found
@@ -76,6 +80,10 @@ def _read_categories(annotations: Path, task: str) -> list[tuple[int, str, bool]
             raise ValueError(
                 f"{annotations}: the name of categories[{number}] is {shown(repr(name))}, no text"
             )
+        try:
+            text_of(name, str(name), f"the name of categories[{number}]")
+        except ValueError as error:
+            raise ValueError(f"{annotations}: {error}") from error
     sound = sound_categories(entries, task == "panoptic", Faults(str(annotations)))
     categories = [(e["id"], str(e["name"]), bool(e.get("isthing", True))) for e in sound]
     if task == "instance":

@@ -5,21 +5,29 @@ twice, once with the types of YAML and once as it is written; where a text is wa
 differ, the file has to say it in quotes.
 """
 
+import codecs
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ...checkpoint.plain_yaml import load_plain_yaml
+from ...checkpoint.nesting import check_nesting
+from ...checkpoint.plain_yaml import load_plain_yaml, reason_of
 from ...checkpoint.shown import brief as shown
 
 _MAX_BYTES, _MAX_VALUES = 5_000_000, 1_000_000  # of a file; values with all aliases written out
+_MAX_SEPARATED = 400_000  # values of a file, which take some seconds
 _MAX_LENGTH = 1000  # of a name or path
 _TEXTS = ("name", "task", "label_suffix", "root")
 
 
-class _AsWritten(yaml.BaseLoader):
+# libyaml's, where PyYAML has been built with it, takes a fifth of the time
+_Base = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+class _AsWritten(_Base):
     """Leaves every value as text, and takes no key twice, of which YAML would keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -44,12 +52,47 @@ def read_yaml(file: Path) -> tuple[Any, Any]:
     try:
         if file.stat().st_size > _MAX_BYTES:
             raise ValueError(f"a declaration has at most {_MAX_BYTES} bytes")
-        text = file.read_text(encoding="utf-8")
-        typed = load_plain_yaml(text, _MAX_VALUES)
+        text = _decoded(file.read_bytes())
+        if file.suffix.lower() == ".json" and (content := _of_json(text)):
+            return content
+        if text.count(",") + text.count("\n") > _MAX_SEPARATED:
+            raise ValueError(f"a declaration has at most {_MAX_SEPARATED} values")
         written = yaml.load(text, _AsWritten)
+        check_nesting(written, _MAX_VALUES)
+        typed = load_plain_yaml(text, _MAX_VALUES)
+    except RecursionError as error:
+        raise ValueError(f"{file}: not valid YAML: its values are nested too deep") from error
     except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
-        raise ValueError(f"{file}: not valid YAML: {shown(error)}") from error
+        raise ValueError(f"{file}: not valid YAML: {reason_of(error)}") from error
     return typed, written
+
+
+def _decoded(data: bytes) -> str:
+    """The text of a file in UTF-8, or in the UTF-16 that Windows writes, by its byte order mark."""
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{error}; save it in UTF-8") from error
+
+
+def _of_json(text: str) -> tuple[Any, Any] | None:
+    """As :func:`read_yaml`, of what is JSON: YAML takes most of it, but neither tabs nor pairs of
+    surrogates, in which JSON escapes some letters. None: it is no JSON, and may be YAML."""
+    try:
+        written = json.loads(text, parse_int=str, parse_float=str, object_pairs_hook=_once_each)
+        return json.loads(text), written
+    except json.JSONDecodeError:
+        return None
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in content if keys.count(key) > 1)
+        raise yaml.YAMLError(f"the key '{shown(twice)}' stands twice")
+    return content
 
 
 def with_texts(content: dict[str, Any], written: Any) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def load_instances(
         mask = annotation.get("segmentation")
         if isinstance(mask, list) and mask:
             mask = [part for part in mask if not is_short(part)]
+            if faults is not None:
+                _note_short(annotation, mask, faults)
             if not mask:
                 num_short += 1
                 continue
@@ -67,8 +69,8 @@ def load_instances(
             record["segmentation"] = mask
         if "keypoints" in record:
             record["keypoints"] = _centres(record["keypoints"])
-        if not record.get("bbox"):
-            record.pop("bbox", None)
+        if record.get("bbox") == []:  # as where there is none
+            del record["bbox"]
         record["bbox_mode"] = BoxMode.XYWH_ABS
         dicts[annotation["image_id"]]["annotations"].append(record)
     for number, reason in (
@@ -78,6 +80,21 @@ def load_instances(
         if number:
             logger.warning("%s: %d annotations %s and are left out", json_file, number, reason)
     return list(dicts.values())
+
+
+def _note_short(annotation: Entry, left: list[Any], faults: Faults) -> None:
+    """Note polygons that cannot be drawn, where faults are collected; empty ones beside others are
+    harmless."""
+    short = [len(part) for part in annotation["segmentation"] if is_short(part)]
+    if not faults.is_collecting or (left and not any(short)):
+        return
+    kind, what = ("unusable polygon", "it") if left else ("unusable mask", "the annotation")
+    faults.add(
+        kind,
+        f"annotation {annotation.get('id')!r} of image {annotation['image_id']!r}: 'segmentation' "
+        f"has a polygon of {max(short)} numbers; a polygon has 6 at least, x and y in turn, so "
+        f"{what} is left out",
+    )
 
 
 def is_short(part: Any) -> bool:
@@ -140,6 +157,8 @@ def load_panoptic(
         if sem_seg_root is not None:
             entry["sem_seg_file_name"] = os.path.join(sem_seg_root, png)
         dicts.append(entry)
+    if alone := len(content.images) - len(dicts):
+        logger.warning("%s: %d images have no annotation and are left out", json_file, alone)
     return dicts
 
 

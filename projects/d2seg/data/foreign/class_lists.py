@@ -1,5 +1,6 @@
 """The classes of a format: listed in a file, or those that its shapes have."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def unique(names: Iterable[str]) -> list[str]:
         ValueError: one is there twice.
     """
     found = list(names)
-    for name in set(found):
-        if found.count(name) > 1:
+    for name, times in Counter(found).items():
+        if times > 1:
             raise ValueError(f"the class {name!r} is listed twice; keep one")
     return found
 

@@ -111,22 +111,29 @@ def _read_labels(root: Path) -> _Labels:
 def _of_labelmap(file: Path) -> _Labels:
     """Lines ``name:R,G,B:parts:actions``, in the order of the values."""
     names: dict[int, str | None] = {}
-    colors: dict[int, int] = {_code(_IGNORE_COLOR): _IGNORE}
+    colors: dict[int, int] = {}
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         for line in (line for line in lines if line.strip() and not line.startswith("#")):
             name, _, rest = line.partition(":")
             value = len(names)
             names[value] = None if name.strip() in _BACKGROUNDS else checked_class(name)
-            color = rest.split(":")[0].split(",")
-            if len(color) == 3 and all(c.strip().isdecimal() and int(c) < 256 for c in color):
-                colors[_code([int(c) for c in color])] = value
+            color = rest.split(":")[0].strip()
+            if color and colors.setdefault(_code(_levels(name, color)), value) != value:
+                raise ValueError(f"the colour of {name!r} is {color}, that of another class, too")
         unique(name for name in names.values() if name)
     except (OSError, ValueError) as error:
         raise ValueError(f"{file}: the classes cannot be read: {error}") from error
     if not any(names.values()) or len(names) > _IGNORE:
         raise ValueError(f"{file}: it lists {len(names)} classes; there are 1 to {_IGNORE}")
-    return _Labels({_IGNORE: None, **names}, colors)
+    return _Labels({_IGNORE: None, **names}, {_code(_IGNORE_COLOR): _IGNORE} | colors)
+
+
+def _levels(name: str, color: str) -> list[int]:
+    parts = [part.strip() for part in color.split(",")]
+    if len(parts) != 3 or not all(p.isdecimal() and len(p) < 4 and int(p) < 256 for p in parts):
+        raise ValueError(f"the colour of {name!r} is {color[:40]!r}; it is R,G,B, each 0 to 255")
+    return [int(part) for part in parts]
 
 
 def _code(color: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ annotation: "semantic" (label map), "panoptic" (PNG with segments), "instance"; 
 classes and are none. Data that are no pictures bring a function of their own as ``inspect_entry``.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, Metadata
 
+from ...names import meant_file
 from ...pictures import UnreadableFileError, read_oriented, shown_size_and_grey
 from ..catalog import kind_of, metadata_of, num_classes_of
 from ..datasets.instance_maps import InstanceMaps
@@ -29,7 +31,7 @@ from ..referring.reading import ReferringSource
 from .annotations import inspect_annotations
 from .files import check_files_left_out, check_listed_twice
 from .fingerprints import GREY_SIDE, measures_of
-from .hints import undeclared_hints, value_hints
+from .hints import class_hints, undeclared_hints, value_hints
 from .label_counts import count_labels, value_counts
 from .measures import Measures
 from .report import Counts, Problem, Report
@@ -78,7 +80,7 @@ def inspect_dataset(
     entries, problems, remarks = _load(name)
     problems += _problems_of_classes(name, metadata)
     space = LabelSpace.of(metadata)
-    report = Report(problems=problems, hints=remarks)
+    report = Report(problems=problems, hints=[*remarks, *class_hints(metadata)])
     inspect = metadata.get("inspect_entry") or partial(inspect_entry, reader=reader)
     if measures is not None:
         inspect = partial(inspect, is_measuring=True)
@@ -156,7 +158,8 @@ def inspect_entry(
     """Look at one dataset dict in detectron2's format; measure its picture, too, if asked to."""
     report = Report(num_images=1)
     faults = Faults("dataset dict", is_collecting=True)
-    entry = sound_entry(entry, f"image {entry.get('image_id')!r}", faults)
+    where = f"image {entry.get('image_id')!r}" if isinstance(entry, dict) else "an entry"
+    entry = sound_entry(entry, where, faults)
     report.problems += faults.problems
     if entry is None:
         return report
@@ -185,7 +188,9 @@ def _image_size(
         look = shown_size_and_grey if reader is None else reader.shown_size_and_grey
         (height, width, is_turned), grey = look(file, GREY_SIDE if is_measuring else 0)
     except UnreadableFileError as error:
-        report.problem("unreadable image", file, error.reason)
+        meant = "" if os.path.exists(file) else meant_file(file)
+        hint = f"; there is {meant}" if meant else ""
+        report.problem("unreadable image", file, f"{error.reason}{hint}")
         return None if None in declared else declared
     if grey is not None:
         report.picture = measures_of(grey, (height, width))

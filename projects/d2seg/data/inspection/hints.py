@@ -1,8 +1,27 @@
-"""Guesses at the label convention of a data set from the values in its label maps."""
+"""Guesses at the label convention of a data set from the values in its label maps, and at its
+classes from their names."""
 
 from collections import Counter
 
+from detectron2.data import Metadata
+
+from ...names import alike
 from ..label_values import MAX_LABEL, LabelValues
+
+
+def class_hints(metadata: Metadata) -> list[str]:
+    """Sentences on classes of one name, as an export has them that lists the name of its project,
+    too."""
+    hints = []
+    for names in {*map(tuple, (metadata.get(k) or () for k in ("thing_classes", "stuff_classes")))}:
+        times = Counter(alike(str(name)) for name in names)
+        twice = [name for name in names if times[alike(str(name))] > 1]
+        if twice:
+            hints.append(
+                f"{len(twice)} classes have one name, {twice[0]!r}, and are learnt as different "
+                "ones; if they mean the same, give their annotations one category"
+            )
+    return hints
 
 
 def value_hints(values: Counter, num_classes: int, ignore_label: int) -> list[str]:
