@@ -79,7 +79,7 @@ def test_bases_without_end(tmp_path: Path) -> None:
         ("SEED: " + "[" * 3000, "nested too deep"),
         ("_BASE_: " + "x" * 5000, "its _BASE_ '.*' does not exist"),
         ('_BASE_: "a\\nb.yaml"', "does not exist"),
-        ("IMPORTS: [{a: b}]", "is no name of a module"),
+        ("IMPORTS: [{a: b}]", "it is a list of names"),
         ('VERSION: "a\\nb"', "VERSION is a b; only"),
         ('"a\\nb": 1', "unknown config key 'a b'"),
         ("SEED: " + "k" * 100_000, r"SEED is 'kkk+\.\.\., of type str"),
