@@ -59,6 +59,11 @@ def test_a_part_that_is_much_surer_than_the_whole_stays() -> None:
     assert joined([whole, part]) == [(10, 34, 0.2, 0)]  # tile 0 sees all of this, too
 
 
+def test_an_object_that_touches_what_an_owner_sees_whole_stays() -> None:
+    whole, large = found(0, 12, 24, 0.9), found(1, 22, 60, 0.8)
+    assert joined([whole, large], width=80) == [(12, 24, 0.9, 0), (22, 60, 0.8, 0)]
+
+
 def test_a_mask_over_two_objects_does_not_make_them_one() -> None:
     first, second, both = found(0, 22, 28, 0.8), found(1, 34, 38, 0.7), found(0, 22, 40, 0.9)
     assert joined([first, both, second]) == [(22, 28, 0.8, 0), (34, 38, 0.7, 0)]

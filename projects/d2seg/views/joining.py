@@ -65,8 +65,7 @@ def join_detections(detections: Sequence[Detection], tiles: Sequence[Tile]) -> l
         The picture's detections, best first. A joined one has the best score of its parts.
     """
     owned, cut = _by_owner(detections, tiles)
-    cut = [found for found in cut if not _is_known(found, owned, tiles)]
-    found = [*owned, *_joined(cut, tiles)]
+    found = [*owned, *_joined(_not_known(cut, owned), tiles)]
     return _suppress_duplicates(sorted(found, key=lambda one: -one.score))
 
 
@@ -105,23 +104,26 @@ def owner_of(crop: Crop, number: int, tiles: Sequence[Tile]) -> int:
     return max(shares, key=lambda other: (shares[other], other == number))
 
 
-def _is_known(found: Detection, owned: Sequence[Detection], tiles: Sequence[Tile]) -> bool:
-    """Whether a detection that is cut shows part of what an owner has found whole, with at least
-    half its score."""
-    (number,) = found.tiles
-    crop = found.crop.unpacked()
-    for whole in owned:
-        if 2 * whole.score < found.score or number in whole.tiles:
-            continue
-        left, top, right, bottom = whole.crop.box()
-        if top >= crop.bottom or crop.top >= bottom or left >= crop.right or crop.left >= right:
-            continue
-        other = whole.crop.unpacked()
-        shared = intersection(other, crop)
-        seen = int(other.within(*tiles[number].area).sum())
-        if agree(shared, crop.area(), seen, JOINED_IOU, JOINED_IOS):
-            return True
-    return False
+def _not_known(detections: Sequence[Detection], owned: Sequence[Detection]) -> list[Detection]:
+    """Those of which less than half is what owners have found whole, with at least half the score
+    of the detection."""
+    boxes = np.array([whole.crop.box() for whole in owned]).reshape(-1, 4)
+    scores = np.array([whole.score for whole in owned])
+    kept = []
+    for found in detections:
+        box = np.array(found.crop.box())
+        near = (boxes[:, :2] < box[2:]).all(1) & (boxes[:, 2:] > box[:2]).all(1)
+        crop = found.crop.unpacked()
+        free = Crop(crop.mask.clone(), crop.top, crop.left)
+        for place in np.flatnonzero(near & (2 * scores >= found.score)):
+            left, top, right, bottom = owned[place].crop.box()
+            whole = owned[place].crop.unpacked()
+            free.within(top, left, bottom, right)[whole.within(*free.rectangle())] = False
+            if 2 * free.area() <= crop.area():
+                break
+        else:
+            kept.append(found)
+    return kept
 
 
 def _joined(detections: Sequence[Detection], tiles: Sequence[Tile]) -> list[Detection]:

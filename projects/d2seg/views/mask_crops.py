@@ -67,6 +67,10 @@ class Crop:
         """Left, top, right and bottom of a trimmed crop; zeros for an empty mask."""
         return [self.left, self.top, self.right, self.bottom]
 
+    def rectangle(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right."""
+        return self.top, self.left, self.bottom, self.right
+
 
 def _nearest(start: int, stop: int, source: int, target: int) -> tuple[Tensor, int]:
     """Which of ``start`` to ``stop`` of ``source`` pixels each of the target's shows, and the first
