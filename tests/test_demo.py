@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from PIL import Image
 from d2seg.cli import draw
 from d2seg.config.loading import load_config
 from families.maskformer_config import small_config
+from families.programs import run_program
 
 PANOPTIC_FPN = "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml"
 RETINANET = "COCO-Detection/retinanet_R_50_FPN_3x.yaml"
@@ -285,10 +284,9 @@ def test_an_error_of_the_model_is_not_taken_for_a_mistake_of_the_user(
 
 
 def test_the_command_itself(repo_dir, maskformer, pictures, tmp_path):
-    command = [sys.executable, repo_dir / "demo.py", "--config-file", maskformer]
-    command += ["--input", pictures / "a.jpg", "absent.jpg", "--output", tmp_path / "out"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    arguments = ["--config-file", maskformer, "--input", pictures / "a.jpg", "absent.jpg"]
+    arguments += ["--output", tmp_path / "out"]
+    done = run_program(repo_dir / "demo.py", arguments, tmp_path)
     assert done.returncode == 1, done.stderr
     assert "1/1" in done.stderr  # the progress bar
     assert "absent.jpg: no such file" in done.stderr

@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import json
-import os
 import re
 import runpy
 import shlex
@@ -18,6 +17,7 @@ from PIL import Image
 from d2seg.config.files import find_file
 from d2seg.config.loading import load_config
 from families.few_shapes import make_few_shapes
+from families.programs import run_program
 
 REPO = Path(__file__).resolve().parents[1]
 MADE_BY_COMMANDS = ("datasets/shapes/", "output/")
@@ -137,14 +137,13 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_train_evaluate_and_draw(checkout: Path) -> None:
+def test_train_evaluate_and_draw(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DETECTRON2_DATASETS")  # the default is what README.md speaks of
+
     def run(command: str) -> None:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
-        del environment["DETECTRON2_DATASETS"]  # the default is what README.md speaks of
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=checkout, env=environment, capture_output=True, text=True
-        )
+        python, script, *arguments = shlex.split(command)
+        assert python == "python"
+        done = run_program(checkout / script, arguments, checkout)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
     config = "configs/mask2former/shapes_panoptic_small.yaml"

@@ -108,8 +108,8 @@ class Run:
     def send(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        return torch.load(self.output / "model_final.pth", weights_only=True)["model"]
+    def weights(self, name: str = "model_final.pth") -> dict[str, torch.Tensor]:
+        return torch.load(self.output / name, weights_only=True)["model"]
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,12 @@ def whole(repo_dir, folder) -> Run:
     """One process, uninterrupted, whose results are as expected."""
     pairs = ("TEST.EXPECTED_RESULTS", "[['sem_seg','mIoU',0.0,200.0]]")
     return Run(repo_dir, folder, "whole", *pairs).succeeded()
+
+
+def assert_equal(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == expected.keys()
+    for key, weight in ours.items():
+        assert torch.equal(weight, expected[key]), key
 
 
 def errors(stderr: str) -> list[str]:
@@ -149,9 +155,7 @@ def test_interrupted_and_resumed_is_the_same_run(repo_dir, folder, whole):
     second = Run(repo_dir, folder, "resumed", *NO_WORKERS, options=["--resume"]).succeeded()
     start = int(re.search(r"Starting training from iteration (\d+)", second.log())[1])
     assert 10 <= start < 24
-    expected = whole.weights()
-    for key, weight in second.weights().items():
-        assert torch.equal(weight, expected[key]), key
+    assert_equal(second.weights(), whole.weights())
 
 
 def test_evaluation_alone(repo_dir, folder, whole):
@@ -193,25 +197,21 @@ def two(repo_dir, folder) -> Run:
 
 
 @pytest.fixture(scope="module")
-def first_steps(repo_dir, folder) -> float:
-    """The median loss of the first three steps of one process."""
-    return loss_of(Run(repo_dir, folder, "steps", *FIRST_STEPS).succeeded())
+def first_steps(repo_dir, folder) -> Run:
+    """The first three steps of two processes of torchrun."""
+    return Run(repo_dir, folder, "torchrun", *FIRST_STEPS, launcher=TORCHRUN).succeeded()
 
 
-def loss_of(run: Run) -> float:
+def median_loss(run: Run) -> float:
     return json.loads((run.output / "metrics.json").read_text().splitlines()[0])["total_loss"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("starter", ["launch", "torchrun"])
-def test_two_processes_on_cpu(repo_dir, folder, first_steps, starter):
+def test_two_processes_on_cpu(repo_dir, folder, first_steps):
     """The same losses as one process has, before steps magnify the order of additions."""
-    launcher = TORCHRUN if starter == "torchrun" else ()
-    options = [] if launcher else ["--num-gpus", "2"]
-    run = Run(repo_dir, folder, starter, *FIRST_STEPS, options=options, launcher=launcher)
-    run.succeeded()
-    assert "Rank of current process: 0. World size: 2" in run.log()
-    assert loss_of(run) == pytest.approx(first_steps, rel=1e-4)
+    assert "Rank of current process: 0. World size: 2" in first_steps.log()
+    one = Run(repo_dir, folder, "steps", *FIRST_STEPS).succeeded()
+    assert median_loss(first_steps) == pytest.approx(median_loss(one), rel=1e-4)
 
 
 @pytest.mark.slow
@@ -225,7 +225,7 @@ def test_two_processes_learn(two):
 def test_a_killed_rank_is_started_anew(repo_dir, folder, two):
     """By torchrun, both with ``--resume``: the run ends with the weights of the uninterrupted one."""
     launcher = (TORCHRUN[0], "--max-restarts=1", *TORCHRUN[1:])
-    pairs = ("SOLVER.CHECKPOINT_PERIOD", "5")
+    pairs = ("SOLVER.CHECKPOINT_PERIOD", "5", "DATASETS.TEST", "()")
     run = Run(repo_dir, folder, "restarted", *pairs, options=["--resume"], launcher=launcher)
     run.wait_for("Saving checkpoint")
     ranks = [pid for pid in run.children() if b"train_net.py" in command_of(pid)]
@@ -234,9 +234,7 @@ def test_a_killed_rank_is_started_anew(repo_dir, folder, two):
     run.succeeded()
     starts = re.findall(r"Starting training from iteration (\d+)", run.log())
     assert int(starts[0]) == 0 < int(starts[-1])
-    expected = two.weights()
-    for key, weight in run.weights().items():
-        assert torch.equal(weight, expected[key]), key
+    assert_equal(run.weights(), two.weights())
 
 
 def command_of(pid: int) -> bytes:
@@ -244,15 +242,18 @@ def command_of(pid: int) -> bytes:
 
 
 @pytest.mark.slow
-def test_several_processes_end_in_order_too(repo_dir, folder):
-    """The signal reaches the process that the user started, which has the others save and end."""
-    pairs = ("SOLVER.CHECKPOINT_PERIOD", "5", "SOLVER.MAX_ITER", "10000")
+def test_several_processes_end_in_order_too(repo_dir, folder, first_steps):
+    """The signal reaches the process that the user started, which has the others save and end; what
+    they have trained until then is what processes of torchrun train."""
+    pairs = ("SOLVER.CHECKPOINT_PERIOD", "3", "SOLVER.MAX_ITER", "10000")
     run = Run(repo_dir, folder, "interrupted", *pairs, options=["--num-gpus", "2"])
     run.wait_for("Saving checkpoint")
     run.send(signal.SIGTERM)
     assert run.code() == 128 + signal.SIGTERM
     assert "SIGTERM: stopped after iteration" in run.log()
     assert "Traceback" not in run.log() + run.stderr
+    assert "Rank of current process: 0. World size: 2" in run.log()
+    assert_equal(run.weights("model_0000002.pth"), first_steps.weights())
     last = (run.output / "last_checkpoint").read_text()
     assert f"{int(last[6:13])}, which is saved" in run.log()
 

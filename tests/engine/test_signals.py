@@ -25,6 +25,7 @@ from toy_training import ToyTrainer, toy_cfg
 
 from d2seg.data.workers import QuietDataLoader
 from d2seg.engine import launch
+from families.programs import context
 
 SECONDS = 120
 ENDLESS = ("SOLVER.MAX_ITER", 10_000, "SOLVER.CHECKPOINT_PERIOD", 2)
@@ -139,9 +140,7 @@ def test_workers_outlive_a_signal_and_end_with_their_parent(tmp_path: Path) -> N
 def test_a_worker_forked_from_a_server_ends_with_its_parent() -> None:
     """Its parent in the sense of the system is the server; it was waited for without an end."""
     batches = iter(
-        QuietDataLoader(
-            Numbers(), num_workers=1, batch_size=None, multiprocessing_context="forkserver"
-        )
+        QuietDataLoader(Numbers(), num_workers=1, batch_size=None, multiprocessing_context=context)
     )
     next(batches)
     batches._workers[0].terminate()

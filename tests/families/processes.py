@@ -1,7 +1,7 @@
 """Two processes on this machine's CPU, whatever else it has, for all tests that need them."""
 
 import atexit
-import multiprocessing
+import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -10,10 +10,11 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-import pytest
 import torch.distributed as dist
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
+
+from .programs import context
 
 _LIMIT = timedelta(seconds=300)  # for one to wait for the other
 
@@ -21,8 +22,8 @@ _LIMIT = timedelta(seconds=300)  # for one to wait for the other
 def run_in_two_processes(function: Callable, *args: object) -> list[Any]:
     """What ``function(*args)`` returns in each of two gloo processes, by rank.
 
-    The processes stay for the next call: starting one takes longer than most of what it does. They
-    forget the data sets that a call registers.
+    The processes are forked from the server of ``families.programs`` and stay for the next call.
+    They forget the data sets that a call registers.
 
     Raises:
         Exception: what ``function`` raised in one of them.
@@ -46,13 +47,17 @@ def _call(function: Callable, args: tuple) -> list[Any]:
 
 @cache
 def _pool() -> ProcessPoolExecutor:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # the processes inherit it
-        pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"))
-        for each in [pool.submit(int) for _ in range(2)]:
-            each.result()
+    pool = ProcessPoolExecutor(2, context, _take_environment, (dict(os.environ),))
+    for each in [pool.submit(int) for _ in range(2)]:
+        each.result()
     atexit.register(_end_pool)
     return pool
+
+
+def _take_environment(environment: dict[str, str]) -> None:
+    """That of the tests in the place of the server's, and no GPU."""
+    os.environ.clear()
+    os.environ.update(environment, CUDA_VISIBLE_DEVICES="")
 
 
 def _end_pool() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from families.programs import run_program
+
 Benchmark = Callable[..., dict[str, Any]]
 
 
@@ -70,20 +72,9 @@ def test_the_short_table(benchmark: Benchmark, capsys: Any) -> None:
 
 def test_a_side_in_a_process_of_its_own(repo_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.json"
-    command = [sys.executable, str(repo_dir / "tools/benchmark.py"), "--what", "postprocess"]
-    command += [
-        "--against",
-        "none",
-        "--task",
-        "panoptic",
-        "--repeats",
-        "1",
-        "--warm-up",
-        "0",
-        "--json",
-        str(output),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    arguments = ["--what", "postprocess", "--against", "none", "--task", "panoptic"]
+    arguments += ["--repeats", "1", "--warm-up", "0", "--json", output]
+    done = run_program(repo_dir / "tools/benchmark.py", arguments, tmp_path)
     assert done.returncode == 0, done.stderr
     [row] = json.loads(output.read_text())["rows"]
     assert row["ours"]["ms"] > 0

@@ -1,7 +1,5 @@
 """The conversion tool, from and to every layout that can be written."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from families.maskformer_config import small_config
+from families.programs import run_program
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +115,7 @@ def test_mistakes_end_in_one_line(
 def test_as_a_command(repo_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
     script = repo_dir / "tools" / "convert_checkpoint.py"
     target = tmp_path / "official.pth"
-    command = [sys.executable, str(script), str(checkpoint), str(target), "--to", "official"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_program(script, [checkpoint, target, "--to", "official"], tmp_path)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{checkpoint}: ")
     assert target.is_file()
