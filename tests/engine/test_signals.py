@@ -23,7 +23,7 @@ from test_trainer import At
 from torch.utils.data import Dataset
 from toy_training import ToyTrainer, toy_cfg
 
-from d2seg.data.workers import QuietDataLoader
+from d2seg.data.workers import ENDING, QuietDataLoader, held_back, start_tracker
 from d2seg.engine import launch
 from families.programs import context
 
@@ -36,6 +36,7 @@ def group(function: Callable[[], int], log: Path) -> int:
     child = os.fork()
     if child == 0:
         os.setsid()
+        torch.set_num_threads(1)  # its parent's others are not there, and would be waited for
         for number in (signal.SIGINT, signal.SIGHUP):  # nohup and "&" have them ignored
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -146,6 +147,25 @@ def test_a_worker_forked_from_a_server_ends_with_its_parent() -> None:
     batches._workers[0].terminate()
     batches._workers[0].join(30)
     assert batches._workers[0].exitcode == 0
+
+
+def test_what_is_held_back_stays_so_where_a_process_starts(tmp_path: Path) -> None:
+    """multiprocessing's tracker, which the first such process starts, lets go of SIGTERM."""
+
+    def run() -> int:
+        start_tracker()
+        with held_back():
+            process = multiprocessing.get_context("spawn").Process(target=os.getpid)
+            process.start()
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            process.join()
+        mask = int(status.split("SigBlk:")[1].split()[0], 16)
+        held = all(mask >> (number - 1) & 1 for number in ENDING)
+        return 5 if held and blocked >= set(ENDING) else 6
+
+    log = tmp_path / "log"
+    assert group(run, log) == 5, log.read_text()
 
 
 def launched(folder: Path, act: Callable[[], None]) -> int:

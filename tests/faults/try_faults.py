@@ -132,6 +132,8 @@ def kill_in_save(number: int) -> None:
 
 def killed_runs(folder: Path, kills: int, arm: Callable[[int], None]) -> tuple[int, int]:
     """Runs that are killed once and resumed: how many there were, and how many ended right."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a parent's others are not there in a child, and are waited for
     train(folder / "whole", resume=False)
     expected = torch.load(folder / "whole" / "model_final.pth", weights_only=True)["model"]
     tried = held = 0
@@ -149,6 +151,7 @@ def killed_runs(folder: Path, kills: int, arm: Callable[[int], None]) -> tuple[i
             tried += os.WIFSIGNALED(status)
         final = torch.load(output / "model_final.pth", weights_only=True)["model"]
         held += same(final, expected) and not list(output.glob("*.tmp"))
+    torch.set_num_threads(threads)
     return tried, held - (kills - tried)
 
 

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -24,8 +25,17 @@ class QuietDataLoader(DataLoader):
         super().__init__(*args, worker_init_fn=_leave_signals_to_parent, **kwargs)
 
     def __iter__(self) -> Iterator[Any]:
+        start = self.multiprocessing_context or multiprocessing
+        if self.num_workers and start.get_start_method() != "fork":
+            start_tracker()
         with held_back():  # which workers inherit: no moment is left in which one could die
             return super().__iter__()
+
+
+def start_tracker() -> None:
+    """Start the process with which multiprocessing tracks what others share, where these are not
+    forked. Its start releases SIGINT and SIGTERM, so it must come before they are held back."""
+    resource_tracker.ensure_running()
 
 
 @contextmanager
