@@ -23,7 +23,7 @@ MERGES = {
 @pytest.mark.parametrize("kind", MERGES)
 def test_merges_without_end(kind: str) -> None:
     """Not all versions of PyYAML leave out what is merged twice."""
-    with pytest.raises(ValueError, match=r"its merges .* have no end"):
+    with pytest.raises(ValueError, match="its values hold each other so often"):
         check_merges(MERGES[kind], 100_000)
 
 

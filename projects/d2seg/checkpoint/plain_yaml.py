@@ -78,7 +78,7 @@ class _Merges:
             if isinstance(node, yaml.MappingNode):
                 self._total += self._size(node)
                 if self._total > self._max_values:
-                    raise ValueError("its merges (<<) have no end")
+                    raise ValueError("its values hold each other so often that they have no end")
                 parts = [part for pair in node.value for part in pair]
             new = {id(part): part for part in parts if id(part) not in seen}
             seen |= new.keys()

@@ -1,7 +1,9 @@
 """Config files: found by path or by a name of the model zoos, and read as data."""
 
+import contextlib
 import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,14 @@ class _FileError(ValueError):
     """Says which file is at fault."""
 
 
+@contextlib.contextmanager
+def _in_file(filename: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise _FileError(f"{filename}: {error}") from error
+
+
 class _ConfigFile(CfgNode):
     """Reads YAML with ``_BASE_`` as its parent does, and says which file is at fault. For one
     reading: ``open_files`` are those whose bases are being read, ``num_files`` all of them."""
@@ -120,7 +130,9 @@ class _ConfigFile(CfgNode):
         cls.open_files += (path,)
         trusted = os.environ.get(TRUST_VARIABLE) == "1" or _is_in_zoo(Path(filename))
         try:
-            check_merges(path.read_text(encoding="utf-8"), MAX_VALUES)
+            text = path.read_text(encoding="utf-8")
+            with _in_file(filename):
+                check_merges(text, MAX_VALUES)
             content = super().load_yaml_with_base(filename, allow_unsafe=trusted)
         except _FileError:  # of a base
             raise
@@ -151,10 +163,8 @@ class _ConfigFile(CfgNode):
             raise _FileError(f"{filename}: {error}") from error
         if not isinstance(content, dict):
             raise _FileError(f"{filename}: {_FILE_FORM}")
-        try:
+        with _in_file(filename):
             check_nesting(content, MAX_VALUES)
-        except ValueError as error:
-            raise _FileError(f"{filename}: {error}") from error
         cls.open_files = cls.open_files[:-1]
         return content
 
