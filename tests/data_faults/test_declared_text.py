@@ -230,9 +230,7 @@ def test_what_has_no_end_is_refused_at_once(tmp_path, case: str) -> None:
 def test_merges_without_end_in_a_config(tmp_path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(BOMBS["merges"][0].replace("classes", "MODEL"))
-    with pytest.raises(
-        ValueError, match=r"config\.yaml: not valid YAML: its merges \(<<\) have no end"
-    ):
+    with pytest.raises(ValueError, match=r"config\.yaml: its values hold each other so often"):
         read_tree(file)
     file.write_text("a: &a {B: 1}\nMODEL: {<<: *a, C: 2}\n")
     assert read_tree(file)["MODEL"] == {"B": 1, "C": 2}
