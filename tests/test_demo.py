@@ -234,6 +234,9 @@ def test_mistakes_in_the_call_end_in_one_line(run, maskformer, pictures, tmp_pat
     call = ["--config-file", maskformer, "--input", pictures]
     to_out = [*call, "--output", tmp_path / "out"]
     assert "is the folder of the input" in refused(run, *call, "--output", pictures)
+    (tmp_path / "file").write_text("")
+    below = tmp_path / "file" / "out"
+    assert f"--output {below} cannot be made" in refused(run, *call, "--output", below)
     assert "between 0 and 1" in refused(run, *to_out, "--confidence-threshold", "50")
     assert "invalid choice: 'sematic'" in refused(run, *to_out, "--task", "sematic")
     assert "SOLVER.BASE_LR" in refused(run, *to_out, "SOLVER.LR", "1")

@@ -13,6 +13,7 @@ Exit code: 0; 1 when an input could not be read, wholly or in part; 2 for a mist
 """
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,6 +32,7 @@ from ..config.tasks import TASKS, choose_task
 from ..data.catalog import check_class_names, check_drawn_classes
 from ..data.datasets.declaration import register_declarations
 from ..data.readers import build_reader
+from ..engine.output_folder import check_folder
 from ..prediction.building import build_predictor
 from ..prediction.inputs import read_file
 from ..prediction.predictor import TRACKED_TASKS, Predictor
@@ -178,6 +180,12 @@ def make_runner(args: argparse.Namespace, has_videos: bool) -> Runner:
     )
 
 
+def _check_above(output: Path) -> None:
+    there = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ValueError(f"--output {output} cannot be made: {there} is no folder; name another")
+
+
 def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
     """The runner, and what remains to be called.
 
@@ -185,6 +193,8 @@ def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
         ValueError, OSError: a mistake in the call.
         ImportError: a package is missing.
     """
+    if args.output is not None:  # nothing is made before all else is right
+        _check_above(args.output)
     if args.webcam:
         if args.output is not None:
             import_av()  # before the model is loaded
@@ -203,7 +213,7 @@ def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
             runner.report(f"{name}: no such file")
         draw = partial(runner.run_files, files, outputs)
     if args.output is not None:
-        args.output.mkdir(parents=True, exist_ok=True)
+        check_folder(str(args.output), "--output")  # and make it
     return runner, draw
 
 
