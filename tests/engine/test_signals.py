@@ -4,6 +4,7 @@ Each run is a group of its own, forked from the tests' process, which has import
 """
 
 import argparse
+import gc
 import logging
 import multiprocessing
 import os
@@ -25,7 +26,7 @@ from toy_training import ToyTrainer, toy_cfg
 
 from d2seg.data.workers import ENDING, QuietDataLoader, held_back, start_tracker
 from d2seg.engine import launch
-from families.programs import context
+from families.programs import server_context
 
 SECONDS = 120
 ENDLESS = ("SOLVER.MAX_ITER", 10_000, "SOLVER.CHECKPOINT_PERIOD", 2)
@@ -33,9 +34,11 @@ ENDLESS = ("SOLVER.MAX_ITER", 10_000, "SOLVER.CHECKPOINT_PERIOD", 2)
 
 def group(function: Callable[[], int], log: Path) -> int:
     """The exit code of ``function`` as a process group of its own; its output goes to ``log``."""
+    gc.collect()  # loaders that earlier tests have left, with their workers
     child = os.fork()
     if child == 0:
         os.setsid()
+        multiprocessing.process._children.clear()  # the parent's, as in multiprocessing's own forks
         torch.set_num_threads(1)  # its parent's others are not there, and would be waited for
         for number in (signal.SIGINT, signal.SIGHUP):  # nohup and "&" have them ignored
             signal.signal(number, signal.SIG_DFL)
@@ -141,7 +144,9 @@ def test_workers_outlive_a_signal_and_end_with_their_parent(tmp_path: Path) -> N
 def test_a_worker_forked_from_a_server_ends_with_its_parent() -> None:
     """Its parent in the sense of the system is the server; it was waited for without an end."""
     batches = iter(
-        QuietDataLoader(Numbers(), num_workers=1, batch_size=None, multiprocessing_context=context)
+        QuietDataLoader(
+            Numbers(), num_workers=1, batch_size=None, multiprocessing_context=server_context()
+        )
     )
     next(batches)
     batches._workers[0].terminate()

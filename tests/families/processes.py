@@ -14,7 +14,7 @@ import torch.distributed as dist
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 
-from .programs import context
+from .programs import server_context
 
 _LIMIT = timedelta(seconds=300)  # for one to wait for the other
 
@@ -47,7 +47,7 @@ def _call(function: Callable, args: tuple) -> list[Any]:
 
 @cache
 def _pool() -> ProcessPoolExecutor:
-    pool = ProcessPoolExecutor(2, context, _take_environment, (dict(os.environ),))
+    pool = ProcessPoolExecutor(2, server_context(), _take_environment, (dict(os.environ),))
     for each in [pool.submit(int) for _ in range(2)]:
         each.result()
     atexit.register(_end_pool)

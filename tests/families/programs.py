@@ -11,11 +11,23 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from subprocess import CompletedProcess
 
-context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["families.preloaded", "families.programs"])
+import pytest
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["families.preloaded", "families.programs"])
+
+
+def server_context() -> multiprocessing.context.ForkServerContext:
+    """multiprocessing's, whose server runs and has imported all."""
+    with pytest.MonkeyPatch.context() as patch:
+        # the server of Python 3.11 imports nothing that is found by this process's path alone
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        forkserver.ensure_running()
+    return _context
 
 
 class Program:
@@ -36,7 +48,7 @@ class Program:
         self._errors = log.with_suffix(".stderr")
         log.write_text("")  # there to be read at once
         environment = {**os.environ, **environment}
-        self._process = context.Process(
+        self._process = server_context().Process(
             target=_run, args=(script, arguments, folder, log, self._errors, environment)
         )
         self._process.start()
