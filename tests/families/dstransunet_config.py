@@ -3,20 +3,20 @@
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import nn
 
 from d2seg.config.loading import load_config
 
 from .per_pixel import shrink
+from .undrawn import build_undrawn
 
 
 def published_model(repo_dir: Path) -> nn.Module:
-    """The binary model of the official code."""
+    """The binary model of the official code, to be given its weights."""
     cfg = load_config(str(repo_dir / "configs" / "dstransunet" / "_base_.yaml"))
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
-    return build_model(cfg)
+    return build_undrawn(cfg)
 
 
 def small_config(repo_dir: Path) -> CfgNode:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from d2seg.checkpoint.layouts import find_layout
@@ -21,6 +20,8 @@ from d2seg.mask_classification.query_masks import QueryMasks
 from d2seg.mask_classification.targets import MaskTargets
 from golden.pictures import read_picture
 from golden.seeded_weights import seeded_state_dict
+
+from .undrawn import build_undrawn
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def official_model(repo_dir: Path, config: str, case: str, *, seeded: bool = Tru
     """
     cfg = load_config(str(repo_dir / "configs" / f"{config}.yaml"))
     cfg.MODEL.DEVICE = "cpu"
-    model = build_model(cfg).eval()
+    model = build_undrawn(cfg)
     shapes = json.loads((repo_dir / "tests" / "golden" / "keys" / f"{case}.json").read_text())
     state = {name: torch.zeros(shape) for name, shape in shapes.items()}
     state = seeded_state_dict(state) if seeded else state

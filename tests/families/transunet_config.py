@@ -4,21 +4,21 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import nn
 
 from d2seg.config.loading import load_config
 
 from .per_pixel import shrink
+from .undrawn import build_undrawn
 
 
 def published_model(repo_dir: Path, name: str, **changes: Any) -> nn.Module:
-    """``changes``: {key under MODEL: value}."""
+    """To be given its weights. ``changes``: {key under MODEL: value}."""
     cfg = load_config(str(repo_dir / "configs" / "transunet" / f"{name}.yaml"))
     cfg.MODEL.DEVICE = "cpu"
     for key, value in changes.items():
         cfg.MODEL[key] = value
-    return build_model(cfg)
+    return build_undrawn(cfg)
 
 
 def small_config(repo_dir: Path, name: str = "synapse_semantic_r50_vit_base") -> CfgNode:

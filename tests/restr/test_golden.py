@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from d2seg.checkpoint.conversion import to_d2seg, to_flavour
 from families.golden import relative_error
 from families.restr_config import published_config, write_vocabulary
+from families.undrawn import build_undrawn
 from golden.pictures import read_picture
 from golden.seeded_weights import seeded_state_dict
 
@@ -40,7 +40,7 @@ def model(repo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> nn.Module
     state = official_state(repo_dir)
     num_words = len(state["encoder_l.embedding.weight"])
     vocabulary = write_vocabulary(tmp_path_factory.mktemp("restr") / "words.txt", num_words)
-    model = build_model(published_config(repo_dir, vocabulary)).eval()
+    model = build_undrawn(published_config(repo_dir, vocabulary))
     converted, layout = to_d2seg(state)
     assert layout is not None
     assert layout.name == "official ReSTR"

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from d2seg.checkpoint.layouts import find_layout
 from d2seg.config.loading import load_config
+from families.undrawn import build_undrawn, undrawn
 
 transformers = pytest.importorskip("transformers")
 
@@ -57,7 +57,9 @@ def models(request: pytest.FixtureRequest, repo_dir: Path) -> tuple[nn.Module, n
     cfg = load_config(str(repo_dir / "configs" / "segformer" / name))
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = NUM_CLASSES
-    theirs, ours = their_model(cfg), build_model(cfg).eval()
+    with undrawn():
+        theirs = their_model(cfg)
+    ours = build_undrawn(cfg)
     randomise(theirs)
     state = theirs.state_dict()
     ours.load_state_dict(find_layout(state.keys()).convert(state))
