@@ -35,15 +35,21 @@ def uninitialised(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def load(path: Path) -> CfgNode:
+@pytest.fixture(scope="module", params=LEAVES, ids=str)
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def cfg(path: Path) -> CfgNode:
+    """Loaded once for the tests of a file, which pytest runs one after the other."""
     cfg = load_config(str(CONFIGS / path))
     cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
     return cfg
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=str)
-def test_builds_model_and_mappers(path: Path, uninitialised: None) -> None:
-    cfg = load(path)
+def test_builds_model_and_mappers(path: Path, cfg: CfgNode, uninitialised: None) -> None:
     check_classes(cfg)
     assert tasks_of(cfg)
     for is_train in (True, False):
@@ -68,17 +74,14 @@ def test_different_models_differ_in_the_index() -> None:
         assert all((CONFIGS / f"{name}.yaml").is_file() for name in names)
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=str)
-def test_name_says_data_set_and_task(path: Path) -> None:
+def test_name_says_data_set_and_task(path: Path, cfg: CfgNode) -> None:
     """<method>/<dataset>_<task>_<backbone>.yaml"""
-    cfg = load(path)
     assert any(f"_{task}_" in path.name for task in tasks_of(cfg)), path
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=str)
-def test_automatic_scaling_starts_from_the_batch(path: Path) -> None:
+def test_automatic_scaling_starts_from_the_batch(cfg: CfgNode) -> None:
     """Else SOLVER.AUTO_SCALE would scale a recipe that is run as it stands."""
-    solver = load(path).SOLVER
+    solver = cfg.SOLVER
     assert solver.AUTO_SCALE.REFERENCE_BATCH_SIZE == solver.IMS_PER_BATCH
 
 
