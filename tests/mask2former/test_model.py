@@ -126,29 +126,3 @@ def test_checkpointed_activations_give_the_same_gradients(repo_dir: Path) -> Non
     assert actual.keys() == expected.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(actual[name], gradient, msg=name)
-
-
-class Decoders(nn.Module):
-    """Both decoders with tensors in and out, as export wants them."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.pixel_decoder = model.pixel_decoder
-        self.transformer_decoder = model.transformer_decoder
-
-    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        logits, masks = self.transformer_decoder(self.pixel_decoder(features))
-        return logits[-1], masks.all()[-1]
-
-
-def test_export_of_the_decoders(repo_dir: Path) -> None:
-    """No index or shape depends on values, so that torch.export takes them as they are."""
-    model = build_model(small_config(repo_dir)).eval()
-    with torch.no_grad():
-        features = model.backbone(torch.randn(1, 3, 64, 96))
-        decoders = Decoders(model)
-        program = torch.export.export(decoders, (features,))
-        other = model.backbone(torch.randn(1, 3, 64, 96))
-        actual, expected = program.module()(other), decoders(other)
-    for ours, theirs in zip(actual, expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
