@@ -31,6 +31,9 @@ HEADS = ("PointRendInstanceHead", "ImplicitPointRendInstanceHead", "MaskRCNNConv
 def box_config(head: str = HEADS[0]) -> CfgNode:
     cfg = our_config(head)
     cfg.INPUT.MIN_SIZE_TEST = SIZE[0]
+    # boxes of two levels: each of more is as many operators again
+    cfg.MODEL.RPN.IN_FEATURES = cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3"]
+    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[16], [32]]
     cfg.MODEL.PIXEL_STD = [57.0] * 3
     cfg.MODEL.RPN.PRE_NMS_TOPK_TEST = 40
     cfg.TEST.DETECTIONS_PER_IMAGE = COUNT
@@ -110,39 +113,60 @@ def test_what_detectron2_makes_of_the_outputs() -> None:
     assert len(sure["instances"]) == 5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dynamic", [False, True])
-def test_what_d2seg_makes_of_a_file(tmp_path: Path, dynamic: bool) -> None:
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For pictures of one size: boxes, and masks within them."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("boxes") / "a.onnx"
     cfg = box_config()
-    model = box_model(cfg)
-    torch.save({"model": model.state_dict(), "d2seg": describe(cfg)}, tmp_path / "a.pth")
-    size = (128, 192) if dynamic else SIZE
-    made = export(cfg, model, tmp_path / "a.pt2", Request("torch_export", "fp32", size, dynamic))
-    assert len(made.differences) == (3 if dynamic else 1)
+    made = export(cfg, box_model(cfg), path, Request("onnx", "fp32", SIZE, False))
+    assert len(made.differences) == 1
+    return path
+
+
+def assert_same_as_from_a_checkpoint(file: Path, folder: Path) -> None:
+    cfg = box_config()
+    checkpoint = folder / "a.pth"
+    torch.save({"model": box_model(cfg).state_dict(), "d2seg": describe(cfg)}, checkpoint)
     picture = np.random.default_rng(0).integers(0, 256, (*CONTENT, 3), np.uint8)
     theirs, ours = (
-        d2seg.load(tmp_path / name, device="cpu")(picture)["instances"]
-        for name in ("a.pth", "a.pt2")
+        d2seg.load(path, device="cpu")(picture)["instances"] for path in (checkpoint, file)
     )
     assert_same(ours, theirs)
 
 
 @pytest.mark.slow
-def test_onnx_in_both_runtimes(tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
-    runtimes = [pytest.importorskip(package).__name__ for package in ("onnxruntime", "openvino")]
+def test_what_d2seg_makes_of_a_file_of_one_size(onnx_file: Path, tmp_path: Path) -> None:
+    assert_same_as_from_a_checkpoint(onnx_file, tmp_path)
+
+
+@pytest.mark.slow
+def test_what_d2seg_makes_of_a_file_for_any_size(tmp_path: Path) -> None:
+    cfg = box_config()
+    request = Request("torch_export", "fp32", (128, 192), True)
+    made = export(cfg, box_model(cfg), tmp_path / "a.pt2", request)
+    assert len(made.differences) == 3
+    assert_same_as_from_a_checkpoint(made.path, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["", "instance"])
+def test_onnx_in_both_runtimes(onnx_file: Path, tmp_path: Path, task: str) -> None:
     cfg = box_config()
     model = box_model(cfg)
-    for task in ("", "instance"):
-        path = tmp_path / f"a{task}.onnx"
+    path = onnx_file
+    if task:
+        path = tmp_path / "a.onnx"
         export(cfg, model, path, Request("onnx", "fp32", SIZE, False, task))
-        network = Network(model, task)
-        examples = [network.examples(SIZE, seed=9)]
-        for runtime in runtimes:
-            session = open_session(path, runtime)
-            [found] = compare(session, examples, expect(network, examples), "fp32")
-            assert found.value <= found.limit, (runtime, found)
-            assert ("masks" in session.description["outputs"]) == bool(task)
+    network = Network(model, task)
+    examples = [network.examples(SIZE, seed=9)]
+    for runtime in ("onnxruntime", "openvino"):
+        pytest.importorskip(runtime)
+        session = open_session(path, runtime)
+        [found] = compare(session, examples, expect(network, examples), "fp32")
+        assert found.value <= found.limit, (runtime, found)
+        assert ("masks" in session.description["outputs"]) == bool(task)
 
 
 def test_detections_are_compared_in_whatever_order() -> None:

@@ -9,17 +9,19 @@ from d2seg.export.exporting import Request, export
 from d2seg.export.network import Network
 from d2seg.export.verification import compare, expect
 from d2seg.runtimes import open_session
-from families import restr_config
-from families.exports import CASES, small_model
+from families.exports import CASES, restr, small_model
 
 # of the others, torch.export alone is compared at several sizes: ONNX takes several times as long
 DYNAMIC = ("segformer",)
-SLOW = ("maskformer_swin", "dstransunet")  # detectron2's Swin is thousands of operators
+MARKS = {
+    "dstransunet": pytest.mark.slow,  # detectron2's Swin is thousands of operators
+    "maskformer_swin": pytest.mark.extended,  # "dstransunet" has these, "maskformer" the rest
+    # the layers of "maskformer" in detectron2's model, which test_exported.py exports as a program
+    "per_pixel_plus": pytest.mark.extended,
+}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in CASES]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=MARKS.get(n, ())) for n in CASES])
 def test_onnx(repo_dir: Path, tmp_path: Path, name: str) -> None:
     pytest.importorskip("onnxscript")
     runtimes = [pytest.importorskip(package).__name__ for package in ("onnxruntime", "openvino")]
@@ -59,7 +61,7 @@ def test_any_size(repo_dir: Path, tmp_path: Path, name: str) -> None:
 def test_words_enter_too(repo_dir: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    cfg = restr_config.small_config(repo_dir, restr_config.write_vocabulary(tmp_path / "words.txt"))
+    cfg = restr(repo_dir, tmp_path / "words.txt")
     model = small_model(cfg)
     made = export(cfg, model, tmp_path / "a.onnx", Request("onnx", "fp32", (96, 96), True))
     assert len(made.differences) == 3

@@ -17,10 +17,10 @@ from d2seg.export.exporting import Request, export
 from d2seg.prediction.all_tasks import AllTasks
 from d2seg.prediction.exported import _Unset, build_exported
 from d2seg.prediction.loading import open_weights
-from d2seg.runtimes import choose_runtime, description, open_session
+from d2seg.runtimes import Session, choose_runtime, description, open_session
 from d2seg.runtimes.session import TRUST_VARIABLE
-from families import maskformer_config, restr_config, setr_config
-from families.exports import CASES, small_model, trusted_programs  # noqa: F401
+from families import restr_config, setr_config
+from families.exports import CASES, maskformer, restr, small_model, trusted_programs  # noqa: F401
 
 SIZE = (64, 96)
 PICTURE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
@@ -37,10 +37,16 @@ def write_both(folder: Path, cfg: CfgNode, size: tuple[int, int] = SIZE, name: s
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, repo_dir: Path) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    cfg = maskformer_config.small_config(repo_dir, "coco_panoptic_resnet50")
+    cfg = maskformer(repo_dir, "coco_panoptic_resnet50")
     cfg.INPUT.MIN_SIZE_TEST = 64
     write_both(folder, cfg)
     return folder
+
+
+@pytest.fixture(scope="module")
+def session(folder: Path) -> Session:
+    """Opening a program takes seconds."""
+    return open_session(folder / "a.pt2")
 
 
 def assert_alike(ours: torch.Tensor, theirs: torch.Tensor) -> None:
@@ -117,7 +123,7 @@ def test_detectron2s_segmentor(tmp_path: Path, repo_dir: Path) -> None:
 
 def test_expressions(tmp_path: Path, repo_dir: Path) -> None:
     """The words are in the file."""
-    cfg = restr_config.small_config(repo_dir, restr_config.write_vocabulary(tmp_path / "words.txt"))
+    cfg = restr(repo_dir, tmp_path / "words.txt")
     cfg.INPUT.MAPPER = "referring"
     write_both(tmp_path, cfg, (64, 64))
     (tmp_path / "words.txt").unlink()
@@ -139,7 +145,7 @@ def test_the_weights_of_the_model_are_never_made(folder: Path) -> None:
 def test_eval_only_takes_the_file(
     folder: Path, repo_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = maskformer_config.small_config(repo_dir, "coco_panoptic_resnet50")
+    cfg = maskformer(repo_dir, "coco_panoptic_resnet50")
     cfg.MODEL.WEIGHTS = str(folder / "a.pt2")
     seen = {}
 
@@ -167,12 +173,12 @@ def test_eval_only_takes_the_file(
     ],
 )
 def test_a_file_of_another_model(
-    folder: Path, repo_dir: Path, key: str, value: object, message: str
+    session: Session, repo_dir: Path, key: str, value: object, message: str
 ) -> None:
-    cfg = maskformer_config.small_config(repo_dir, "coco_panoptic_resnet50")
+    cfg = maskformer(repo_dir, "coco_panoptic_resnet50")
     cfg.merge_from_list([key, value])
     with pytest.raises(ValueError, match=message):
-        build_exported(cfg, open_session(folder / "a.pt2"))
+        build_exported(cfg, session)
 
 
 @pytest.mark.parametrize(
@@ -270,8 +276,8 @@ def test_programs_that_nobody_vouches_for_are_not_opened(
     assert not mark.exists()
 
 
-def test_descriptions_of_others_and_of_other_versions(folder: Path) -> None:
-    texts = description.to_texts(open_session(folder / "a.pt2").description)
+def test_descriptions_of_others_and_of_other_versions(session: Session) -> None:
+    texts = description.to_texts(session.description)
     assert description.from_texts(texts, "a.onnx")["method"] == "MaskFormer"
     with pytest.raises(ValueError, match=r"a\.onnx holds no description of d2seg"):
         description.from_texts({"author": "x"}, "a.onnx")
