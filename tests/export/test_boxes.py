@@ -31,6 +31,9 @@ HEADS = ("PointRendInstanceHead", "ImplicitPointRendInstanceHead", "MaskRCNNConv
 def box_config(head: str = HEADS[0]) -> CfgNode:
     cfg = our_config(head)
     cfg.INPUT.MIN_SIZE_TEST = SIZE[0]
+    # boxes of two levels: each of more is as many operators again
+    cfg.MODEL.RPN.IN_FEATURES = cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3"]
+    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[16], [32]]
     cfg.MODEL.PIXEL_STD = [57.0] * 3
     cfg.MODEL.RPN.PRE_NMS_TOPK_TEST = 40
     cfg.TEST.DETECTIONS_PER_IMAGE = COUNT
