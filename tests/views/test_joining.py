@@ -103,6 +103,20 @@ def test_panoptic_segments_have_owners_too() -> None:
     assert panoptic(60, [(5, 40, 0)], [(20, 50, 0)]) == {(5, 50): 0}
 
 
+def test_things_and_stuff_may_be_told_by_numbers() -> None:
+    result = PanopticMap((20, 40), tiles(40))
+    ids = torch.ones(20, 40, dtype=torch.int32)
+    ids[5:10, 5:10] = 2
+    segments = [
+        {"id": 1, "isthing": 0, "category_id": 3},
+        {"id": 2, "isthing": 1, "category_id": 0},
+    ]
+    result.add(tiles(40)[0], ids, segments)
+    found, infos = result.result()
+    assert [info["category_id"] for info in infos] == [3, 0]
+    assert int((found == infos[1]["id"]).sum()) == 25
+
+
 def test_a_segment_over_two_things_does_not_make_them_one() -> None:
     found_there = [(22, 30, 0)], [(20, 60, 0)], [(48, 58, 0)]
     # beyond its core, the middle one fills what nobody else claims

@@ -13,7 +13,7 @@ from .nesting import check_nesting
 from .shown import brief
 
 # libyaml's, where PyYAML has been built with it, takes a fifth of the time
-_Safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
 # what PyYAML's constructors raise for values that are not of their tag
 _ERRORS = (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, ArithmeticError)
@@ -30,7 +30,7 @@ def load_plain_yaml(text: str, max_values: int) -> Any:
     """
     try:
         check_merges(text, max_values)
-        value = yaml.load(text, _Safe)
+        value = yaml.load(text, Loader=_SafeLoader)
         check_nesting(value, max_values)
     except RecursionError as error:
         raise ValueError("its values are nested too deep") from error
@@ -54,7 +54,7 @@ def check_merges(text: str, max_values: int) -> None:
             is too long.
         yaml.YAMLError, RecursionError: it is no YAML, or nested too deep.
     """
-    root = yaml.compose(text, _Safe) if _NEEDS_A_LOOK.search(text) else None
+    root = yaml.compose(text, Loader=_SafeLoader) if _NEEDS_A_LOOK.search(text) else None
     if root is not None:
         _Merges(max_values).check(root)
 

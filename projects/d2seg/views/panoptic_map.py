@@ -52,7 +52,8 @@ class PanopticMap:
         ids = ids.cpu().clamp(min=0)
         for segment in segments:
             if 0 < segment["id"] < len(table):
-                is_whole = segment["isthing"] and self._is_owned(ids == segment["id"], tile)
+                is_thing = bool(segment["isthing"])  # some models give numbers
+                is_whole = is_thing and self._is_owned(ids == segment["id"], tile)
                 if is_whole is not None:
                     table[segment["id"]] = self._new(segment, is_whole)
         own = table[ids.long()]
