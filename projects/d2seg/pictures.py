@@ -40,7 +40,7 @@ _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _ORIENTATION = 0x0112  # of EXIF
 # where Pillow looks for EXIF data, beside the tags of a TIFF
 _EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+RAW_MODE = "raw mode"  # in the info of an opened picture: as Pillow calls the file's pixels, "L;4"
 
 
 class UnreadableFileError(ValueError):
@@ -156,12 +156,20 @@ def opened(
         Image.open(file, formats=formats) as image,
     ):
         check_num_pixels(*image.size, max_pixels)
+        image.info[RAW_MODE] = _raw_mode(image)
         image.load()
         if getattr(image, "is_animated", False) and image.format != "MPO":
             # not of a camera's MPO, whose others are previews
             text = f"{str(file_name)!r} has several pages or frames: the first alone is read"
             log_first_n(logging.WARNING, f"{text}, as of all such files", name=__name__)
         yield image
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Of a picture that is not decoded yet; empty: unknown."""
+    arguments = image.tile[0][3] if getattr(image, "tile", None) else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
 
 
 @contextmanager
@@ -243,7 +251,7 @@ def check_num_pixels(width: int, height: int, max_pixels: int = MAX_PIXELS) -> N
 
 def png_size(content: bytes) -> tuple[int, int] | None:
     """(width, height) as the header of a PNG says; None: ``content`` is no PNG."""
-    if not content.startswith(_PNG_SIGNATURE) or len(content) < 24:
+    if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
         return None
     return struct.unpack(">II", content[16:24])
 

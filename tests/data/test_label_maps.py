@@ -1,10 +1,13 @@
 import io
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from d2seg.data.label_maps import NUM_IDS, read_id_map, read_labels, write_id_map
+from d2seg.data.label_values import LabelValues
+from data_faults.picture_cases import chunk, png, tiff
 
 
 def test_id_map_is_red_green_blue_little_end_first(tmp_path):
@@ -104,6 +107,41 @@ def test_one_bit_images_give_zeros_and_ones(tmp_path):
     read = read_labels(tmp_path / "b.png")
     assert read.tolist() == [[0, 1]]
     assert read.dtype == np.uint8
+
+
+def few_bits(kind: str, bits: int, rows: list[list[int]]) -> bytes:
+    """A grey PNG or TIFF with pixels of 2 or 4 bits, which Pillow reads and does not write."""
+    packed = bytes(
+        sum(value << (8 - bits * (i + 1)) for i, value in enumerate(row[start : start + 8 // bits]))
+        for row in rows
+        for start in range(0, len(row), 8 // bits)
+    )
+    height, width = len(rows), len(rows[0])
+    if kind == "png":
+        step = len(packed) // height
+        lines = b"".join(b"\0" + packed[i : i + step] for i in range(0, len(packed), step))
+        return png(chunk(b"IDAT", zlib.compress(lines)), size=(width, height), bits=bits)
+    facts = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 278: height, 279: len(packed)}
+    offset = 8 + 2 + 12 * (len(facts) + 1) + 4
+    entries = sorted((facts | {273: offset}).items())
+    return tiff(*((tag, 4, 1, value) for tag, value in entries), tail=packed)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_of_few_bits_gives_its_numbers(tmp_path, kind: str, bits: int) -> None:
+    """Pillow and OpenCV hand out their brightness: 85 or 17 times as much."""
+    rows = [[0, 1, 3, 2, 1], [2**bits - 1, 0, 2, 2, 0]]
+    file = tmp_path / f"a.{kind}"
+    file.write_bytes(few_bits(kind, bits, rows))
+    assert read_labels(file).tolist() == rows
+    step = 255 // (2**bits - 1)
+    with Image.open(file) as image:
+        assert np.array(image).tolist() == [[step * value for value in row] for row in rows]
+    as_bright = LabelValues(tuple((step * value, 15 - value) for value in range(16)), ())
+    assert read_labels(file, as_bright).tolist() == [[15 - value for value in row] for row in rows]
+    as_numbers = LabelValues(tuple((value, 20 - value) for value in range(16)), ())
+    assert read_labels(file, as_numbers).tolist() == [[20 - value for value in row] for row in rows]
 
 
 def test_colours_and_broken_files_are_refused(tmp_path):

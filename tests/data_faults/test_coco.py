@@ -85,6 +85,18 @@ def test_instances_are_refused_in_one_line(tmp_path, case: str) -> None:
         assert "wrong.json" in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["annotations", "images", "categories"])
+def test_a_list_that_stands_twice_is_refused(tmp_path, key: str) -> None:
+    """JSON's readers keep the last one: half of the annotations would be gone without a word."""
+    made = instances(tmp_path, lambda content: None)
+    file = next(tmp_path.rglob("wrong.json"))
+    content = json.loads(file.read_text())
+    first = json.dumps({key: content[key][:1]})
+    file.write_text(first[:-1] + ", " + json.dumps(content)[1:])
+    with pytest.raises(ValueError, match=rf"wrong\.json: .*: the key '{key}' stands twice$"):
+        load_dicts(made["name"], for_test=True)
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_the_checker_lists_the_fault_and_goes_on(tmp_path, case: str) -> None:
     edit, message = REFUSED[case]

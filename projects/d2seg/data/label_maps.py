@@ -13,6 +13,7 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps
 
 from ..pictures import (
+    RAW_MODE,
     UnreadableFileError,
     check_num_pixels,
     opened,
@@ -28,6 +29,8 @@ _TO_RGBA = {1: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGB
 # Modes of Pillow whose pixels are ids. A palette image ("P") holds ids too; converting it to "L"
 # would replace them by the brightness of their colours.
 _ID_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B"}
+# by how much Pillow multiplies grey of 2 and 4 bits, which is then as bright as it is meant
+_SHADES = {"L;2": 85, "L;4": 17}
 _GREY_IN_COLOR = {"LA", "RGB", "RGBA"}
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # tags of TIFF
 _MAX_SPREAD = 16  # between the channels of a grey picture that JPEG has coded as colours
@@ -100,12 +103,14 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
 
     Signed 16-bit files keep labels above 32767, such as ADE20K-full's 65535 = ignore, as negative
     numbers; they come back as what was meant. A negative number of 32 bits stays one, unless the
-    file says that its numbers have no sign. Of a palette
-    image the values are the indices. It is turned as its own EXIF orientation says.
+    file says that its numbers have no sign. Of a palette image the values are the indices, of grey
+    of 2 or 4 bits the numbers in the file, 0 to 3 or 15. It is turned as its own EXIF orientation
+    says.
 
     Args:
         label_values: where values are declared, a colour picture whose channels are equal is a grey
-            one, and the white of a picture of one bit is what is declared of 255 and 1.
+            one, the white of a picture of one bit is what is declared of 255 and 1, and grey of 2
+            or 4 bits is what is declared of its numbers and of their brightness in 0 to 255.
 
     Raises:
         ValueError: the file cannot be decoded, is too large, or holds colours and not ids.
@@ -115,6 +120,7 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
             if turned_by_exif(image):
                 ImageOps.exif_transpose(image, in_place=True)
             mode, num_bits, has_sign = image.mode, *_bits(image)
+            step = _SHADES.get(image.info[RAW_MODE][:3], 1)
             if label_values is not None and mode in _GREY_IN_COLOR:
                 pixels = np.array(image.convert("RGBA"))
             else:
@@ -133,6 +139,8 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
         )
     if pixels.dtype == np.int32 and num_bits == 32 and not has_sign:
         pixels = pixels.view(np.uint32)  # Pillow knows no such mode
+    if step > 1 and not (label_values and label_values.holds(pixels)):
+        pixels //= np.uint8(step)
     return _ids(pixels, label_values, num_bits)
 
 

@@ -63,6 +63,10 @@ class LabelValues:
         found, counts = np.unique(values[self.look_up(values) < 0], return_counts=True)
         return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
+    def holds(self, values: np.ndarray) -> bool:
+        """Whether all values are declared."""
+        return self.look_up(values).min(initial=0) >= 0
+
     def white(self) -> int:
         """What the white of a picture of one bit stands for: 255 or 1, whichever is declared."""
         declared = {value for value, _ in self.labels}

@@ -15,11 +15,13 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks a program to end
+# what asks a program to end: users, terminals, and schedulers some time before they kill it
+_ASKED = (signal.SIGINT, signal.SIGTERM)
+ENDING = (*_ASKED, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
 
 
 class QuietDataLoader(DataLoader):
-    """torch's, whose workers die of SIGINT, SIGTERM and SIGHUP only where their parent sends it."""
+    """torch's, whose workers die of the signals of ENDING only where their parent sends SIGTERM."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, worker_init_fn=_leave_signals_to_parent, **kwargs)
@@ -36,6 +38,12 @@ def start_tracker() -> None:
     """Start the process with which multiprocessing tracks what others share, where these are not
     forked. Its start releases SIGINT and SIGTERM, so it must come before they are held back."""
     resource_tracker.ensure_running()
+
+
+def heard() -> list[signal.Signals]:
+    """Those of ENDING that a run takes: neither what is ignored, as SIGHUP is by nohup, nor what
+    another part of the program has a use for."""
+    return [n for n in ENDING if n in _ASKED or signal.getsignal(n) == signal.SIG_DFL]
 
 
 @contextmanager

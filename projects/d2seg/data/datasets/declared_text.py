@@ -16,6 +16,7 @@ import yaml
 from ...checkpoint.nesting import check_nesting
 from ...checkpoint.plain_yaml import load_plain_yaml, reason_of
 from ...checkpoint.shown import brief as shown
+from ..json_files import once_each
 
 _MAX_BYTES, _MAX_VALUES = 5_000_000, 1_000_000  # of a file; values with all aliases written out
 _MAX_SEPARATED = 400_000  # values of a file, which take some seconds
@@ -80,19 +81,10 @@ def _of_json(text: str) -> tuple[Any, Any] | None:
     """As :func:`read_yaml`, of what is JSON: YAML takes most of it, but neither tabs nor pairs of
     surrogates, in which JSON escapes some letters. None: it is no JSON, and may be YAML."""
     try:
-        written = json.loads(text, parse_int=str, parse_float=str, object_pairs_hook=_once_each)
+        written = json.loads(text, parse_int=str, parse_float=str, object_pairs_hook=once_each)
         return json.loads(text), written
     except json.JSONDecodeError:
         return None
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in content if keys.count(key) > 1)
-        raise yaml.YAMLError(f"the key '{shown(twice)}' stands twice")
-    return content
 
 
 def with_texts(content: dict[str, Any], written: Any) -> dict[str, Any]:
