@@ -12,6 +12,8 @@ from typing import Any
 _NAMES = ("DATASETS.*", "IMPORTS", "TEST.EVALUATORS", "TEST.TASKS")  # lists, empty by default
 # numbers below 0 that mean something, where the default is above
 _MAY_BE_NEGATIVE = ("MODEL.BACKBONE.FREEZE_AT", "*.SIZE_DIVISIBILITY", "*THRESH*", "*_VALUE")
+_SIZES = ("HEADS", "DIM", "FEEDFORWARD", "CHANNELS", "QUERIES", "CLASSES", "WINDOW_SIZE")
+_NEVER_ZERO = tuple(f"MODEL.*{size}" for size in (*_SIZES, "PATCH_SIZE", "IMAGE_SIZE"))
 _LARGEST = 2**63 - 1
 
 
@@ -20,7 +22,8 @@ def check_kind(key: str, value: Any, default: Any) -> None:
 
     Raises:
         ValueError: it holds nothing, or numbers that are not finite, of more than 64 bits, or below
-            0 where there is no such thing; or entries of other kinds than those of ``default``.
+            0, or 0, where there is no such thing; or entries of other kinds than those of
+            ``default``.
     """
     if value is None:
         if default is not None:
@@ -37,6 +40,8 @@ def check_kind(key: str, value: Any, default: Any) -> None:
         _check_entries(key, value, default)
     elif type(value) in (int, float) and value < 0 and _is_never_negative(key, default):
         raise ValueError(f"{key} is {value!r}; it is 0 or more, as {default!r}")
+    elif type(value) is int and value == 0 and default and _is_never_zero(key):
+        raise ValueError(f"{key} is 0; it is 1 or more, as {default!r}")
 
 
 def _check_entries(key: str, value: list | tuple, default: Any) -> None:
@@ -56,6 +61,10 @@ def _is_never_negative(key: str, default: Any) -> bool:
         return False
     is_size = key.startswith("MODEL.") and type(default) is int and default > 0
     return is_size or (key.startswith("SOLVER.") and default >= 0)
+
+
+def _is_never_zero(key: str) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in _NEVER_ZERO)
 
 
 def _numbers(value: Any) -> Iterator[int | float]:
