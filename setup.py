@@ -29,6 +29,8 @@ INSTALL_REQUIRES = [
     "timm>=1.0.16,<2",  # backbones by name; timm.layers.Attention with a mask
     "opencv-python-headless>=4.8,<5",  # reads videos, draws text; no X libraries; 5 is untried
     "safetensors>=0.4,<1",  # checkpoints of Hugging Face; before 1.0 the interface may change
+    # checksums of checkpoints in a fraction of zlib's time; wheels for these processors
+    "isal>=1.5,<2; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
     "tqdm>=4.60,<5",  # progress bars
     "jinja2>=3.1,<4",  # pages of reports; torch requires it, too
     # Needs of detectron2, which is installed without dependencies (and mostly needs of d2seg too)
@@ -80,7 +82,6 @@ EXTRAS_REQUIRE = {
     "completion": [SHTAB],  # d2seg --print-completion
     "video": [VIDEO],  # reading and writing videos
     "tiff": TIFF,  # INPUT.READER bands
-    "isal": ["isal>=1.5,<2"],  # checksums of checkpoints in a fraction of zlib's time
     "hub": ["huggingface_hub>=0.23,<3"],  # MODEL.WEIGHTS hf://owner/name; 3 is untried
     "parquet": [PARQUET],  # tables of pictures for d2seg predict
     "slurm": [SLURM],  # tools/submit.py

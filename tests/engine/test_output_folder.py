@@ -4,12 +4,13 @@ import os
 import resource
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from toy_training import ToyTrainer, toy_cfg
 
-from d2seg.engine.output_folder import LOCK_FILE, check_folder, claim_folder, locked
+from d2seg.engine.output_folder import LOCK_FILE, check_folder, claim_folder, hold, locked
 
 
 @pytest.fixture
@@ -21,13 +22,16 @@ def small_room():
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.fixture
-def other_run(tmp_path: Path):
+@pytest.fixture(params=["trains", "prepares"])
+def other_run(tmp_path: Path, request: pytest.FixtureRequest):
     """The id of a process that has the folder."""
     reader, writer = os.pipe()
     process = os.fork()
     if process == 0:
-        with locked(tmp_path):
+        if request.param == "prepares":
+            claim_folder(tmp_path, resume=False, overwrite=False)
+            hold(tmp_path)
+        with locked(tmp_path) if request.param == "trains" else nullcontext():
             os.write(writer, b"held")
             time.sleep(60)
         os._exit(0)
@@ -49,9 +53,24 @@ def test_a_second_run_is_refused_until_the_first_is_dead(tmp_path, other_run):
     claim_folder(tmp_path, resume=True, overwrite=False)
 
 
+def is_free(folder: Path) -> bool:
+    """Whether another process could have it."""
+    process = os.fork()
+    if process == 0:
+        try:
+            claim_folder(folder, resume=True, overwrite=False)
+        except ValueError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(process, 0)[1] == 0
+
+
 def test_the_same_run_may_ask_twice(tmp_path):
+    hold(tmp_path)
+    assert not is_free(tmp_path)
     with locked(tmp_path):
-        pass
+        assert not is_free(tmp_path)
+    assert is_free(tmp_path)
     with locked(tmp_path):
         assert (tmp_path / LOCK_FILE).is_file()
 

@@ -86,6 +86,25 @@ def test_what_is_evaluated_is_checked_before_a_training_of_torchruns(
         setup(parse(*TOY, "SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", str(tmp_path)))
 
 
+def test_the_folder_is_held_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two runs that start in one moment, the later must leave the earlier's files alone."""
+    held: list[str] = []
+
+    def log(folder: str, **_: object) -> None:
+        assert held == [folder]
+        raise ValueError("the log was opened")
+
+    monkeypatch.setattr(prepare, "hold", held.append)
+    monkeypatch.setattr(prepare, "setup_logger", log)
+    monkeypatch.setattr(prepare, "check_evaluation", lambda cfg: None)
+    monkeypatch.setattr(prepare, "check_data", lambda *args: None)
+    with pytest.raises(ValueError, match="the log was opened"):
+        setup(parse(*TOY, "SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
 @pytest.fixture
 def referring(tmp_path) -> Iterator[CfgNode]:
     """A config of a data set of two expressions."""

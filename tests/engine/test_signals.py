@@ -40,7 +40,7 @@ def group(function: Callable[[], int], log: Path) -> int:
         os.setsid()
         multiprocessing.process._children.clear()  # the parent's, as in multiprocessing's own forks
         torch.set_num_threads(1)  # its parent's others are not there, and would be waited for
-        for number in (signal.SIGINT, signal.SIGHUP):  # nohup and "&" have them ignored
+        for number in ENDING:  # nohup and "&" have some ignored
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -86,7 +86,7 @@ def checkpoints(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("model_*.pth"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 def test_a_signal_to_the_group_with_workers(tmp_path: Path, number: signal.Signals) -> None:
     log = tmp_path / "log"
     code = group(lambda: train(tmp_path, lambda: signal_group(number)), log)
@@ -106,6 +106,21 @@ def test_sighup_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
         return trainer.exit_code
 
     assert group(run, tmp_path / "log") == 0, (tmp_path / "log").read_text()
+    assert (tmp_path / "model_final.pth").is_file()
+
+
+def test_a_signal_that_has_a_handler_keeps_it(tmp_path: Path) -> None:
+    """As launchers of jobs in Python, such as submitit, have one for SIGUSR1."""
+    heard = []
+
+    def run() -> int:
+        signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+        trainer = ToyTrainer(toy_cfg(tmp_path))
+        trainer.register_hooks([At(3, lambda: signal_group(signal.SIGUSR1))])
+        trainer.train()
+        return 10 * trainer.exit_code + len(heard)
+
+    assert group(run, tmp_path / "log") == 1, (tmp_path / "log").read_text()
     assert (tmp_path / "model_final.pth").is_file()
 
 
@@ -204,7 +219,7 @@ def test_a_signal_to_the_group_of_two_processes(tmp_path: Path, number: signal.S
     assert (tmp_path / "last_checkpoint").read_text() == last >= "model_0000003.pth"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR2])
 def test_a_worker_that_is_killed_is_a_line(tmp_path: Path, number: signal.Signals) -> None:
     """As the system does where memory runs out. torch's loader says so anywhere, also in a save."""
 

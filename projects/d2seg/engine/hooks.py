@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint import Checkpointer
+from ..data.workers import heard
 from .resuming import is_finite
 from .train_step import TrainingDivergedError, TrainStep
 
@@ -201,11 +202,12 @@ class EarlyStopping(HookBase):
 
 
 class StopOnSignal(HookBase):
-    """Interrupts the trainer, in all processes, after the step in which SIGTERM, SIGINT or SIGHUP
-    came.
+    """Interrupts the trainer, in all processes, after the step in which SIGTERM, SIGINT, SIGHUP,
+    SIGUSR1 or SIGXCPU came.
 
     A second SIGINT (Ctrl-C) interrupts at once. A signal during an evaluation takes effect at the
-    end of the step after it. SIGHUP counts unless it is ignored, as nohup has it.
+    end of the step after it. The last three count unless they are ignored, as SIGHUP is by nohup,
+    or have a handler already.
     """
 
     def __init__(self, step: TrainStep) -> None:
@@ -216,9 +218,8 @@ class StopOnSignal(HookBase):
 
     def before_train(self) -> None:
         if threading.current_thread() is threading.main_thread():  # the only one that may
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                    self._previous[number] = signal.signal(number, self._handle)
+            for number in heard():
+                self._previous[number] = signal.signal(number, self._handle)
 
     def after_train(self) -> None:
         for number, handler in self._previous.items():

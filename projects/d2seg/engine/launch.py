@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from ..data.build import images_per_process
 from ..data.catalog import check_data
-from ..data.workers import ENDING, held_back, start_tracker
+from ..data.workers import ENDING, heard, held_back, start_tracker
 from ..names import printable
 from .failure import LostWorkerError, is_lost_process, is_lost_worker, lost_worker
 from .full_disk import is_write_error
@@ -275,9 +275,7 @@ def _signals_passed_on() -> Iterator[list[int]]:
                     os.kill(child.pid, signal.SIGTERM)
         os.close(reading)
 
-    # what is ignored stays ignored, as SIGHUP is by nohup
-    heard = [n for n in ENDING if signal.getsignal(n) != signal.SIG_IGN or n != signal.SIGHUP]
-    previous = {number: signal.signal(number, lambda *_: None) for number in heard}
+    previous = {number: signal.signal(number, lambda *_: None) for number in heard()}
     descriptor = signal.set_wakeup_fd(writing)
     thread = threading.Thread(target=take, daemon=True)
     start_tracker()

@@ -66,34 +66,52 @@ def locked(folder: str | Path) -> Iterator[None]:
     if not comm.is_main_process():
         yield
         return
-    with _opened(Path(folder)) as file:
-        try:
-            # one of the process, and not inherited by data loaders' workers that may outlive it
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise ValueError(
-                    f"OUTPUT_DIR {folder} is in use by another run (process {_owner(file)}); end "
-                    "that one, or give this one another OUTPUT_DIR"
-                ) from error
-            logger.warning("%s cannot be locked: %s; let no second run write there", folder, error)
-        os.pwrite(file, f"{os.getpid()}\n".encode().ljust(20), 0)
+    file = _lock(Path(folder))
+    try:
         yield
+    finally:
+        os.close(file)  # which gives back all locks of this process on the file
 
 
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
+def hold(folder: str | Path) -> None:
+    """As :func:`locked`, until that is left, or else to the end of the process.
+
+    Raises:
+        ValueError: as :func:`locked`.
+    """
+    if comm.is_main_process():
+        _lock(Path(folder))  # and is never closed by itself
+
+
+def _lock(folder: Path) -> int:
+    """The open file of the lock."""
+    file = _opened(folder)
+    try:
+        # one of the process, and not inherited by data loaders' workers that may outlive it
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            owner = _owner(file)
+            os.close(file)
+            raise ValueError(
+                f"OUTPUT_DIR {folder} is in use by another run (process {owner}); end "
+                "that one, or give this one another OUTPUT_DIR"
+            ) from error
+        logger.warning("%s cannot be locked: %s; let no second run write there", folder, error)
+    os.pwrite(file, f"{os.getpid()}\n".encode().ljust(20), 0)
+    return file
+
+
+def _opened(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise _unwritable(folder, error) from error
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise ValueError(f"OUTPUT_DIR {folder}: {LOCK_FILE} is no file; remove it")
-        yield file
-    finally:
+    if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
+        raise ValueError(f"OUTPUT_DIR {folder}: {LOCK_FILE} is no file; remove it")
+    return file
 
 
 def _owner(file: int) -> str:

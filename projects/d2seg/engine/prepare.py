@@ -25,7 +25,7 @@ from ..data.referring.training import write_vocabulary
 from ..evaluation.build import build_evaluator
 from ..names import path_inside
 from .full_disk import report_once
-from .output_folder import check_folder, claim_folder
+from .output_folder import check_folder, claim_folder, hold
 from .solver import auto_scale
 
 logger = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if not args.eval_only:
         images_per_process(cfg, comm.get_world_size())
         claim_folder(cfg.OUTPUT_DIR, args.resume, cfg.SOLVER.OVERWRITE)
+        hold(cfg.OUTPUT_DIR)  # from before the first line of the log to the end of the training
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="d2seg")
     if "semantic" in cfg.TEST.TASKS:
         logger.info(
