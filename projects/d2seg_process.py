@@ -15,8 +15,7 @@ import warnings
 
 # numbers of <malloc.h>
 _M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-LARGEST_KEPT_BLOCK = 32 << 20  # bytes; glibc takes no more
+_M_MMAP_MAX = -4
 KEPT_AT_MOST = 1 << 30  # bytes, free at the end of the heap
 _NEW_OBJECTS = 7000  # between two looks for unreachable cycles; Python's own value is 700 to 2000
 
@@ -53,13 +52,17 @@ def ask_for_huge_pages() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library (glibc) give blocks of up to 32 MiB to the next tensor instead of back to
-    the system, 1 GiB of them at most."""
+    """Let the C library (glibc) take all blocks from its heap, and give freed ones to the next
+    tensor instead of back to the system, 1 GiB at the end of the heap at most.
+
+    A map of the system's own for each large block, as it has them otherwise and above 32 MiB
+    always, is cleared anew at each use.
+    """
     tuned = any(name.startswith("MALLOC_") for name in os.environ) or (
         "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
     )
     if tuned or platform.libc_ver()[0] != "glibc":
         return
     mallopt = ctypes.CDLL(None).mallopt
-    mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
+    mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, KEPT_AT_MOST)

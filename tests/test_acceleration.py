@@ -59,7 +59,9 @@ def test_training_mode_is_refused() -> None:
         fold_batch_norms(conv(FrozenBatchNorm2d(8), bias=False))
 
 
-def test_training_stays() -> None:
+@pytest.mark.parametrize("is_fast_backward", [True, False])
+def test_training_stays(is_fast_backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceleration, "_has", lambda question: is_fast_backward)
     torch.manual_seed(0)
     plain = nn.Sequential(
         conv(randomised(FrozenBatchNorm2d(8)), bias=True),
@@ -70,7 +72,9 @@ def test_training_stays() -> None:
     kinds = [type(module) for module in prepared]
     assert kinds == [FrozenNormConv2d, FrozenNormConv2d, Conv2d]
     assert list(prepared.state_dict()) == list(plain.state_dict())
-    assert prepared[2].weight.is_contiguous(memory_format=torch.channels_last)
+    first = prepared[0].weight
+    assert first.is_contiguous(memory_format=torch.channels_last) == is_fast_backward
+    assert first.is_contiguous() != is_fast_backward
 
     image = torch.randn(2, 3, 9, 7)
     outputs = []

@@ -126,6 +126,7 @@ def page_faults(
 GROWING = range(2_750_000, 5_000_001, 250_000)
 # 50,000 pages, or 5,000 ten times; some small block between may cost another 5,000
 EQUAL = [5_000_000] * 10
+LARGE = [15_000_000] * 6  # 15,000 pages each, above the 32 MiB up to which glibc may keep a map
 HUGE = [50_000_000]  # 200 MB are 100 huge pages, or 50,000 pages of 4 KiB
 
 
@@ -137,9 +138,12 @@ def test_the_import_changes_nothing_in_the_process() -> None:
 
 @has_glibc
 def test_freed_memory_serves_the_next_tensor() -> None:
-    growing, equal = page_faults(GROWING, EQUAL, preparation=PREPARED, THP_MEM_ALLOC_ENABLE="0")
+    growing, equal, large = page_faults(
+        GROWING, EQUAL, LARGE, preparation=PREPARED, THP_MEM_ALLOC_ENABLE="0"
+    )
     assert growing < 20_000
     assert equal < 20_000
+    assert large < 30_000
 
 
 def test_the_programs_start_quietly_and_without_what_few_use(repo_dir: Path) -> None:

@@ -59,8 +59,13 @@ def autocast_dtype(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
 
 def has_bf16_instructions() -> bool:
     """Whether this processor multiplies bf16 numbers; taken for granted where torch cannot tell."""
+    return _has("_is_avx512_bf16_supported")
+
+
+def _has(question: str) -> bool:
+    """What torch says of an x86 processor; yes of any other, and where it does not know."""
     is_x86 = platform.machine() in ("x86_64", "AMD64")
-    return not is_x86 or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)()
+    return not is_x86 or getattr(torch.cpu, question, lambda: True)()
 
 
 def is_own(model: nn.Module) -> bool:
@@ -164,12 +169,13 @@ def prepare_for_training(model: nn.Module) -> nn.Module:
 
     Frozen batch norms are applied to the weights instead of the feature maps, and on a CPU feature
     maps lie with their channels last, as the convolutions' weights do: its convolutions reorder
-    other layouts, forth and back at every call.
+    other layouts, forth and back at every call. Not so without AVX-512: oneDNN has backward
+    convolutions with channels last for that alone, and its others take twice the time.
     """
     for module in model.modules():
         if type(module) is Conv2d and isinstance(module.norm, FrozenBatchNorm2d):
             module.__class__ = FrozenNormConv2d
-    if next(model.parameters()).device.type == "cpu":
+    if next(model.parameters()).device.type == "cpu" and _has("_is_avx512_supported"):
         model.to(memory_format=torch.channels_last)
     return model
 
