@@ -6,12 +6,14 @@
     python tools/benchmark.py --what postprocess --model mask2former --against plain
     python tools/benchmark.py --what runtimes --model segformer_b0
     python tools/benchmark.py --all --json new.json --compare old.json
+    python tools/benchmark.py --all --dtype fp32 --earlier ../worktree_of_an_earlier_version
     python tools/benchmark.py --all --short
 
 --what runtimes exports the network and times it in eager mode, in ONNX Runtime (fp32) and OpenVINO.
 --all is the whole table of docs/benchmarks.md (half an hour and more), --short a few of its rows on
 small pictures in this one process: a check that all runs, whose times mean little. --compare says
 which rows were faster, or took less memory, in a report that --json wrote; it judges nothing.
+--earlier has an earlier version take part as a third side, by turns with the others.
 
 Both sides hold the same random weights and get the same input; their outputs are compared first.
 They run in processes of their own and by turns, A B A B; the figures are medians after a warm-up
@@ -35,6 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarking.comparison import differences, read_report
+from benchmarking.earlier import refusal_of, start_earlier
 from benchmarking.machine import machine
 from benchmarking.serve import make_contender, serve
 from benchmarking.works import (
@@ -98,12 +101,17 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     parser.add_argument("--compare", metavar="FILE", help="of an earlier --json")
+    parser.add_argument(
+        "--earlier", type=Path, metavar="TREE", help="a worktree of an earlier version, timed too"
+    )
     args = parser.parse_args()
-    given = [name for name in ("what", "model", "dtype", "against") if getattr(args, name)]
+    given = [name for name in ("what", "model", "against") if getattr(args, name)]
     if args.all and given:
         parser.error(f"--all measures every row; leave --{given[0]} out")
     args.what = args.what or ("" if args.all else "inference")
-    args.model, args.dtype = args.model or "mask2former", args.dtype or "fp32"
+    args.model = args.model or "mask2former"
+    if not args.all:
+        args.dtype = args.dtype or "fp32"
     if args.against == "plain" and args.what != "postprocess":
         parser.error("the plain formulas are those of --what postprocess")
     if args.what != "runtimes" and args.model not in MODELS:
@@ -112,6 +120,13 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--what postprocess is for mask classification")
     if args.what == "runtimes" and (args.short or args.json or args.compare):
         parser.error("--what runtimes has no --short, --json or --compare")
+    if args.earlier and (args.short or args.what == "runtimes"):
+        parser.error(
+            "--earlier has a process of its own, and no exported files: it goes neither "
+            "with --short nor with --what runtimes"
+        )
+    if args.earlier and (reason := refusal_of(args.earlier)):
+        parser.error(f"--earlier {reason}")
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA device here; use --device cpu")
     if args.json and not (folder := Path(args.json).resolve().parent).is_dir():
@@ -138,23 +153,32 @@ def at_least(bound: int) -> Callable[[str], int]:
 def works_of(args: argparse.Namespace) -> Sequence[tuple[str, str, str]]:
     """What, model and dtype of each measurement."""
     if args.all:
-        return SHORT_TABLE if args.short else TABLE
+        table = SHORT_TABLE if args.short else TABLE
+        return [work for work in table if args.dtype in (None, work[2])]
     return [(args.what, args.model, args.dtype)]
 
 
 class Side:
-    """One of the two, in a process of its own, or in this one."""
+    """One of them, in a process of its own, or in this one."""
 
-    def __init__(self, name: str, work: Work, in_this_process: bool = False) -> None:
+    def __init__(
+        self, name: str, work: Work, in_this_process: bool = False, tree: Path | None = None
+    ) -> None:
         self.contender = None
         if in_this_process:
             torch.manual_seed(0)
             self.contender = make_contender(name, work)
             return
+        if tree is not None:
+            program, self.connection = start_earlier(tree, work)
+            self.wait = program.wait
+            self.ask("prepare")
+            return
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, name, work), daemon=True)
-        self.process.start()
+        process = context.Process(target=serve, args=(theirs, name, work), daemon=True)
+        process.start()
+        self.wait = process.join
         theirs.close()
         self.ask("prepare")
 
@@ -172,7 +196,7 @@ class Side:
     def close(self) -> None:
         if self.contender is None:
             self.connection.send("end")
-            self.process.join()
+            self.wait()
 
 
 def measure(args: argparse.Namespace, work: Work) -> dict[str, Any]:
@@ -188,6 +212,8 @@ def measure(args: argparse.Namespace, work: Work) -> dict[str, Any]:
             sides[name] = Side(name, work._replace(dtype=dtype, folder=folder), args.short)
         outputs = [side.ask("outputs") for side in sides.values()]
         difference = relative_difference(*outputs) if len(outputs) == 2 and all(outputs) else None
+        if args.earlier:
+            sides["earlier"] = Side("ours", work._replace(folder=folder), tree=args.earlier)
         what = f"{work.model} {work.what} {work.dtype} {work.task}"
         times = interleaved(sides, args.warm_up, args.repeats, what)
         row = {"what": work.what, "model": work.model, "task": work.task, "dtype": work.dtype}
@@ -257,7 +283,8 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
     """A row of the printed table."""
     cells = {key: row[key] for key in ("what", "model", "task", "dtype", "device") if row[key]}
     peers = [name for name in ("transformers", "plain") if name in row]
-    for name in [*peers, "ours"]:
+    earlier = ["earlier"] if "earlier" in row else []
+    for name in [*peers, *earlier, "ours"]:
         cells[f"{name}, ms"] = f"{row[name]['ms']:.0f}"
         if row[name]["peak_mib"] is not None:
             cells[f"{name}, MiB"] = f"{row[name]['peak_mib']:.0f}"
@@ -267,6 +294,8 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
         cells["faster"] = f"{row[peers[0]]['ms'] / row['ours']['ms']:.2f} x"
         known = row["difference"] is not None
         cells["difference"] = f"{row['difference']:.1e}" if known else "-"
+    if earlier:
+        cells["earlier / ours"] = f"{row['earlier']['ms'] / row['ours']['ms']:.2f} x"
     return cells
 
 

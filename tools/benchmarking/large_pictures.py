@@ -10,6 +10,11 @@ the peak of the process's resident set; "before" is what it was before the pictu
 
 --reuse is for memory alone, in a fraction of the time: the network runs on every 40th tile and on
 the last one, when all that tiles keep is there; the other tiles get the outputs of the one before.
+
+With random weights each query of mask classification finds noise all over its tile, whose joining
+takes longer than that of any picture's objects. --discs N puts masks of discs in place of these
+outputs, N for each 1024 x 1024 pixels and each where it lies in the picture; results should have as
+many objects. The network runs as before.
 """
 
 import argparse
@@ -18,6 +23,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +39,12 @@ from d2seg.acceleration import prepare_for_inference
 from d2seg.config.loading import load_config
 from d2seg.config.tasks import tasks_of
 from d2seg.data.augmentation import build_augmentations
+from d2seg.mask_classification.query_masks import QueryMasks
 from d2seg.prediction.building import class_metadata
 from d2seg.prediction.predictor import Predictor
 from d2seg.views import with_views
 from d2seg.views.settings import TileSettings
-from d2seg.views.tiles import tiles_of
+from d2seg.views.tiles import Tile, tiles_of
 from d2seg.visualization import draw_prediction
 
 REPO = Path(__file__).resolve().parents[2]
@@ -92,6 +99,45 @@ class _Part(nn.Module):
         return output.clone() if isinstance(output, torch.Tensor) else output
 
 
+class Discs(nn.Module):
+    """A transformer decoder, whose outputs become those of a model that finds all discs."""
+
+    def __init__(self, decoder: nn.Module, tiles: Sequence[Tile], density: float) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self._tiles = iter(tiles)
+        height, width = tiles[0].size
+        generator = torch.Generator().manual_seed(1)
+        number = round(density * height * width / (1 << 20))
+        self.radii = 8 + 112 * torch.rand(number, generator=generator)
+        room = torch.tensor([height, width])
+        self.centers = torch.rand(number, 2, generator=generator) * room  # y, x
+
+    def forward(self, *inputs: Any) -> tuple[torch.Tensor, QueryMasks]:
+        """Of one tile after the other, in their order."""
+        logits, masks = self.decoder(*inputs)
+        top, left, bottom, right = next(self._tiles).area
+        low, high = torch.tensor([top, left]), torch.tensor([bottom, right])
+        nearest = self.centers.clamp(low, high)
+        is_seen = (self.centers - nearest).norm(dim=1) < self.radii
+        found = is_seen.nonzero()[:, 0][: min(masks.embeddings.shape[2:])]
+        step = (bottom - top) / masks.size[0]
+        ys = top + (torch.arange(masks.size[0]) + 0.5) * step
+        xs = left + (torch.arange(masks.size[1]) + 0.5) * step
+        maps = torch.zeros(1, masks.embeddings.shape[-1], *masks.size)
+        embeddings = torch.zeros_like(masks.embeddings)
+        logits = torch.zeros_like(logits)
+        logits[..., -1] = 12
+        for query, number in enumerate(found.tolist()):
+            y, x = self.centers[number]
+            distances = ((ys - y).square()[:, None] + (xs - x).square()).sqrt_()
+            maps[0, query] = (self.radii[number] - distances).clamp_(-20, 20)
+            embeddings[..., query, query] = 1
+            logits[..., query, -1] = 0
+            logits[..., query, number % min(80, logits.shape[-1] - 1)] = 12
+        return logits, QueryMasks(embeddings, maps)
+
+
 def peak() -> float:
     """MiB, of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -107,9 +153,12 @@ def measure(args: argparse.Namespace, height: int, width: int) -> dict[str, Any]
         file, [*tiles, "MODEL.DEVICE", "cpu", "TEST.TASKS", [task], *args.opts], labels=True
     )
     model = prepare_for_inference(build_model(cfg).eval())
+    settings = TileSettings(cfg.TEST.TILES.SIZE, cfg.TEST.TILES.OVERLAP)
+    places = list(tiles_of((height, width), settings))
     if args.reuse:
-        tiles = tiles_of((height, width), TileSettings(cfg.TEST.TILES.SIZE, cfg.TEST.TILES.OVERLAP))
-        Replay(model, len(list(tiles)))
+        Replay(model, len(places))
+    if args.discs:
+        model.transformer_decoder = Discs(model.transformer_decoder, places, args.discs)
     (resize,) = build_augmentations(cfg, is_train=False)
     predictor = Predictor(
         model=with_views(cfg, model, tasks_of),
@@ -154,9 +203,12 @@ def main() -> None:
     parser.add_argument("--height", type=int, help="of all pictures, in place of the side")
     parser.add_argument("--draw", action="store_true", help="the result too")
     parser.add_argument("--reuse", action="store_true", help="memory alone, see above")
+    parser.add_argument("--discs", type=float, default=0, metavar="N", help="see above")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE")
     args = parser.parse_args()
+    if args.discs and args.model == "segformer":
+        parser.error("--discs is for mask classification")
     for side in args.sides:
         height = args.height or side
         if args.child:
@@ -165,6 +217,7 @@ def main() -> None:
         child = [sys.executable, __file__, "--child", "--model", args.model, "--sides", str(side)]
         child += ["--height", str(height), *(["--draw"] if args.draw else [])]
         child += ["--reuse"] if args.reuse else []
+        child += ["--discs", str(args.discs)] if args.discs else []
         child += ["--opts", *args.opts] if args.opts else []
         done = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
