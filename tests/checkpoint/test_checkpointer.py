@@ -171,6 +171,17 @@ class TestLayouts:
 
 
 class TestRefusals:
+    def test_complex_numbers(self, source: nn.Module, target: nn.Module, tmp_path: Path) -> None:
+        """torch drops their imaginary parts and warns."""
+        state = source.state_dict()
+        name = next(name for name in state if name.startswith("transformer_decoder."))
+        state[name] = state[name].to(torch.complex64)
+        torch.save({"model": state}, tmp_path / "m.pth")
+        before = target.state_dict()[name].clone()
+        with pytest.raises(ValueError, match=rf"m\.pth: the weight {name} is of complex numbers"):
+            Checkpointer(target).load(str(tmp_path / "m.pth"))
+        assert torch.equal(target.state_dict()[name], before)
+
     def test_evaluation_without_weights(self, target: nn.Module) -> None:
         with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS is empty, .* random weights"):
             Checkpointer(target).load("", require_complete=True)

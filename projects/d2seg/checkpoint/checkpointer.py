@@ -260,6 +260,7 @@ class Checkpointer(DetectionCheckpointer):
                 fit(state, f"{name}." if name else "", self._require_complete)
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        self._refuse_complex(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         result = LoadResult.of(self.model, *incompatible)
         check(result, self._source, self._require_complete)
@@ -271,3 +272,13 @@ class Checkpointer(DetectionCheckpointer):
             unexpected_keys=result.unexpected,
             incorrect_shapes=[m for m in result.mismatched if m[0] not in announced],
         )
+
+    def _refuse_complex(self, state: StateDict) -> None:
+        """torch would drop the imaginary parts, with a warning that names no weight."""
+        for name, own in self.model.state_dict().items():
+            dtype = str(getattr(state.get(name), "dtype", ""))  # of torch or numpy
+            if "complex" in dtype and not own.is_complex():
+                raise ValueError(
+                    f"{self._source}: the weight {name} is of complex numbers and the model's of "
+                    "real ones; MODEL.WEIGHTS names another model's checkpoint, or a damaged one"
+                )
