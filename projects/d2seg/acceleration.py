@@ -1,5 +1,6 @@
 """Everything that makes a finished model faster, in one place, outside the models."""
 
+import ctypes
 import logging
 import platform
 
@@ -108,7 +109,15 @@ def prepare_for_inference(model: nn.Module, dtype: torch.dtype = torch.float32) 
         # a backbone may make fp32 tensors of its own, as Swin its attention masks
         device = next(backbone.parameters()).device
         backbone.forward = torch.autocast(device.type, dtype)(backbone.forward)
+    _return_freed_memory()
     return model
+
+
+def _return_freed_memory() -> None:
+    """What a checkpoint took while it was loaded, and the weights of former layouts: the heap of a
+    program that keeps freed memory (``d2seg_process.py``) would hold it below what comes."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @torch.no_grad()

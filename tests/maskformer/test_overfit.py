@@ -3,5 +3,5 @@ from families.overfit import OverfitChecks
 
 class TestOverfit(OverfitChecks):
     config = "maskformer/shapes_panoptic_small.yaml"
-    num_iterations = 100
+    num_iterations = 70
     least_score = 80

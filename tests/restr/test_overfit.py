@@ -12,7 +12,7 @@ from families.overfit import over_fit
 
 
 @pytest.mark.slow
-def test_over_fits_expressions_of_four_pictures(
+def test_over_fits_expressions_of_two_pictures(
     repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = repo_dir / "configs" / "restr" / "shapes_referring_small.yaml"
@@ -28,7 +28,7 @@ def test_over_fits_expressions_of_four_pictures(
     def with_vocabulary() -> None:
         collect_vocabulary(["shapes_referring_val"]).save(words)
 
-    results = over_fit(small, 4, 90, tmp_path, monkeypatch, prepare=with_vocabulary)
+    results = over_fit(small, 2, 100, tmp_path, monkeypatch, prepare=with_vocabulary)
     assert results["referring"]["oIoU"] > 60
     assert results["referring"]["listens"] > 80
 
