@@ -24,6 +24,7 @@ from d2seg_process import prepare_process
 prepare_process()  # before the imports that warn
 
 FILE = Path(__file__).resolve()
+PART_SIZE = 200  # the default of large folders
 TASKS = {"panoptic": "panoptic", "masks": "semantic"}  # by format
 
 
@@ -35,8 +36,8 @@ def main() -> int:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--pictures", type=Path, required=True, help="a folder of them")
     parser.add_argument("--format", choices=list(TASKS), default="panoptic")
-    parser.add_argument("--few", type=int, default=80)
-    parser.add_argument("--many", type=int, default=400)
+    parser.add_argument("--few", type=int, default=2 * PART_SIZE)
+    parser.add_argument("--many", type=int, default=4 * PART_SIZE)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -85,7 +86,7 @@ def command_seconds(
         listed.write_text("\n".join(names) + "\n")
         command = [sys.executable, "-m", "d2seg", "predict", "--config", args.config]
         command += ["--weights", args.weights, "--input", str(listed), "--format", args.format]
-        command += ["--output", str(Path(folder, "out")), "--part-size", "40"]
+        command += ["--output", str(Path(folder, "out")), "--part-size", str(PART_SIZE)]
         options = ["--opts", "MODEL.DEVICE", "cpu"]
         start = time.perf_counter()
         processes = [
