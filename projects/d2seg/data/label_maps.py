@@ -109,8 +109,8 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
 
     Args:
         label_values: where values are declared, a colour picture whose channels are equal is a grey
-            one, the white of a picture of one bit is what is declared of 255 and 1, and grey of 2
-            or 4 bits is what is declared of its numbers and of their brightness in 0 to 255.
+            one, the white of a picture of one bit is what is declared of 255 and 1, and of grey of
+            2 or 4 bits the brightness counts, 0 to 255, where no number but 0 is a class.
 
     Raises:
         ValueError: the file cannot be decoded, is too large, or holds colours and not ids.
@@ -139,7 +139,7 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
         )
     if pixels.dtype == np.int32 and num_bits == 32 and not has_sign:
         pixels = pixels.view(np.uint32)  # Pillow knows no such mode
-    if step > 1 and not (label_values and label_values.holds(pixels)):
+    if step > 1 and not (label_values and label_values.are_brightness(255 // step)):
         pixels //= np.uint8(step)
     return _ids(pixels, label_values, num_bits)
 
