@@ -22,7 +22,7 @@ from ..checkpoint.conversion import flavours, is_own, to_d2seg, to_flavour, with
 from ..checkpoint.files import find_file, read_checkpoint, write_atomically, write_with_checksum
 from ..checkpoint.naming import StateDict
 from . import convert_config
-from .messages import Parser, report_mistake
+from .messages import Parser, report_mistake, user_path
 
 FORMATS = (".pth", ".pt", ".bin", ".safetensors")
 
@@ -72,7 +72,7 @@ def convert(source: str, target: Path, to: str) -> str:
 def make_parser(prog: str | None = None) -> Parser:
     parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("source", metavar="IN", help="checkpoint to read")
-    parser.add_argument("target", metavar="OUT", type=Path, help="checkpoint to write")
+    parser.add_argument("target", metavar="OUT", type=user_path, help="checkpoint to write")
     parser.add_argument("--to", choices=["d2seg", *flavours()], default="d2seg")
     parser.add_argument(
         "--config",
