@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from ..checkpoint.conversion import flavours, is_own, to_d2seg, to_flavour, without_prefix
 from ..checkpoint.files import find_file, read_checkpoint, write_atomically, write_with_checksum
 from ..checkpoint.naming import StateDict
+from ..names import printable
 from . import convert_config
 from .messages import Parser, report_mistake, user_path
 
@@ -64,8 +65,8 @@ def convert(source: str, target: Path, to: str) -> str:
         read_as = "d2seg's or detectron2's own layout"
     values = sum(tensor.numel() for tensor in state.values())
     return (
-        f"{source}: {len(given)} tensors, {read_as}\n"
-        f"{target}: {len(state)} tensors, {values / 1e6:.1f} million values, {to}"
+        f"{printable(source)}: {len(given)} tensors, {read_as}\n"
+        f"{printable(target)}: {len(state)} tensors, {values / 1e6:.1f} million values, {to}"
     )
 
 

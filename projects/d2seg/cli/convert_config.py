@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import yaml
 
 from ..config.official import convert_official
+from ..names import printable
 from .messages import Parser, user_path
 
 
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     for line in conversion.left:
-        sys.stderr.write(f"not carried over: {line}\n")
-    print(f"{args.target}: {len(conversion.carried)} keys, {len(conversion.left)} left out")
+        sys.stderr.write(f"not carried over: {printable(line)}\n")
+    print(
+        f"{printable(args.target)}: {len(conversion.carried)} keys, {len(conversion.left)} left out"
+    )
     return 1 if conversion.left else 0

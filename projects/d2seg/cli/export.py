@@ -135,7 +135,7 @@ def make_request(args: argparse.Namespace, cfg: CfgNode) -> Request:
 
 
 def report(made: Exported) -> str:
-    lines = [f"{made.path}: {made.megabytes:.1f} MB, written in {made.seconds:.1f} s"]
+    lines = [f"{printable(made.path)}: {made.megabytes:.1f} MB, written in {made.seconds:.1f} s"]
     lines += [
         f"  at {each.size[0]} x {each.size[1]} within {each.value:.1e} of PyTorch ({each.output})"
         for each in made.differences

@@ -133,8 +133,10 @@ def parse_label_values(
         label = list(class_names).index(str(name))
         if key == OTHER:
             other = label
+        elif (value := _value(key)) in listed:
+            raise ValueError(f"'values' lists {value} twice, once as {key!r}; keep one")
         else:
-            listed[_value(key)] = label
+            listed[value] = label
     if nearest and (other is not None or not listed):
         raise ValueError("'values' has 'other', which leaves nothing to nearest_value; drop either")
     classes = tuple(sorted(listed))
