@@ -211,15 +211,23 @@ def perfect_scores(name: str, image_ids: list) -> dict:
     return evaluator.evaluate()
 
 
-@pytest.mark.parametrize("case", ["as it is", "no areas", "annotation ids 0", "text"])
-def test_perfect_predictions_score_100(tmp_path, case: str) -> None:
-    def with_text(content: dict) -> None:
-        for image in content["images"]:
-            image["id"] = f"image {image['id']}"
-        for entry in content["annotations"]:
-            entry["image_id"] = f"image {entry['image_id']}"
+OTHER_IDS = {
+    "text": "image {}".format,
+    "negative": lambda number: -1 - number,
+    "hashes": lambda number: 2**64 - 1 - number,  # compiled code takes 63 bits and no sign
+    "huge": lambda number: 2**70 + number,
+}
 
-    made = instances(tmp_path, ACCEPTED.get(case, with_text))
+
+@pytest.mark.parametrize("case", ["as it is", "no areas", "annotation ids 0", *OTHER_IDS])
+def test_perfect_predictions_score_100(tmp_path, case: str) -> None:
+    def with_others(content: dict) -> None:
+        for image in content["images"]:
+            image["id"] = OTHER_IDS[case](image["id"])
+        for entry in content["annotations"]:
+            entry["image_id"] = OTHER_IDS[case](entry["image_id"])
+
+    made = instances(tmp_path, ACCEPTED.get(case, with_others))
     ids = [image["id"] for image in made["content"]["images"]]
     result = perfect_scores(made["name"], ids)
     for task in ("bbox", "segm"):
