@@ -23,6 +23,7 @@ from d2seg.checkpoint.conversion import to_d2seg
 from d2seg.checkpoint.files import find_file, read_checkpoint, write_atomically
 from d2seg.checkpoint.layouts.swin import LAYOUT
 from d2seg.checkpoint.naming import StateDict
+from d2seg.cli.messages import user_path
 
 BACKBONE = "backbone."
 PATCHES = "patch_embed.proj.weight"
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("fine", metavar="SWIN_B", help="for the patches of 4 x 4 pixels")
     parser.add_argument("coarse", metavar="SWIN_T", help="for the patches of 8 x 8 pixels")
-    parser.add_argument("target", metavar="OUT", type=Path, help="checkpoint to write")
+    parser.add_argument("target", metavar="OUT", type=user_path, help="checkpoint to write")
     args = parser.parse_args(arguments)
     try:
         print(join(args.fine, args.coarse, args.target))

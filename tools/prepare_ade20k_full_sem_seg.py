@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.data.datasets.categories import load_categories
 from d2seg.data.preparation import (
-    argument_parser,
     link_or_copy,
     require_any,
     run_parallel,
@@ -36,7 +36,7 @@ JPEG_QUALITY = 95
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = argument_parser(__doc__).parse_args(argv)
+    args = preparation_parser(__doc__).parse_args(argv)
     root = args.root / "ADE20K_2021_17_01"
     table = class_table()
     folders = [root / "images" / "ADE" / split for split in ("training", "validation")]

@@ -17,13 +17,14 @@ prepare_process()  # before the imports that warn
 import numpy as np
 import pycocotools.mask as mask_util
 
+from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.data.datasets.ade20k import SPLITS, AdeImage, list_images, read_instances
 from d2seg.data.datasets.categories import load_categories
-from d2seg.data.preparation import argument_parser, run_parallel, run_script, save_json
+from d2seg.data.preparation import run_parallel, run_script, save_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = argument_parser(__doc__).parse_args(argv)
+    args = preparation_parser(__doc__).parse_args(argv)
     root = args.root / "ADEChallengeData2016"
     for split, folder in SPLITS.items():
         target = root / f"ade20k_instance_{split}.json"

@@ -19,12 +19,12 @@ prepare_process()  # before the imports that warn
 
 import numpy as np
 
+from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.data.checks import check_labels
 from d2seg.data.datasets.ade20k import SPLITS, AdeImage, check_size, list_images, read_instances
 from d2seg.data.datasets.categories import load_categories
 from d2seg.data.label_maps import read_labels
 from d2seg.data.preparation import (
-    argument_parser,
     run_parallel,
     run_script,
     save_image,
@@ -36,7 +36,7 @@ STUFF = np.array([not c.is_thing for c in CATEGORIES])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = argument_parser(__doc__).parse_args(argv)
+    args = preparation_parser(__doc__).parse_args(argv)
     root = args.root / "ADEChallengeData2016"
     for split, folder in SPLITS.items():
         target = root / f"ade20k_panoptic_{split}.json"

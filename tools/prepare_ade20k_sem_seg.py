@@ -14,10 +14,10 @@ prepare_process()  # before the imports that warn
 
 import numpy as np
 
+from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.data.checks import check_labels
 from d2seg.data.label_maps import read_labels
 from d2seg.data.preparation import (
-    argument_parser,
     require_any,
     run_parallel,
     run_script,
@@ -28,7 +28,7 @@ NUM_CLASSES = 150
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = argument_parser(__doc__).parse_args(argv)
+    args = preparation_parser(__doc__).parse_args(argv)
     root = args.root / "ADEChallengeData2016"
     folders = [root / "annotations" / split for split in ("training", "validation")]
     for folder in require_any(

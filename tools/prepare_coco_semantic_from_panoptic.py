@@ -16,12 +16,12 @@ prepare_process()  # before the imports that warn
 
 import numpy as np
 
+from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.data.datasets.builtin import categories_of
 from d2seg.data.datasets.categories import panoptic_metadata
 from d2seg.data.datasets.json_loaders import load_panoptic
 from d2seg.data.label_maps import read_id_map
 from d2seg.data.preparation import (
-    argument_parser,
     require_any,
     run_parallel,
     run_script,
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = argument_parser(__doc__).parse_args(argv)
+    args = preparation_parser(__doc__).parse_args(argv)
     root = args.root / "coco"
     metadata = panoptic_metadata(categories_of("coco_panoptic"))
     files = [root / "annotations" / f"panoptic_{split}2017.json" for split in ("val", "train")]

@@ -19,10 +19,10 @@ prepare_process()  # before the imports that warn
 import numpy as np
 import scipy.io
 
+from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.data.datasets.categories import load_categories
 from d2seg.data.label_maps import read_labels
 from d2seg.data.preparation import (
-    argument_parser,
     link_image,
     require,
     run_parallel,
@@ -35,7 +35,7 @@ INVALID, IGNORE_LABEL = 254, 255
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argument_parser(__doc__)
+    parser = preparation_parser(__doc__)
     parser.add_argument("--release", choices=("1.0", "1.1"), default="1.0", help="default: 1.0")
     args = parser.parse_args(argv)
     root = args.root / "coco" / "coco_stuff_10k"

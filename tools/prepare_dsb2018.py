@@ -14,10 +14,10 @@ prepare_process()  # before the imports that warn
 
 import numpy as np
 
+from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.data.label_maps import read_values
 from d2seg.data.label_values import LabelValues
 from d2seg.data.preparation import (
-    argument_parser,
     link_image,
     require,
     run_parallel,
@@ -30,7 +30,7 @@ MASK = LabelValues(((0, 0),), (0,), other=255)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = argument_parser(__doc__).parse_args(argv)
+    args = preparation_parser(__doc__).parse_args(argv)
     root = args.root / "dsb2018"
     source = require(
         root / "stage1_train",

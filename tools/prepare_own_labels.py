@@ -24,6 +24,7 @@ prepare_process()  # before the imports that warn
 
 import numpy as np
 
+from d2seg.cli.messages import Parser, user_path
 from d2seg.data.datasets.loaders import LABEL_SUFFIXES, files_below
 from d2seg.data.label_conversion import ColorTable, Conversion, ValueTable
 from d2seg.data.label_maps import read_labels
@@ -88,11 +89,9 @@ def plan(source: Path, target: Path) -> dict[Path, Path]:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
+    parser = Parser(description=__doc__)
+    parser.add_argument("source", type=user_path)
+    parser.add_argument("target", type=user_path)
     rule = parser.add_mutually_exclusive_group(required=True)
     rule.add_argument(
         "--reduce-zero-label",
@@ -104,7 +103,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     rule.add_argument(
         "--colors-of",
-        type=Path,
+        type=user_path,
         metavar="DECLARATION",
         help="'classes' and 'colors' of this file; any other colour gets its ignore_label",
     )

@@ -22,9 +22,9 @@ prepare_process()  # before the imports that warn
 import numpy as np
 import pycocotools.mask as mask_util
 
+from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.data.datasets.categories import load_categories
 from d2seg.data.preparation import (
-    argument_parser,
     link_image,
     require,
     run_parallel,
@@ -37,7 +37,7 @@ SPLITS = ("train", "val")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = argument_parser(__doc__).parse_args(argv)
+    args = preparation_parser(__doc__).parse_args(argv)
     root = args.root / "VOCdevkit" / "VOC2010"
     require(
         root / "JPEGImages",

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from d2seg.data.label_maps import NUM_IDS, read_id_map, read_labels, write_id_map
-from d2seg.data.label_values import LabelValues
+from d2seg.data.label_values import LabelValues, parse_label_values
 from data_faults.picture_cases import chunk, png, tiff
 
 
@@ -138,10 +138,33 @@ def test_grey_of_few_bits_gives_its_numbers(tmp_path, kind: str, bits: int) -> N
     step = 255 // (2**bits - 1)
     with Image.open(file) as image:
         assert np.array(image).tolist() == [[step * value for value in row] for row in rows]
-    as_bright = LabelValues(tuple((step * value, 15 - value) for value in range(16)), ())
+    shades = tuple(step * value for value in range(16))
+    as_bright = LabelValues(tuple((value, 15 - value // step) for value in shades), shades)
     assert read_labels(file, as_bright).tolist() == [[15 - value for value in row] for row in rows]
-    as_numbers = LabelValues(tuple((value, 20 - value) for value in range(16)), ())
+    as_numbers = LabelValues(tuple((value, 20 - value) for value in range(16)), tuple(range(16)))
     assert read_labels(file, as_numbers).tolist() == [[20 - value for value in row] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("bits", "values", "expected"),
+    [
+        (4, {0: "a", 15: "b"}, [0, 1]),  # not the ignore label 255, as bright as 15 is
+        (2, {0: "a", 3: "b"}, [0, 1]),
+        (4, {0: "a", 255: "b"}, [0, 1]),
+        (2, {0: "a", 85: "c", 255: "b"}, [0, 2]),
+        (4, {0: "a", 15: "c", "other": "b"}, [0, 1]),
+        (2, {0: "a", "other": "b"}, [0, 1]),
+        (4, {value: str(value) for value in range(20)}, [0, 15]),
+    ],
+)
+def test_few_bits_are_read_alike_in_all_files(tmp_path, bits, values, expected) -> None:
+    """Of a declaration, whatever the single file holds, and with an ignore label of 255."""
+    names = list(dict.fromkeys(values.values()))
+    declared = parse_label_values(values, names, ignore_label=None if "other" in values else 255)
+    file = tmp_path / "a.png"
+    for row, wanted in (([0, 2**bits - 1], expected), ([0, 0], [0, 0])):
+        file.write_bytes(few_bits("png", bits, [row]))
+        assert read_labels(file, declared).tolist() == [wanted]
 
 
 def test_colours_and_broken_files_are_refused(tmp_path):

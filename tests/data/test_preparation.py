@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.data.preparation import (
-    argument_parser,
     link_or_copy,
     replacing,
     require,
@@ -103,7 +103,7 @@ def test_a_mistake_ends_a_script_in_one_line(capsys):
 
 def test_the_root_is_the_folder_of_the_data_sets(monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", "~/data")
-    assert argument_parser("").parse_args([]).root == Path("~/data").expanduser()
+    assert preparation_parser("").parse_args([]).root == Path("~/data").expanduser()
     monkeypatch.delenv("DETECTRON2_DATASETS")
-    assert argument_parser("").parse_args([]).root == Path("datasets")
-    assert argument_parser("").parse_args(["--root", "x"]).root == Path("x")
+    assert preparation_parser("").parse_args([]).root == Path("datasets")
+    assert preparation_parser("").parse_args(["--root", "x"]).root == Path("x")

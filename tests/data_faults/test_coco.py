@@ -1,7 +1,11 @@
 """JSON files in COCO's formats with one thing wrong: one line from loader, checker, evaluator."""
 
+import bz2
+import gzip
 import json
 import logging
+import lzma
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -24,6 +28,7 @@ from detectron2.structures import Boxes, Instances
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from d2seg.data.catalog import check_files
 from d2seg.data.datasets.coco_files import read_coco
 from d2seg.data.dicts import load_dicts
 from d2seg.data.inspection.dataset import inspect_dataset
@@ -35,6 +40,8 @@ REFUSED = {
     "image without id": (drop(*I0, "id"), "images[0] (id None): 'id' is None"),
     "image id null": (put(*I0, "id", value=None), "'id' is None; it is a whole number or text"),
     "image id a list": (put(*I0, "id", value=[1]), "'id' is [1]"),
+    "image id 0.0": (put(*I0, "id", value=0.0), "images[0] (id 0.0): 'id' is 0.0; write 0"),
+    "image_id 0.0": (put(*A0, "image_id", value=0.0), "'image_id' is 0.0; write 0"),
     "image ids mixed": (put(*I0, "id", value="a"), "image ids are numbers and text ('a')"),
     "image id twice": (put("images", 1, "id", value=0), "001.jpg has the id of 000.jpg, too"),
     "no height": (drop(*I0, "height"), "'height' is missing; it is a whole number"),
@@ -95,6 +102,50 @@ def test_a_list_that_stands_twice_is_refused(tmp_path, key: str) -> None:
     file.write_text(first[:-1] + ", " + json.dumps(content)[1:])
     with pytest.raises(ValueError, match=rf"wrong\.json: .*: the key '{key}' stands twice$"):
         load_dicts(made["name"], for_test=True)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_compressed_files_are_to_be_unpacked(tmp_path, pack: Callable[[bytes], bytes]) -> None:
+    made = instances(tmp_path, lambda content: None)
+    file = next(tmp_path.rglob("wrong.json"))
+    file.write_bytes(pack(file.read_bytes()))
+    with pytest.raises(ValueError, match=r"wrong\.json: .*it is compressed; unpack it, and name"):
+        load_dicts(made["name"], for_test=True)
+
+
+def test_an_archive_of_pictures_is_to_be_unpacked(tmp_path) -> None:
+    made = instances(tmp_path)
+    archive = tmp_path / "images.zip"
+    archive.write_bytes(b"PK")
+    metadata = MetadataCatalog.get(made["name"])
+    MetadataCatalog.pop(made["name"])
+    MetadataCatalog.get(made["name"]).set(**{**metadata.as_dict(), "image_root": str(archive)})
+    with pytest.raises(ValueError, match=r"images\.zip is a file, where a folder is needed; unp"):
+        check_files([made["name"]])
+
+
+def test_the_checker_says_where_all_annotations_are_crowd(tmp_path) -> None:
+    """A training refuses them."""
+    for is_all in (False, True):
+
+        def edit(content: dict, is_all: bool = is_all) -> None:
+            for number, annotation in enumerate(content["annotations"]):
+                annotation["iscrowd"] = int(is_all or number == 0)
+
+        made = instances(tmp_path / str(is_all), edit)
+        found = [hint for hint in inspect_dataset(made["name"]).hints if "are crowd" in hint]
+        assert len(found) == is_all
+
+
+@pytest.mark.parametrize("key", ["segmentation", "category_id", "file_name", "id"])
+def test_the_checker_finds_a_key_that_stands_twice_in_an_entry(tmp_path, key: str) -> None:
+    made = instances(tmp_path, lambda content: None)
+    file = next(tmp_path.rglob("wrong.json"))
+    text = file.read_text()
+    file.write_text(text.replace(f'"{key}": ', f'"{key}": 7, "{key}": ', 1))
+    of = "" if key == "id" else r" beside 'id': \d"
+    with pytest.raises(ValueError, match=rf"wrong\.json: .*: the key '{key}' stands twice{of}$"):
+        inspect_dataset(made["name"])
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -160,15 +211,23 @@ def perfect_scores(name: str, image_ids: list) -> dict:
     return evaluator.evaluate()
 
 
-@pytest.mark.parametrize("case", ["as it is", "no areas", "annotation ids 0", "text"])
-def test_perfect_predictions_score_100(tmp_path, case: str) -> None:
-    def with_text(content: dict) -> None:
-        for image in content["images"]:
-            image["id"] = f"image {image['id']}"
-        for entry in content["annotations"]:
-            entry["image_id"] = f"image {entry['image_id']}"
+OTHER_IDS = {
+    "text": "image {}".format,
+    "negative": lambda number: -1 - number,
+    "hashes": lambda number: 2**64 - 1 - number,  # compiled code takes 63 bits and no sign
+    "huge": lambda number: 2**70 + number,
+}
 
-    made = instances(tmp_path, ACCEPTED.get(case, with_text))
+
+@pytest.mark.parametrize("case", ["as it is", "no areas", "annotation ids 0", *OTHER_IDS])
+def test_perfect_predictions_score_100(tmp_path, case: str) -> None:
+    def with_others(content: dict) -> None:
+        for image in content["images"]:
+            image["id"] = OTHER_IDS[case](image["id"])
+        for entry in content["annotations"]:
+            entry["image_id"] = OTHER_IDS[case](entry["image_id"])
+
+    made = instances(tmp_path, ACCEPTED.get(case, with_others))
     ids = [image["id"] for image in made["content"]["images"]]
     result = perfect_scores(made["name"], ids)
     for task in ("bbox", "segm"):

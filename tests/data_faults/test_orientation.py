@@ -8,6 +8,7 @@ from PIL import Image
 
 from d2seg.data.datasets.declaration import register_declarations
 from d2seg.data.inspection.dataset import inspect_dataset
+from d2seg.data.label_maps import read_id_map, write_id_map
 from d2seg.data.mappers import build_mapper
 
 TURNS = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud}
@@ -52,6 +53,23 @@ def test_labels_of_the_stored_picture_are_refused(tmp_path, orientation: int) ->
     [problem] = inspect_dataset(declared(tmp_path)).problems
     assert problem.kind == "label map of the unturned picture"
     assert "turn the label map, or take the orientation out of the picture" in problem.detail
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_segment_ids_are_turned_as_their_own_exif_says(tmp_path, orientation: int) -> None:
+    ids = np.arange(12, dtype=np.uint32).reshape(3, 4) * 60_000
+    write_id_map(str(tmp_path / "a.png"), ids)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(tmp_path / "a.png") as image:
+        image.save(tmp_path / "turned.png", exif=exif)
+        expected = np.asarray(image).astype(np.int64)
+    turns = {1: ids, 2: ids[:, ::-1], 3: ids[::-1, ::-1], 4: ids[::-1], 5: ids.T}
+    turns |= {6: ids.T[:, ::-1], 7: ids.T[::-1, ::-1], 8: ids.T[::-1]}
+    assert (expected @ [1, 256, 65536] == ids).all()
+    found = read_id_map(str(tmp_path / "turned.png"))
+    assert found.dtype == np.uint32
+    assert found.tolist() == turns[orientation].tolist()
 
 
 @pytest.mark.parametrize("orientation", TURNS)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import prepare_coco_stuff_10k
+import prepare_own_labels
 import pytest
 import scipy.io
 import torch
@@ -14,8 +15,10 @@ from torch import nn
 
 from d2seg.checkpoint import Checkpointer
 from d2seg.checkpoint.download import split_options
-from d2seg.cli import check, visualize
+from d2seg.cli import check, convert, export, visualize
+from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.cli.draw import make_parser
+from d2seg.cli.predict_folders import make_merge_parser
 from d2seg.config.loading import load_config
 from d2seg.data.datasets.declaration import register_declarations
 from d2seg.data.datasets.loaders import files_below
@@ -134,6 +137,42 @@ def test_the_output_of_the_demo_may_begin_with_a_tilde(monkeypatch, tmp_path, ca
     with pytest.raises(SystemExit, match="2"):
         make_parser().parse_args([*args, "~nobody_here/drawn"])
     assert "there is no home folder ~nobody_here;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("parser", "args", "option"),
+    [
+        (preparation_parser(None), ["--root={}"], "root"),
+        (export.make_parser(), ["a.yaml", "a.pth", "{}"], "out"),
+        (convert.make_parser(), ["a.pth", "{}"], "target"),
+        (make_merge_parser(None), ["--merge={}"], "merge"),
+    ],
+)
+def test_a_tilde_of_the_command_line_is_the_home_folder(
+    monkeypatch, tmp_path, capsys, parser, args: list[str], option: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = parser.parse_args([arg.format("~/a.onnx") for arg in args])
+    assert getattr(found, option) == tmp_path / "a.onnx"
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args([arg.format("~nobody_here/a") for arg in args])
+    assert "there is no home folder ~nobody_here;" in capsys.readouterr().err
+
+
+def test_labels_are_not_converted_into_a_folder_called_tilde(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    write_png(tmp_path / "raw/a.png", np.ones((2, 2), np.uint8))
+    prepare_own_labels.main(["raw", "~/own", "--map", "1:2", "--workers", "1"])
+    assert (tmp_path / "home/own/a.png").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def test_options_of_the_tools_that_prepare_data_are_shown_escaped(capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        prepare_own_labels.main(["raw", "own", "--map", "1:2", f"--{ODD}"])
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"error: unrecognized arguments: --{SHOWN}")
 
 
 @pytest.mark.parametrize("name", ["Exp:12/a.pth", "what?.pth", "a?b=c/x.pth", "50%/a#1;2.pth"])

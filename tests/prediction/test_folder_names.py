@@ -143,6 +143,16 @@ class TestTable:
         assert (first["path"], first["stem"], "bytes" in first) == ("s3://b/a.png", "x/1", False)
         assert (second["bytes"], second["name"], second["stem"]) == (b"1", "../y", "y")
 
+    def test_no_two_rows_are_written_to_one_file(self, tmp_path: Path) -> None:
+        paths = ["a.jpg", "a.png", "b/c.jpg", "b/./c.jpg", "d/../b/e.jpg", "f.jpg", None]
+        source = open_input(self.write(tmp_path / "t.parquet", path=paths))
+        stems = [row["stem"] for row in source.rows(0, len(paths))]
+        assert stems == ["a.jpg", "a.png", "b/c.jpg-3", "b/c.jpg-4", "d/b/e", "f", "7"]
+        source = open_input(
+            self.write(tmp_path / "t.parquet", id=["..", "x", "x/", "y.z"], path=list("abcd"))
+        )
+        assert [row["stem"] for row in source.rows(0, 4)] == ["1", "x-2", "x-3", "y.z"]
+
     def test_the_fingerprint_knows_each_row(self, tmp_path: Path) -> None:
         first = open_input(self.write(tmp_path / "a.parquet", path=["a", "b"]))
         same = open_input(self.write(tmp_path / "b.parquet", 1, path=["a", "b"]))

@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 from ..checkpoint.conversion import flavours, is_own, to_d2seg, to_flavour, without_prefix
 from ..checkpoint.files import find_file, read_checkpoint, write_atomically, write_with_checksum
 from ..checkpoint.naming import StateDict
+from ..names import printable
 from . import convert_config
-from .messages import Parser, report_mistake
+from .messages import Parser, report_mistake, user_path
 
 FORMATS = (".pth", ".pt", ".bin", ".safetensors")
 
@@ -64,15 +65,15 @@ def convert(source: str, target: Path, to: str) -> str:
         read_as = "d2seg's or detectron2's own layout"
     values = sum(tensor.numel() for tensor in state.values())
     return (
-        f"{source}: {len(given)} tensors, {read_as}\n"
-        f"{target}: {len(state)} tensors, {values / 1e6:.1f} million values, {to}"
+        f"{printable(source)}: {len(given)} tensors, {read_as}\n"
+        f"{printable(target)}: {len(state)} tensors, {values / 1e6:.1f} million values, {to}"
     )
 
 
 def make_parser(prog: str | None = None) -> Parser:
     parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("source", metavar="IN", help="checkpoint to read")
-    parser.add_argument("target", metavar="OUT", type=Path, help="checkpoint to write")
+    parser.add_argument("target", metavar="OUT", type=user_path, help="checkpoint to write")
     parser.add_argument("--to", choices=["d2seg", *flavours()], default="d2seg")
     parser.add_argument(
         "--config",

@@ -8,12 +8,12 @@ stderr. Exit code: 0; 1 when something was left out; 2 for a mistake in the call
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import yaml
 
 from ..config.official import convert_official
-from .messages import Parser
+from ..names import printable
+from .messages import Parser, user_path
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -22,8 +22,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         The exit code.
     """
     parser = Parser(prog=prog, description=__doc__)
-    parser.add_argument("source", metavar="OFFICIAL.yaml", type=Path, help="config to read")
-    parser.add_argument("target", metavar="OUT.yaml", type=Path, help="config to write")
+    parser.add_argument("source", metavar="OFFICIAL.yaml", type=user_path, help="config to read")
+    parser.add_argument("target", metavar="OUT.yaml", type=user_path, help="config to write")
     args = parser.parse_args(argv)
     try:
         if args.target.exists() and args.source.exists() and args.target.samefile(args.source):
@@ -31,8 +31,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         conversion = convert_official(args.source)
         args.target.write_text(yaml.safe_dump(conversion.tree(), sort_keys=True))
     except (ValueError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
+        parser.error(str(error))
     for line in conversion.left:
-        sys.stderr.write(f"not carried over: {line}\n")
-    print(f"{args.target}: {len(conversion.carried)} keys, {len(conversion.left)} left out")
+        sys.stderr.write(f"not carried over: {printable(line)}\n")
+    print(
+        f"{printable(args.target)}: {len(conversion.carried)} keys, {len(conversion.left)} left out"
+    )
     return 1 if conversion.left else 0

@@ -1,6 +1,7 @@
-"""Command-line arguments of the tools that go through data sets."""
+"""Command-line arguments of the tools that go through data sets, or prepare them."""
 
 import argparse
+import os
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
@@ -8,10 +9,11 @@ from detectron2.config import CfgNode
 from ..config.imports import import_modules
 from ..config.loading import load_config
 from ..data.catalog import check_files
+from ..data.datasets.builtin import datasets_root
 from ..data.datasets.declaration import register_declarations
 from ..data.faults import AnnotationFileError
 from .imports import add_import_argument
-from .messages import Parser
+from .messages import Parser, user_path
 
 
 def dataset_parser(description: str | None, prog: str | None = None) -> Parser:
@@ -21,6 +23,21 @@ def dataset_parser(description: str | None, prog: str | None = None) -> Parser:
     parser.add_argument("--config-file", help="a config of this project or of the model zoo")
     add_import_argument(parser)
     parser.add_argument("--opts", nargs="*", default=[], help="KEY VALUE ... for the config")
+    return parser
+
+
+def preparation_parser(description: str | None) -> Parser:
+    """A parser of ``tools/prepare_*.py``, with ``--root`` (of the data sets) and ``--workers``."""
+    parser = Parser(description=description)
+    parser.add_argument(
+        "--root",
+        type=user_path,
+        default=datasets_root(),
+        help="folder that holds the data sets; default: $DETECTRON2_DATASETS or ./datasets",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="files to work on at once"
+    )
     return parser
 
 

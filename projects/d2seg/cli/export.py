@@ -27,9 +27,10 @@ from ..export.exporting import Exported, Request, check_format, export, output_p
 from ..export.formats import FORMATS
 from ..export.quantisation import pictures_of
 from ..export.verification import DifferenceError
+from ..names import printable
 from .exported_scores import compare_scores
 from .imports import add_import_argument
-from .messages import Parser, report_mistake
+from .messages import Parser, report_mistake, user_path
 
 DTYPES = ("fp32", "fp16", "bf16", "int8")
 
@@ -39,7 +40,7 @@ def make_parser(prog: str | None = None) -> Parser:
     add = parser.add_argument
     add("config", help="file, or name in the model zoo")
     add("weights", help="a checkpoint, as MODEL.WEIGHTS takes them")
-    add("out", type=Path, help="the file to write")
+    add("out", type=user_path, help="the file to write")
     add("--format", choices=FORMATS, default="onnx", dest="format_name")
     add("--dtype", choices=DTYPES, default="fp32", help="number format of the weights")
     size = parser.add_mutually_exclusive_group()
@@ -48,7 +49,7 @@ def make_parser(prog: str | None = None) -> Parser:
     )
     size.add_argument("--dynamic", action="store_true", help="take pictures of any size")
     add("--check", metavar="DATASET", help="score PyTorch and the file on a registered data set")
-    add("--calibrate", type=Path, metavar="FOLDER", help="pictures, for the ranges of int8")
+    add("--calibrate", type=user_path, metavar="FOLDER", help="pictures, for the ranges of int8")
     add(
         "--postprocess",
         nargs="?",
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         check_data_set(args)
         made = export(cfg, load_model(cfg), path, make_request(args, cfg), pictures)
     except DifferenceError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(error)}\n")
         return 1
     except (ValueError, ImportError, OSError) as error:
         return report_mistake(error)
@@ -134,7 +135,7 @@ def make_request(args: argparse.Namespace, cfg: CfgNode) -> Request:
 
 
 def report(made: Exported) -> str:
-    lines = [f"{made.path}: {made.megabytes:.1f} MB, written in {made.seconds:.1f} s"]
+    lines = [f"{printable(made.path)}: {made.megabytes:.1f} MB, written in {made.seconds:.1f} s"]
     lines += [
         f"  at {each.size[0]} x {each.size[1]} within {each.value:.1e} of PyTorch ({each.output})"
         for each in made.differences

@@ -23,7 +23,7 @@ from ..prediction.folders.parts import Parts
 from ..prediction.folders.running import merge, open_input, parse_shard, predict_parts
 from ..prediction.folders.tables import TablePictures
 from ..prediction.formats import FORMATS
-from .messages import Parser
+from .messages import Parser, user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make_merge_parser(prog: str | None) -> Parser:
     parser = Parser(prog=prog, description="Write the files of all shards.")
-    parser.add_argument("--merge", required=True, type=Path, metavar="OUTPUT")
+    parser.add_argument("--merge", required=True, type=user_path, metavar="OUTPUT")
     parser.add_argument("--format", choices=FORMATS, help="default: the one of the run")
     return parser
 

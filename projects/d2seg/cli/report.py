@@ -10,6 +10,7 @@ Exit code: 0; 2 for a mistake in the call, or files that are missing or damaged.
 from collections.abc import Sequence
 
 from ..evaluation.report import write_report
+from ..names import printable
 from .messages import Parser, report_mistake, user_path
 
 
@@ -36,5 +37,5 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         return report_mistake(error)
     except OSError as error:
         return report_mistake(OSError(f"{args.output_dir} cannot be written to: {error.strerror}"))
-    print(path)
+    print(printable(path))
     return 0

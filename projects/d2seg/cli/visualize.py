@@ -38,6 +38,7 @@ from .dataset_arguments import dataset_parser, parse, read_targets
 from .messages import Parser, report_mistake, show_warnings, user_path
 
 Draw = Callable[[dict[str, Any], Metadata], np.ndarray]
+_LONGEST_STEM = 60  # characters, of 4 bytes at most; a file's name has 255
 
 
 def make_parser(prog: str | None = None) -> Parser:
@@ -88,7 +89,7 @@ def draw_dataset(name: str, draw: Draw, output: Path, num_images: int) -> int:
             tqdm.write(printable(f"{entry['file_name']}: {error}"))
             failed += 1
             continue
-        stem = Path(entry["file_name"]).stem
+        stem = Path(entry["file_name"]).stem[:_LONGEST_STEM]
         Image.fromarray(picture).save(folder / f"{number:06d}_{stem}.png")
     print(printable(f"{name}: {len(chosen) - failed} pictures in {folder}"))
     return failed
@@ -106,16 +107,29 @@ def draw_ground_truth(
     if "expressions" in entry:
         return picture_of_expressions(image, entry["expressions"])
     visualizer = Visualizer(image, metadata, instance_mode=ColorMode.SEGMENTATION)
+    size = image.shape[:2]
     if "pan_seg_file_name" in entry:
         ids = torch.from_numpy(read_id_map(entry["pan_seg_file_name"]).astype(np.int64))
+        _check_size(ids.shape, size, entry["pan_seg_file_name"])
         visualizer.draw_panoptic_seg(ids, entry["segments_info"], area_threshold=0, alpha=0.5)
     elif "annotations" in entry:
         entry.pop("sem_seg_file_name", None)
+        if entry.get("height") is not None:
+            _check_size((entry["height"], entry["width"]), size, "the size in the annotations")
         visualizer.draw_dataset_dict(entry)
     elif "sem_seg_file_name" in entry:
         labels = read_labels(entry["sem_seg_file_name"], entry.get("label_values"))
+        _check_size(labels.shape, size, entry["sem_seg_file_name"])
         visualizer.draw_sem_seg(labels.astype(np.int64), area_threshold=0, alpha=0.6)
     return visualizer.output.get_image()
+
+
+def _check_size(found: Sequence[int], size: Sequence[int], what: str) -> None:
+    if tuple(found) != tuple(size):
+        raise ValueError(
+            f"{what} is {found[0]}x{found[1]}, the image is {size[0]}x{size[1]} (height x width); "
+            "make them of one size"
+        )
 
 
 def picture_of_expressions(

@@ -13,7 +13,8 @@ _NAMES = ("DATASETS.*", "IMPORTS", "TEST.EVALUATORS", "TEST.TASKS")  # lists, em
 # numbers below 0 that mean something, where the default is above
 _MAY_BE_NEGATIVE = ("MODEL.BACKBONE.FREEZE_AT", "*.SIZE_DIVISIBILITY", "*THRESH*", "*_VALUE")
 _SIZES = ("HEADS", "DIM", "FEEDFORWARD", "CHANNELS", "QUERIES", "CLASSES", "WINDOW_SIZE")
-_NEVER_ZERO = tuple(f"MODEL.*{size}" for size in (*_SIZES, "PATCH_SIZE", "IMAGE_SIZE"))
+_MORE_SIZES = ("PATCH_SIZE", "IMAGE_SIZE", "DIMS", "REDUCTIONS")  # the latter two in lists
+_NEVER_ZERO = tuple(f"MODEL.*{size}" for size in (*_SIZES, *_MORE_SIZES))
 _LARGEST = 2**63 - 1
 
 
@@ -54,6 +55,14 @@ def _check_entries(key: str, value: list | tuple, default: Any) -> None:
         what = "names" if kinds == {str} else "numbers"
         like = f", as {default!r}" if default else ""
         raise ValueError(f"{key} is {value!r}; it is a list of {what}{like}")
+
+    # lists of sizes, one for each stage
+    are_sizes = key.startswith("MODEL.") and all(type(v) is int and v > 0 for v in default or [0])
+    lowest = 1 if _is_never_zero(key) else 0
+    if are_sizes and any(type(v) in (int, float) and v < lowest for v in value):
+        raise ValueError(
+            f"{key} is {value!r}; each of its numbers is {lowest} or more, as {default!r}"
+        )
 
 
 def _is_never_negative(key: str, default: Any) -> bool:

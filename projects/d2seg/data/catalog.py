@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
@@ -31,6 +32,11 @@ _MAPPING = (
     "which class)"
 )
 _SEM_SEG_KEY = "MODEL.SEM_SEG_HEAD.NUM_CLASSES"
+# of metadata
+_FOLDERS = (
+    *("image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root"),
+    "instance_root",
+)
 
 
 def metadata_of(name: str) -> Metadata:
@@ -220,9 +226,7 @@ def check_files(names: Sequence[str]) -> None:
         metadata = metadata_of(name)
         if metadata.get("made_on_first_use", False):  # loading it sets the files' paths, too
             DatasetCatalog.get(name)
-        keys = ["image_root", "image_dir", "gt_dir", "sem_seg_root", "panoptic_root"]
-        keys += ["instance_root", "object_table"]
-        keys += ["list_file", "expressions_file"]
+        keys = [*_FOLDERS, "object_table", "list_file", "expressions_file"]
         # the instances of a panoptic data set serve only mask AP; who declares them wants that
         keys += ["panoptic_json"] if kind_of(metadata) == "panoptic" else ["json_file"]
         keys += ["json_file"] if metadata.get("declared_in") is not None else []
@@ -230,6 +234,11 @@ def check_files(names: Sequence[str]) -> None:
             path = metadata.get(key)
             if path and not PathManager.exists(str(path)):
                 raise ValueError(f"data set {name!r}: there is no {path}; {_remedy(metadata)}")
+            if path and key in _FOLDERS and os.path.isfile(path):
+                raise ValueError(
+                    f"data set {name!r}: {path} is a file, where a folder is needed; unpack it, if "
+                    "it is an archive, and name its folder"
+                )
 
 
 def _remedy(metadata: Metadata) -> str:

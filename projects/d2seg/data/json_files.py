@@ -14,11 +14,12 @@ from ..checkpoint.shown import brief
 from ..pictures import refuse_special_file
 
 
-def read_json(file: str | Path, what: str = "annotations") -> Any:
+def read_json(file: str | Path, what: str = "annotations", *, strictly: bool = False) -> Any:
     """The content of a JSON file in UTF-8, with or without a byte order mark.
 
     Args:
         what: the file holds, for the message
+        strictly: no key of any entry stands twice, either, which takes half of the time again
 
     Raises:
         ValueError: it is not there, no JSON file, or nested too deep; or one of its lists stands
@@ -40,12 +41,16 @@ def read_json(file: str | Path, what: str = "annotations") -> Any:
         raise ValueError(f"the {what} cannot be read: {shown}") from error
     try:
         with no_garbage():
+            if strictly:
+                return json.loads(data, object_pairs_hook=once_each)
             content = json.loads(data)
             if _may_hold_twice(data, content):
                 json.loads(data, object_pairs_hook=once_each)
             return content
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
+        if data.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ")):
+            reason = "it is compressed; unpack it, and name the file in it"
         if "set_int_max_str_digits" in reason:  # Python's advice is for programs
             reason = "a number in it has thousands of digits"
         form = " in COCO's format" if what in ("annotations", "categories") else ""
@@ -71,7 +76,8 @@ def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in content if keys.count(key) > 1)
-        raise ValueError(f"the key '{brief(twice)}' stands twice")
+        of = f" beside 'id': {brief(content['id'])}" if "id" in content and twice != "id" else ""
+        raise ValueError(f"the key '{brief(twice)}' stands twice{of}")
     return content
 
 

@@ -63,9 +63,13 @@ class LabelValues:
         found, counts = np.unique(values[self.look_up(values) < 0], return_counts=True)
         return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
-    def holds(self, values: np.ndarray) -> bool:
-        """Whether all values are declared."""
-        return self.look_up(values).min(initial=0) >= 0
+    def are_brightness(self, highest: int) -> bool:
+        """Whether the values of grey of few bits are declared by their brightness, 0 to 255, and
+        not by their numbers, 0 to ``highest``: one is a class above, and none but 0 within. All
+        files of a data set are read alike, so what a single one holds does not count."""
+        return any(v > highest for v in self.classes) and not any(
+            0 < v <= highest for v in self.classes
+        )
 
     def white(self) -> int:
         """What the white of a picture of one bit stands for: 255 or 1, whichever is declared."""
@@ -129,8 +133,10 @@ def parse_label_values(
         label = list(class_names).index(str(name))
         if key == OTHER:
             other = label
+        elif (value := _value(key)) in listed:
+            raise ValueError(f"'values' lists {value} twice, once as {key!r}; keep one")
         else:
-            listed[_value(key)] = label
+            listed[value] = label
     if nearest and (other is not None or not listed):
         raise ValueError("'values' has 'other', which leaves nothing to nearest_value; drop either")
     classes = tuple(sorted(listed))

@@ -4,7 +4,6 @@ Every file is written under another name and renamed when it is complete, and fi
 are kept: a script may be stopped, started again, or run twice at the same time.
 """
 
-import argparse
 import json
 import logging
 import os
@@ -22,27 +21,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..names import printable
-from .datasets.builtin import datasets_root
 
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def argument_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with ``--root`` (of the data sets) and ``--workers``."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--root",
-        type=Path,
-        default=datasets_root(),
-        help="folder that holds the data sets; default: $DETECTRON2_DATASETS or ./datasets",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="files to work on at once"
-    )
-    return parser
 
 
 def run_script(main: Callable[[], None]) -> None:

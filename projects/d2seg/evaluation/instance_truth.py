@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.data import Metadata
 from detectron2.structures import BoxMode
@@ -28,6 +29,7 @@ from ..data.segmentations import FAR, sound_segmentation, to_rle
 logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
+_LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Truth:
     """What predictions are compared with.
 
     Args:
-        coco: pycocotools' index; images that are named by text are numbered in it
+        coco: pycocotools' index; images whose ids are text, negative or beyond 63 bits, as hashes
+            are, are numbered in it, since compiled code reads them
         numbers: of these images; empty: the ids are those of the data set
     """
 
@@ -57,7 +60,7 @@ def read_truth(name: str, metadata: Metadata) -> Truth:
         images, annotations, categories = _of_dicts(name, metadata)
         where = f"data set {name!r}"
     numbers: dict[Id, int] = {}
-    if any(isinstance(image["id"], str) for image in images):
+    if not all(_counts(image["id"]) for image in images):
         numbers = {image["id"]: number for number, image in enumerate(images, start=1)}
     dataset: Entry = {"images": images, "categories": categories}
     if annotations is not None:
@@ -71,6 +74,10 @@ def read_truth(name: str, metadata: Metadata) -> Truth:
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return Truth(coco, numbers)
+
+
+def _counts(image_id: Any) -> bool:
+    return isinstance(image_id, int | np.integer) and 0 <= image_id <= _LARGEST_ID
 
 
 def _of_dicts(name: str, metadata: Metadata) -> tuple[list[Entry], list[Entry], list[Entry]]:

@@ -51,7 +51,7 @@ def read_coco(
         ValueError: the file cannot be read or is not in COCO's format; or an entry has a fault.
     """
     faults = Faults(str(file)) if faults is None else faults
-    content = read_json(file)
+    content = read_json(file, strictly=faults.is_collecting)
     lists = {key: _entries(content, key, file) for key in ("images", "annotations", "categories")}
     is_listed = has_names or not is_panoptic or lists["images"] is not None
     if is_listed and lists["images"] is None:
@@ -117,7 +117,7 @@ def _images(
         where = f"images[{number}] (id {image_id!r})"
         try:
             if not is_id(image_id):
-                raise ValueError(f"'id' is {image_id!r}; it is a whole number or text")
+                raise ValueError(f"'id' is {_with_remedy(image_id, 'a whole number or text')}")
             if (has_names or name is not None) and (not isinstance(name, str) or not name):
                 raise ValueError(f"'file_name' is {name!r}; it is a path below the images' folder")
             if has_names or not is_panoptic:
@@ -138,6 +138,12 @@ def _images(
         text = next(i for i in images if isinstance(i, str))
         faults.add("mixed image ids", f"image ids are numbers and text ({text!r}); use one of both")
     return images
+
+
+def _with_remedy(value: Any, wanted: str) -> str:
+    """No id, and what is written instead of it; tables with gaps make 7.0 of a 7."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return f"{value!r}; write {int(value)}" if is_whole else f"{value!r}; it is {wanted}"
 
 
 def sound_categories(entries: list[Entry], is_panoptic: bool, faults: Faults) -> list[Entry]:
@@ -166,7 +172,7 @@ def sound_categories(entries: list[Entry], is_panoptic: bool, faults: Faults) ->
 def _instance_fault(annotation: Entry, category_ids: set[int]) -> str | None:
     """What is wrong with an annotation, apart from its mask and box; None: nothing."""
     if not is_id(annotation.get("image_id")):
-        return f"'image_id' is {annotation.get('image_id')!r}; it is the id of an image"
+        return f"'image_id' is {_with_remedy(annotation.get('image_id'), 'the id of an image')}"
     try:
         category = whole_number(annotation.get("category_id"), "category_id")
         is_ignored = flag(annotation.get("ignore"), "ignore")
@@ -175,7 +181,7 @@ def _instance_fault(annotation: Entry, category_ids: set[int]) -> str | None:
     except ValueError as error:
         return str(error)
     if category not in category_ids:
-        return f"the category id {category} is not among the categories of the data set"
+        return f"the category id {shown(category)} is not among the categories of the data set"
     if is_ignored:
         return "'ignore' is 1, which COCO's format does not know; set \"iscrowd\": 1, or delete it"
     if not annotation.get("bbox") and not annotation.get("segmentation"):
@@ -194,7 +200,7 @@ def _instance_fault(annotation: Entry, category_ids: set[int]) -> str | None:
 
 def _panoptic_fault(annotation: Entry, category_ids: set[int]) -> str | None:
     if not is_id(annotation.get("image_id")):
-        return f"'image_id' is {annotation.get('image_id')!r}; it is the id of an image"
+        return f"'image_id' is {_with_remedy(annotation.get('image_id'), 'the id of an image')}"
     name, segments = annotation.get("file_name"), annotation.get("segments_info")
     if not isinstance(name, str) or not name:
         return f"'file_name' is {name!r}; it is the name of a PNG"
@@ -206,7 +212,7 @@ def _panoptic_fault(annotation: Entry, category_ids: set[int]) -> str | None:
     for number, category in enumerate(categories):
         if type(category) not in (int, float) or category not in category_ids:
             return (
-                f"segment {number} has the category id {category!r}, which is not among the "
+                f"segment {number} has the category id {shown(category)}, which is not among the "
                 "categories of the data set"
             )
     return None

@@ -176,7 +176,14 @@ def _under(written: Any, key: Any) -> Any:
 
 
 def _keys(typed: Mapping[Any, Any], written: Any) -> dict[Any, str | None]:
-    """The keys of a mapping, each with how it is written; None where that is not known."""
+    """The keys of a mapping, each with how it is written; None where that is not known.
+
+    Raises:
+        ValueError: two of them are one number, of which YAML would keep the last.
+    """
     if isinstance(written, Mapping) and len(written) == len(typed):
         return dict(zip(typed, written, strict=True))
+    if isinstance(written, Mapping) and len(written) > len(typed) and "<<" not in written:
+        keys = shown(", ".join(map(str, written)))
+        raise ValueError(f"two of the keys {keys} are one, written differently; keep one of both")
     return dict.fromkeys(typed)

@@ -84,6 +84,8 @@ def _listed(values: Any, class_names: Sequence[str]) -> tuple[dict[int, int], in
         number = int(key) if isinstance(key, str) and key.isdecimal() else key
         if key == OTHER:
             other = list(class_names).index(name)
+        elif number in listed:
+            raise ValueError(f"'values' lists {number} twice, once as {key!r}; keep one")
         elif _is_id(number):
             listed[number] = list(class_names).index(name)
         else:

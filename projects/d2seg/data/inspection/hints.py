@@ -2,6 +2,8 @@
 classes from their names."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 from detectron2.data import Metadata
 
@@ -20,6 +22,19 @@ def class_hints(metadata: Metadata) -> list[str]:
             hints.append(
                 f"{len(twice)} classes have one name, {twice[0]!r}, and are learnt as different "
                 "ones; if they mean the same, give their annotations one category"
+            )
+    return hints
+
+
+def crowd_hints(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Sentences on checked dicts of which nothing counts; the first that does ends the search."""
+    hints = []
+    for key, what in (("annotations", "annotations"), ("segments_info", "segments")):
+        flags = (part.get("iscrowd", 0) for entry in entries for part in entry.get(key, ()))
+        if next(flags, 0) and all(flags):
+            hints.append(
+                f"all {what} are crowd (iscrowd 1), of which nothing is learnt or scored: set it "
+                "to 0 for single objects"
             )
     return hints
 

@@ -65,9 +65,7 @@ class NamedPictures:
         """
         self.base = base
         self.names = names
-        hashes = np.fromiter((hash(_stem(name)) for name in names), np.int64, len(names))
-        hashes.sort()
-        self._repeated = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+        self._repeated = repeated(map(_stem, names), len(names))
         self._is_numbered = self._are_numbers()
 
     def __len__(self) -> int:
@@ -103,6 +101,13 @@ class NamedPictures:
                 return False
             numbers.append(int(text))
         return len(np.unique(np.frombuffer(numbers, np.int64))) == len(numbers)
+
+
+def repeated(names: Iterable[str], count: int) -> set[int]:
+    """The hashes of those of ``count`` names that come more than once."""
+    hashes = np.fromiter(map(hash, names), np.int64, count)
+    hashes.sort()
+    return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
 
 def read_folder(folder: Path) -> NamedPictures:

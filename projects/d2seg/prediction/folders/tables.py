@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .names import repeated
+
 Row = dict[str, Any]
 _TEXT = ("string", "large_string")
 _KINDS = {"id": ("int", "uint", *_TEXT), "path": _TEXT, "bytes": ("binary", "large_binary")}
@@ -33,7 +35,9 @@ def import_parquet() -> ModuleType:
 class TablePictures:
     """Rows of a Parquet file with a column ``path`` (relative ones lie beside the table; addresses
     are what detectron2's PathManager knows) or ``bytes`` (the file), and perhaps ``id``, of numbers
-    or text; else the place counts, from 1. Results are named by the path, or without one by the id.
+    or text; else the place counts, from 1. Results are named by the id, or without one by the path
+    without its ending; with it where several would be called so, and with the place behind it where
+    they still are, as ``a/b.jpg`` and ``a/./b.jpg``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +67,13 @@ class TablePictures:
         groups = range(self._file.num_row_groups)
         sizes = [self._file.metadata.row_group(group).num_rows for group in groups]
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self._refuse_repeated("id" if "id" in columns else "path")
+        named_by = "id" if "id" in columns else "path"
+        self._refuse_repeated(named_by)
+        self._endings_count = named_by == "id"
+        self._taken = [
+            repeated((form(name) for name in self._names(named_by)), len(self))
+            for form in (self._stem, _safe)
+        ]
 
     def __len__(self) -> int:
         return self._file.metadata.num_rows
@@ -90,12 +100,23 @@ class TablePictures:
         row = {"id": number, **{k: v for k, v in row.items() if k != "id" and v is not None}}
         path = row.get("path")
         if path is None and "bytes" not in row:
-            return {**row, "name": str(number), "stem": _safe(str(number)), "error": "no path"}
+            stem = self._own_stem(str(number), place)
+            return {**row, "name": str(number), "stem": stem, "error": "no path"}
         name = str(number) if path is None else path
-        stem = _safe(str(number) if "id" in self._columns else os.path.splitext(name)[0])
+        stem = self._own_stem(str(number) if self._endings_count else name, place)
         if path is not None and "://" not in path:
             row["path"] = os.path.join(self.base, path)
         return {**row, "name": name, "stem": stem}
+
+    def _stem(self, name: str) -> str:
+        return _safe(name if self._endings_count else os.path.splitext(name)[0])
+
+    def _own_stem(self, name: str, place: int) -> str:
+        """What the results of a row are named by, and those of no other row."""
+        for stem, taken in zip((self._stem(name), _safe(name)), self._taken, strict=True):
+            if stem and hash(stem) not in taken:
+                return stem
+        return f"{_safe(name)}-{place + 1}".lstrip("-")
 
     def fingerprint(self) -> str:
         """Of the ids and paths, or of the file where these are not its content."""
@@ -119,18 +140,23 @@ class TablePictures:
     def _refuse_repeated(self, column: str) -> None:
         if column not in self._columns:
             return
-        values = self._file.iter_batches(columns=[column])
-        hashes = np.fromiter(
-            (hash(value) for batch in values for value in batch.column(0).to_pylist()),
-            np.int64,
-            len(self),
-        )
+        hashes = np.fromiter(map(hash, self._values(column)), np.int64, len(self))
         hashes.sort()
-        if len(repeated := np.flatnonzero(hashes[1:] == hashes[:-1])):
+        if count := np.count_nonzero(hashes[1:] == hashes[:-1]):
             raise ValueError(
-                f"--input {self._path} has {len(repeated)} rows whose {column} an earlier row has; "
+                f"--input {self._path} has {count} rows whose {column} an earlier row has; "
                 "each needs its own"
             )
+
+    def _values(self, column: str) -> Iterator[Any]:
+        for batch in self._file.iter_batches(columns=[column]):
+            yield from batch.column(0).to_pylist()
+
+    def _names(self, column: str) -> Iterator[str]:
+        """What rows are named by; their places, where they have nothing else."""
+        values = self._values(column) if column in self._columns else [None] * len(self)
+        for place, value in enumerate(values):
+            yield str(place + 1) if value is None else str(value)
 
 
 def _safe(stem: str) -> str:
