@@ -211,14 +211,19 @@ def plot(curves: list[dict[str, Any]], path: Path) -> None:
                     figures = [point[key] for point in curve["points"]]
                     place.loglog(values, figures, marker="o", label=curve["model"])
                     ticks |= {*values}
+            low, high = place.get_ylim()
+            widening = max(1.0, math.sqrt(10 * low / high))  # to a power of ten at least
+            place.set_ylim(low / widening, high * widening)
             place.set_xticks(sorted(ticks), [str(value) for value in sorted(ticks)])
             place.xaxis.set_minor_locator(NullLocator())
             place.set_xlabel(axis if row else "")
             place.set_ylabel("" if column else unit)
             place.grid(alpha=0.3)
-    for place in grid[0]:
-        place.legend()
-    figure.savefig(path, dpi=110)
+    lines = {line.get_label(): line for place in grid[0] for line in place.get_lines()}
+    figure.legend(
+        handles=list(lines.values()), loc="outside upper center", ncols=max(1, len(lines))
+    )
+    figure.savefig(path, dpi=90)
 
 
 if __name__ == "__main__":
