@@ -27,16 +27,26 @@ def class_hints(metadata: Metadata) -> list[str]:
 
 
 def crowd_hints(entries: Sequence[dict[str, Any]]) -> list[str]:
-    """Sentences on checked dicts of which nothing counts; the first that does ends the search."""
+    """Sentences on dicts of which nothing counts; the first that does ends the search, and so does
+    what is no dict, which the checker has listed."""
     hints = []
     for key, what in (("annotations", "annotations"), ("segments_info", "segments")):
-        flags = (part.get("iscrowd", 0) for entry in entries for part in entry.get(key, ()))
+        flags = (_is_crowd(part) for entry in entries for part in _parts(entry, key))
         if next(flags, 0) and all(flags):
             hints.append(
                 f"all {what} are crowd (iscrowd 1), of which nothing is learnt or scored: set it "
                 "to 0 for single objects"
             )
     return hints
+
+
+def _parts(entry: Any, key: str) -> Sequence[Any]:
+    parts = entry.get(key) if isinstance(entry, dict) else None
+    return parts if isinstance(parts, list | tuple) else ()
+
+
+def _is_crowd(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("iscrowd", 0) in (1, True, "1")
 
 
 def value_hints(values: Counter, num_classes: int, ignore_label: int) -> list[str]:
