@@ -111,6 +111,23 @@ def test_resuming_what_is_finished_or_absent(tmp_path, caplog):
     assert_equal_weights(weights_of(again), weights_of(first))
 
 
+@pytest.mark.parametrize("final", [None, b"damaged"])
+def test_a_run_that_was_killed_before_its_last_save_gets_it(tmp_path, final: bytes | None):
+    """No iteration is left in which it would be written."""
+    opts = ("SOLVER.CHECKPOINT_PERIOD", 2)
+    first = run(tmp_path, *opts)
+    (tmp_path / "model_final.pth").unlink()
+    if final is not None:
+        (tmp_path / "model_final.pth").write_bytes(final)
+    (tmp_path / "last_checkpoint").write_text("model_0000007.pth")
+    assert run(tmp_path, *opts, resume=True).losses == {}
+    saved = torch.load(tmp_path / "model_final.pth", weights_only=True)
+    assert_equal_weights(saved["model"], weights_of(first))
+    assert saved["iteration"] == 7
+    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
+    assert run(tmp_path, *opts, resume=True).losses == {}
+
+
 class DiskError(RuntimeError):
     pass
 

@@ -112,9 +112,11 @@ def kill_later(seconds: float) -> None:
     """SIGKILL to this process, from a child, which a signal's handler could not stop."""
     process = os.getpid()
     if os.fork() == 0:
-        time.sleep(seconds)
-        os.kill(process, signal.SIGKILL)
-        os._exit(0)
+        try:
+            time.sleep(seconds)
+            os.kill(process, signal.SIGKILL)
+        finally:  # where the run has ended before, too: its error would clear the parent's folder
+            os._exit(0)
 
 
 def kill_in_save(number: int) -> None:
@@ -143,10 +145,12 @@ def killed_runs(folder: Path, kills: int, arm: Callable[[int], None]) -> tuple[i
             child = os.fork()
             if child == 0:
                 sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-                if attempt == 0:
-                    arm(number)
-                train(output, resume=attempt > 0)
-                os._exit(0)
+                try:
+                    if attempt == 0:
+                        arm(number)
+                    train(output, resume=attempt > 0)
+                finally:
+                    os._exit(0)
             _, status = os.waitpid(child, 0)
             tried += os.WIFSIGNALED(status)
         final = torch.load(output / "model_final.pth", weights_only=True)["model"]

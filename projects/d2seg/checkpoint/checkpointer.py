@@ -59,7 +59,7 @@ class Checkpointer(DetectionCheckpointer):
     """
 
     _require_complete = False
-    _source = _options = ""
+    _source = _options = ""  # of the checkpoint that was loaded last
     _content: dict[str, Any] | None = None
 
     def __init__(
@@ -272,6 +272,11 @@ class Checkpointer(DetectionCheckpointer):
             unexpected_keys=result.unexpected,
             incorrect_shapes=[m for m in result.mismatched if m[0] not in announced],
         )
+
+    @property
+    def source(self) -> str:
+        """What was loaded last; empty: nothing."""
+        return self._source
 
     def _refuse_complex(self, state: StateDict) -> None:
         """torch would drop the imaginary parts, with a warning that names no weight."""

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from detectron2.config import CfgNode
@@ -19,6 +19,9 @@ from ..checkpoint.plain_yaml import load_plain_yaml
 from ..checkpoint.shown import brief
 from ..config.description import ENTRY
 from ..config.files import MAX_VALUES, leaves
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -279,3 +282,14 @@ def trim_metrics(file: Path, start: int) -> None:
         with file.open("r+", encoding="utf-8") as opened:  # in place: a writer has it open
             opened.write(kept)
             opened.truncate()
+
+
+def save_final_if_missing(trainer: "Trainer") -> None:
+    """A run that was killed between its last periodic save and that of model_final has no iteration
+    left in which it would be saved; nor has one whose model_final is damaged."""
+    is_over = trainer.start_iter and trainer.start_iter == trainer.max_iter
+    name = Path(trainer.checkpointer.source).name
+    if is_over and name != "model_final.pth" and comm.is_main_process():
+        trainer.iter = trainer.start_iter - 1
+        trainer.checkpointer.save("model_final", iteration=trainer.iter)
+        trainer.iter = trainer.start_iter

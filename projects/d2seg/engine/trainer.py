@@ -184,6 +184,7 @@ class Trainer(DefaultTrainer):
                 resuming.trim_metrics(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
             try:
                 self.before_train()
+                resuming.save_final_if_missing(self)
                 self._loop()
                 if self._average is not None and not self.exit_code:
                     with self._average.applied():
