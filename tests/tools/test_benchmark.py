@@ -74,11 +74,23 @@ def test_a_side_in_a_process_of_its_own(repo_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.json"
     arguments = ["--what", "postprocess", "--against", "none", "--task", "panoptic"]
     arguments += ["--repeats", "1", "--warm-up", "0", "--json", output]
+    arguments += ["--earlier", repo_dir]  # this version stands in for one
     done = run_program(repo_dir / "tools/benchmark.py", arguments, tmp_path)
     assert done.returncode == 0, done.stderr
     [row] = json.loads(output.read_text())["rows"]
-    assert row["ours"]["ms"] > 0
-    assert row["ours"]["peak_mib"] > 100
+    for side in ("ours", "earlier"):
+        assert row[side]["ms"] > 0
+        assert row[side]["peak_mib"] > 100
+    assert "earlier / ours" in done.stdout
+
+
+def test_a_folder_that_is_no_earlier_version(
+    tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    line = refusal(tool, monkeypatch, capsys, "--earlier", str(tmp_path))
+    assert f"{tmp_path} has no tools/benchmarking/serve.py; name a worktree" in line
+    line = refusal(tool, monkeypatch, capsys, "--earlier", str(tmp_path), "--short")
+    assert "it goes neither with --short" in line
 
 
 def report_of(*rows: tuple[str, float, float, float | None], short: bool = False) -> dict[str, Any]:

@@ -287,9 +287,10 @@ def trim_metrics(file: Path, start: int) -> None:
 def save_final_if_missing(trainer: "Trainer") -> None:
     """A run that was killed between its last periodic save and that of model_final has no iteration
     left in which it would be saved; nor has one whose model_final is damaged."""
-    is_over = trainer.start_iter and trainer.start_iter == trainer.max_iter
-    name = Path(trainer.checkpointer.source).name
-    if is_over and name != "model_final.pth" and comm.is_main_process():
+    if not trainer.start_iter or trainer.start_iter != trainer.max_iter:
+        return
+    is_loaded = Path(trainer.checkpointer.source).name == "model_final.pth"
+    if not is_loaded and comm.is_main_process():
         trainer.iter = trainer.start_iter - 1
         trainer.checkpointer.save("model_final", iteration=trainer.iter)
         trainer.iter = trainer.start_iter
