@@ -120,11 +120,12 @@ def _kinds_of_wrong(found: ImageObjects, own: np.ndarray) -> tuple[np.ndarray, n
     other = np.where(~is_same & ~found.is_crowd, found.ious, -1.0)
     in_crowd = (is_same & found.is_crowd & (found.ious >= FOREGROUND_IOU)).any(axis=1)
     best_own, best_other = own.max(axis=1), other.max(axis=1)
+    in_place = best_own >= FOREGROUND_IOU
     conditions = {
-        DUPLICATE: best_own >= FOREGROUND_IOU,
-        IGNORED: in_crowd,
-        LOCALISATION: best_own >= BACKGROUND_IOU,
+        IGNORED: in_crowd & ~in_place,
+        LOCALISATION: (best_own >= BACKGROUND_IOU) & ~in_place,
         CLASSIFICATION: best_other >= FOREGROUND_IOU,
+        DUPLICATE: in_place,
         BOTH: best_other >= BACKGROUND_IOU,
     }
     kinds = np.select([*conditions.values()], [*conditions], default=BACKGROUND)
@@ -152,8 +153,8 @@ def mean_ap(judged: Judged, num_classes: int, fixed: int | None = None) -> float
 
     Args:
         fixed: an index of KINDS; a wrong class or place becomes right, unless its object has a
-            right or better detection, and is left out then; other wrong detections are left out;
-            missed objects do not count.
+            right or a better detection, of either kind, and is left out then; other wrong
+            detections are left out; missed objects do not count.
     """
     kinds, classes = judged.kinds.copy(), judged.classes.copy()
     counted = np.ones(len(judged.truth_classes), bool)
@@ -163,7 +164,8 @@ def mean_ap(judged: Judged, num_classes: int, fixed: int | None = None) -> float
         counted = ~judged.is_missed
     elif name in ("classification", "localisation"):
         wrong = kinds == (CLASSIFICATION if name == "classification" else LOCALISATION)
-        first = _best_of_each_target(judged, wrong)
+        first = _best_of_each_target(judged)
+        first = first[wrong[first]]
         classes[first] = judged.truth_classes[judged.targets[first]]
         kinds[first] = RIGHT
         kept &= (kinds == RIGHT) | ~wrong
@@ -179,9 +181,10 @@ def mean_ap(judged: Judged, num_classes: int, fixed: int | None = None) -> float
     return float(np.mean(aps)) if aps else float("nan")
 
 
-def _best_of_each_target(judged: Judged, wrong: np.ndarray) -> np.ndarray:
-    """Indices of those wrong detections whose object has no right one, the best for each."""
-    chosen = np.flatnonzero(wrong)
+def _best_of_each_target(judged: Judged) -> np.ndarray:
+    """Indices of those detections wrong in class or place alone whose object has no right one, the
+    best for each."""
+    chosen = np.flatnonzero(judged.targets >= 0)
     chosen = chosen[~judged.is_taken[judged.targets[chosen]]]
     chosen = chosen[np.argsort(-judged.scores[chosen], kind="stable")]
     return chosen[np.unique(judged.targets[chosen], return_index=True)[1]]
