@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from detectron2.modeling import build_model
 
+from d2seg.config.loading import load_config
 from families.programs import run_program
 
 Benchmark = Callable[..., dict[str, Any]]
@@ -139,6 +142,22 @@ def test_no_time_is_judged(
     assert "REGRESSION: x segformer_b0 x x: time / transformers's 1 -> 9 (+800%)" in (
         capsys.readouterr().out
     )
+
+
+def test_masks_of_random_weights_are_raised(repo_dir: Path) -> None:
+    """Every query attends everywhere; all else of the masks stays."""
+    from benchmarking.runtime_sides import MASK_LEVEL, attend_everywhere
+
+    cfg = load_config("mask2former/shapes_panoptic_small", ["MODEL.DEVICE", "cpu"])
+    model = build_model(cfg).eval()
+    with torch.inference_mode():
+        images = torch.randn(1, 3, 64, 64)
+        attend_everywhere(model)
+        raised = model.network(images)["pred_masks"]
+        model.transformer_decoder.mask_embed.layers[-1].bias[0] = 2 * MASK_LEVEL
+        higher = model.network(images)["pred_masks"]
+    assert raised.min() > 0
+    torch.testing.assert_close(higher, raised + MASK_LEVEL)
 
 
 @pytest.mark.extended
