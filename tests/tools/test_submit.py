@@ -1,13 +1,16 @@
-"""Jobs of submitit that are preempted go on. The local executor stands for SLURM, and a script that
-counts for train_net.py, whose end by SIGTERM and exact resumption tests/test_train_net.py has."""
+"""Jobs of submitit that are preempted go on. The local executor stands for SLURM and, but for the
+extended test, a script that counts for train_net.py, whose end by SIGTERM and exact resumption
+tests/test_train_net.py has."""
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 COUNTING = """
 import json, os, signal, sys, time
@@ -31,6 +34,27 @@ while done["iteration"] < 20:
         sys.exit(128 + signal.SIGTERM)
 state.write_text(json.dumps(done))
 sys.exit(int(arguments[4]))
+"""
+
+# train_net.py; in its first life it is preempted, as SLURM does, once iteration 7 is saved
+PREEMPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+
+from d2seg.cli.train import main
+
+
+def preempt(checkpoint):
+    while not checkpoint.exists():
+        time.sleep(0.02)
+    os.kill(os.getppid(), signal.SIGUSR2)
+
+
+if __name__ == "__main__":
+    checkpoint = Path(sys.argv[sys.argv.index("OUTPUT_DIR") + 1], "model_0000006.pth")
+    if not checkpoint.exists():
+        threading.Thread(target=preempt, args=(checkpoint,), daemon=True).start()
+    sys.exit(main())
 """
 
 
@@ -57,6 +81,33 @@ def test_what_is_preempted_at_iteration_7_of_20_is_done_in_a_second_life(
 ) -> None:
     assert call(submit, tmp_path / "jobs", "--", tmp_path / "state.json", 0) == 0
     assert json.loads((tmp_path / "state.json").read_text()) == {"iteration": 20, "lives": 2}
+
+
+@pytest.mark.extended
+@pytest.mark.usefixtures("few_shapes")
+def test_two_processes_preempted_end_with_the_weights_of_the_uninterrupted_run(
+    submit: ModuleType, tmp_path: Path, repo_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(repo_dir / "projects"))
+    script = tmp_path / "preempted.py"
+    script.write_text(PREEMPTED)
+    monkeypatch.setattr(submit, "TRAIN", script)
+    training = ["--config-file", "segformer/shapes_semantic_small", "MODEL.DEVICE", "cpu"]
+    training += ["SOLVER.MAX_ITER", "20", "SOLVER.IMS_PER_BATCH", "4", "DATASETS.TEST", "()"]
+    training += ["SOLVER.CHECKPOINT_PERIOD", "7", "OUTPUT_DIR"]
+    assert call(submit, tmp_path / "jobs", "--", *training, tmp_path / "preempted") == 0
+    log = (tmp_path / "preempted" / "log.txt").read_text()
+    assert "SIGTERM: stopped after iteration" in log
+    assert log.count("Starting training from iteration") == 2
+    whole = [sys.executable, str(repo_dir / "train_net.py"), "--num-gpus", "2"]
+    done = subprocess.run([*whole, *training, str(tmp_path / "whole")], check=False)
+    assert done.returncode == 0
+    ours, expected = (
+        torch.load(tmp_path / name / "model_final.pth", weights_only=True)["model"]
+        for name in ("preempted", "whole")
+    )
+    assert ours.keys() == expected.keys()
+    assert all(torch.equal(ours[name], expected[name]) for name in expected)
 
 
 def test_a_training_that_fails_fails_the_job(
