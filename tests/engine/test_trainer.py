@@ -90,6 +90,31 @@ def test_seeds_make_runs(tmp_path, uninterrupted):
     assert all(other.losses[i] != uninterrupted.losses[i] for i in other.losses)
 
 
+def test_a_signal_in_the_last_save_leaves_out_the_evaluation(tmp_path, uninterrupted):
+    """It comes after the last step in which it could have been told of."""
+    opts = (*ALL_RANDOM, "DATASETS.TEST", ("toy",))
+    first = run(tmp_path, *opts, at=At(7, send(signal.SIGTERM)))
+    assert first.exit_code == 143
+    assert not hasattr(first, "_last_eval_results")
+    second = run(tmp_path, *opts, resume=True)
+    assert second.exit_code == 0
+    assert second.losses == {}
+    assert "score" in second._last_eval_results["toy"]
+    for name in ("model_final.pth", "model_final_ema.pth"):
+        paths = (Path(t.cfg.OUTPUT_DIR) / name for t in (second, uninterrupted))
+        assert_equal_weights(*(torch.load(path, weights_only=True)["model"] for path in paths))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_nothing_is_evaluated_after_a_failure_in_the_last_save(tmp_path, error, monkeypatch):
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(ToyTrainer, "test", lambda *args: pytest.fail("evaluated"))
+    with pytest.raises(error):
+        run(tmp_path, "DATASETS.TEST", ("toy",), at=At(7, fail))
+
+
 def test_second_ctrl_c_interrupts_at_once(tmp_path):
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -104,8 +129,10 @@ def test_second_ctrl_c_interrupts_at_once(tmp_path):
 def test_resuming_what_is_finished_or_absent(tmp_path, caplog):
     first = run(tmp_path, resume=True)
     assert "There is no checkpoint" in caplog.text
+    recorded = (tmp_path / "metrics.json").read_text()
     again = run(tmp_path, resume=True)
     assert again.losses == {}
+    assert (tmp_path / "metrics.json").read_text() == recorded
     longer = run(tmp_path, "SOLVER.MAX_ITER", 10, resume=True)
     assert list(longer.losses) == [8, 9]
     assert_equal_weights(weights_of(again), weights_of(first))

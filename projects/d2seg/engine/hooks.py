@@ -125,6 +125,8 @@ class BestCheckpointer(hooks.BestCheckpointer):
         latest = self.trainer.storage.latest()
         if self._metric not in latest:
             metrics = sorted(name for name in latest if "/" in name)
+            if not metrics:  # a signal has come before the evaluation
+                return
             logger.warning(
                 "TEST.BEST_METRIC is '%s', which the evaluation does not give: nothing is saved as "
                 "the best. It gives: %s",
@@ -206,8 +208,8 @@ class StopOnSignal(HookBase):
     SIGUSR1 or SIGXCPU came.
 
     A second SIGINT (Ctrl-C) interrupts at once. A signal during an evaluation takes effect at the
-    end of the step after it. The last three count unless they are ignored, as SIGHUP is by nohup,
-    or have a handler already.
+    end of the step after it; one in the last save leaves out the last evaluation. SIGHUP, SIGUSR1
+    and SIGXCPU count unless they are ignored, as SIGHUP is by nohup, or have a handler already.
     """
 
     def __init__(self, step: TrainStep) -> None:
@@ -225,12 +227,18 @@ class StopOnSignal(HookBase):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+        # one that came after the processes' last exchange, as in the last save
+        if self.trainer.iter == self.trainer.max_iter and any(comm.all_gather(self._received)):
+            self._interrupt()
 
     def after_step(self) -> None:
         if self._step.stop_agreed:
-            # where only another process received it, it was most likely that of schedulers
-            number = self._received[0] if self._received else signal.SIGTERM
-            self.trainer.interrupt(signal.Signals(number))
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        # where only another process received it, it was most likely that of schedulers
+        number = self._received[0] if self._received else signal.SIGTERM
+        self.trainer.interrupt(signal.Signals(number))
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a data loader's worker, which has inherited this

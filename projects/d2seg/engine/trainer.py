@@ -1,6 +1,5 @@
 """The training loop: detectron2's ``DefaultTrainer`` with this package's parts."""
 
-import contextlib
 import logging
 import signal
 import weakref
@@ -19,7 +18,6 @@ from torch import nn
 
 from ..acceleration import autocast_dtype, prepare_for_training
 from ..checkpoint import Checkpointer
-from ..checkpoint.files import WriteError
 from ..config.description import ENTRY, describe, warn_of_other_classes
 from ..config.tasks import tasks_of
 from ..data.build import build_test_loader, build_train_loader
@@ -31,8 +29,7 @@ from ..names import path_inside
 from ..views import with_views
 from . import resuming
 from .distribution import distributed
-from .failure import cause_of, children_unheard, is_lost_worker, lost_worker, save_after
-from .full_disk import is_write_error
+from .failure import end_after
 from .hooks import (
     EMA_PREFIX,
     BestCheckpointer,
@@ -190,20 +187,15 @@ class Trainer(DefaultTrainer):
                     with self._average.applied():
                         self._weights_file.save("model_final_ema")
             except BaseException as error:
-                with children_unheard():
-                    cause = cause_of(error)
-                    saved = save_after(self, cause) if isinstance(error, Exception) else ""
-                    with contextlib.suppress(OSError):  # of the record, where the disk is full
-                        self._end()
-                if is_lost_worker(cause):
-                    raise lost_worker(cause, saved) from error
-                if is_write_error(error):
-                    raise WriteError(f"{error}. {saved}") from error
+                end_after(self, error)
                 raise
-            self._end()
+            self.end()
         return getattr(self, "_last_eval_results", None)
 
-    def _end(self) -> None:
+    def end(self, failure: BaseException | None = None) -> None:
+        """What is done at the end of every training; after a ``failure`` nothing is evaluated."""
+        if failure is not None:
+            self._stop_reason, self.iter = type(failure).__name__, self.last_step
         self._trainer.release_workers()
         self.after_train()
 
@@ -229,8 +221,10 @@ class Trainer(DefaultTrainer):
 
     def interrupt(self, received: signal.Signals) -> None:
         """End after this iteration, to be resumed; for hooks."""
-        self._stop_reason = received.name
-        self.exit_code = 128 + received
+        self._stop_reason, self.exit_code = received.name, 128 + received
+        if self.iter == self.max_iter:
+            logger.info("%s: trained to the end; --resume makes the evaluation", received.name)
+            return
         check_finite(self._trainer, self.iter)
         self.save_iteration()
         logger.info(
@@ -275,7 +269,7 @@ class Trainer(DefaultTrainer):
             self.after_step()
             if self._stop_reason:
                 return  # self.iter < max_iter tells the hooks that the end was not reached
-        self.iter += 1
+        self.iter = self.max_iter  # also of a run that is resumed at its end
 
     def _evaluate(self) -> dict[str, Any]:
         if self._stop_reason:  # there may be little time
