@@ -105,6 +105,12 @@ def test_a_signal_in_the_last_save_leaves_out_the_evaluation(tmp_path, uninterru
         assert_equal_weights(*(torch.load(path, weights_only=True)["model"] for path in paths))
 
 
+def test_a_signal_in_a_last_step_before_steps_are_timed(tmp_path):
+    """detectron2's printer divides by the iterations between two lines, 0 here."""
+    opts = ("SOLVER.MAX_ITER", 2)
+    assert run(tmp_path, *opts, at=At(0, send(signal.SIGTERM))).exit_code == 143
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_nothing_is_evaluated_after_a_failure_in_the_last_save(tmp_path, error, monkeypatch):
     def fail() -> None:

@@ -113,7 +113,8 @@ def save_after(trainer: "Trainer", error: Exception) -> str:
             return saved
         except TrainingDivergedError as reason:
             logger.error("Nothing is saved: %s", reason)
-        except (OSError, RuntimeError) as reason:  # a full disk; a device that is lost
+        # a full disk; a device that is lost; a folder that another run has now
+        except (OSError, RuntimeError, ValueError) as reason:
             logger.error("The weights could not be saved: %s", reason)
     last = Path(trainer.checkpointer.get_checkpoint_file()).name or "none"
     return f"Iteration {trainer.iter} could not be saved; the last whole checkpoint is {last}"

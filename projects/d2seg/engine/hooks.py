@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint import Checkpointer
 from ..data.workers import heard
+from .output_folder import keep
 from .resuming import is_finite
 from .train_step import TrainingDivergedError, TrainStep
 
@@ -96,7 +98,16 @@ class ExponentialMovingAverage(HookBase):
         self._average = average
 
 
-class WeightsFile(Checkpointer):
+class RunCheckpointer(Checkpointer):
+    """Saves to the folder of a run, and to no other run's that has taken its place."""
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        if self.save_to_disk:
+            keep(self.save_dir)
+        super().save(name, **kwargs)
+
+
+class WeightsFile(RunCheckpointer):
     """Saves weights to use, not to resume from: they do not become the last checkpoint."""
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
@@ -177,6 +188,18 @@ class FiniteWeights(HookBase):
         is_last = self.trainer.iter >= self.trainer.max_iter - 1
         if is_last or (self.trainer.iter + 1) % self._period == 0:
             check_finite(self._step, self.trainer.iter)
+
+
+class ProgressPrinter(CommonMetricPrinter):
+    """detectron2's, which shows an iteration once; twice, it would divide by the time between."""
+
+    _shown = -1
+
+    def write(self) -> None:
+        iteration = get_event_storage().iter
+        if iteration != self._shown:
+            super().write()
+            self._shown = iteration
 
 
 class EarlyStopping(HookBase):

@@ -13,11 +13,10 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import LRScheduler
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage
+from detectron2.utils.events import EventStorage, EventWriter
 from torch import nn
 
 from ..acceleration import autocast_dtype, prepare_for_training
-from ..checkpoint import Checkpointer
 from ..config.description import ENTRY, describe, warn_of_other_classes
 from ..config.tasks import tasks_of
 from ..data.build import build_test_loader, build_train_loader
@@ -36,6 +35,8 @@ from .hooks import (
     EarlyStopping,
     ExponentialMovingAverage,
     FiniteWeights,
+    ProgressPrinter,
+    RunCheckpointer,
     StopOnSignal,
     WeightsFile,
     check_finite,
@@ -89,7 +90,7 @@ class Trainer(DefaultTrainer):
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         entries = {ENTRY: describe(cfg)}
-        self.checkpointer = Checkpointer(
+        self.checkpointer = RunCheckpointer(
             model,
             cfg.OUTPUT_DIR,
             entries=entries,
@@ -148,6 +149,10 @@ class Trainer(DefaultTrainer):
                 patience = cfg.TEST.EARLY_STOPPING_PATIENCE
                 built.insert(at + 2, EarlyStopping(period, patience, best))
         return built
+
+    def build_writers(self) -> list[EventWriter]:
+        _, *others = super().build_writers()
+        return [ProgressPrinter(self.max_iter), *others]
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Do as the parent does, and continue with the image after the checkpoint's last one."""
