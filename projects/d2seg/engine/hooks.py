@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint import Checkpointer
+from ..checkpoint.contents import is_finite
 from ..data.workers import heard
 from .output_folder import keep
-from .resuming import is_finite
 from .train_step import TrainingDivergedError, TrainStep
 
 logger = logging.getLogger(__name__)
@@ -82,17 +82,18 @@ class ExponentialMovingAverage(HookBase):
         """Restore what :meth:`state_dict` gave.
 
         Raises:
-            ValueError: the average is of a model with other weights.
+            ValueError: the average is of a model with other weights, or not finite.
         """
         weights = self._model.state_dict()
         average = {**state_dict["average"]}
         for name, weight in weights.items():  # one of PointRend's had a dimension less once
             if name in average and (*average[name].shape, 1) == tuple(weight.shape):
                 average[name] = average[name].unsqueeze(-1)
-        if {k: w.shape for k, w in weights.items()} != {k: w.shape for k, w in average.items()}:
+        forms = ({k: (w.shape, w.dtype) for k, w in all_.items()} for all_ in (weights, average))
+        if operator.ne(*forms) or not all(map(is_finite, average.values())):
             raise ValueError(
-                "the checkpoint's averaged weights (SOLVER.EMA) are of another model; start anew, "
-                "without --resume"
+                "the checkpoint's averaged weights (SOLVER.EMA) are of another model, or damaged; "
+                "start anew, without --resume"
             )
         self._num_updates = operator.index(state_dict["num_updates"])
         self._average = average

@@ -26,7 +26,7 @@ from ..evaluation.build import build_evaluator
 from ..evaluation.records import TimedEvaluator
 from ..names import path_inside
 from ..views import with_views
-from . import resuming
+from . import record, resuming
 from .distribution import distributed
 from .failure import end_after
 from .hooks import (
@@ -181,9 +181,9 @@ class Trainer(DefaultTrainer):
         logger.info("Starting training from iteration %d", self.start_iter)
         self.iter = self.start_iter
         with locked(self.cfg.OUTPUT_DIR), EventStorage(self.start_iter) as self.storage:
-            resuming.restore_history(self.storage, self._history)
+            record.restore_history(self.storage, self._history)
             if comm.is_main_process() and self.start_iter:
-                resuming.trim_metrics(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
+                record.trim_metrics(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
             try:
                 self.before_train()
                 resuming.save_final_if_missing(self)
@@ -244,7 +244,7 @@ class Trainer(DefaultTrainer):
         state = super().state_dict()
         state["circumstances"] = self._circumstances()
         if hasattr(self, "storage"):
-            state["history"] = resuming.history(self.storage, self.iter)
+            state["history"] = record.history(self.storage, self.iter)
         return state
 
     @resuming.told_in_a_line()
