@@ -17,8 +17,8 @@ from d2seg.engine.train_step import TrainingDivergedError
 LONG = ("SOLVER.MAX_ITER", 24, "SOLVER.CHECKPOINT_PERIOD", 7)
 
 
-def rows(folder: Path) -> dict[int, dict[str, float]]:
-    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+def rows(folder: Path, name: str = "metrics.json") -> dict[int, dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / name).read_text().splitlines()]
     iterations = [line["iteration"] for line in lines]
     assert len(set(iterations)) == len(iterations)
     times = ("time", "data_time", "rank_data_time", "eta_seconds")
@@ -220,6 +220,23 @@ def test_metrics_are_those_of_the_uninterrupted_run(tmp_path):
     assert {i: killed[i] for i in whole} == whole
 
 
+@pytest.mark.parametrize("last", [24, 20])
+def test_a_line_of_a_run_that_was_killed_between_its_save_and_its_record(tmp_path, last):
+    """detectron2's hook writes it after the others; the step is not trained again."""
+    opts = ("SOLVER.CHECKPOINT_PERIOD", last, "SOLVER.MAX_ITER", 24)
+    run(tmp_path / "whole", *opts)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", *opts, at=At(last - 1, kill))
+    file = tmp_path / "killed" / "metrics.json"
+    whole = file.read_text().splitlines()
+    file.write_text(
+        "".join(f"{line}\n" for line in whole if f'"iteration": {last - 1}' not in line)
+    )
+    assert file.read_text().splitlines() == whole[:-1]
+    run(tmp_path / "killed", *opts, resume=True)
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+
+
 def test_lines_of_metrics_that_stay(tmp_path):
     file = tmp_path / "metrics.json"
     endless = ["[" * 100_000, '{"iteration": ' + "9" * 9999 + "}", '{"iteration": [1]}']
@@ -234,6 +251,11 @@ def test_lines_of_metrics_that_stay(tmp_path):
     trim_metrics(file, 5)
     assert file.read_text() == '{"iteration": 3, "a": 2}\n'
     trim_metrics(tmp_path / "none.json", 5)
+    assert not (tmp_path / "none.json").exists()
+    for name in ("metrics.json", "none.json"):
+        trim_metrics(tmp_path / name, 5, {"a": 4})
+        trim_metrics(tmp_path / name, 5, {"a": 5})
+        assert rows(tmp_path, name)[4] == {"iteration": 4, "a": 4}
 
 
 @pytest.mark.parametrize("what", ["weight", "statistic", "moment"])

@@ -181,9 +181,7 @@ class Trainer(DefaultTrainer):
         logger.info("Starting training from iteration %d", self.start_iter)
         self.iter = self.start_iter
         with locked(self.cfg.OUTPUT_DIR), EventStorage(self.start_iter) as self.storage:
-            record.restore_history(self.storage, self._history)
-            if comm.is_main_process() and self.start_iter:
-                record.trim_metrics(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
+            record.resume_metrics(self, self._history)
             try:
                 self.before_train()
                 resuming.save_final_if_missing(self)
