@@ -74,8 +74,8 @@ def signal_group(number: int) -> None:
     os.waitpid(child, 0)
 
 
-def train(folder: Path, action: Callable[[], None], workers: int = 2) -> int:
-    trainer = ToyTrainer(toy_cfg(folder, *ENDLESS, "DATALOADER.NUM_WORKERS", workers))
+def train(folder: Path, action: Callable[[], None], workers: int = 2, *opts: object) -> int:
+    trainer = ToyTrainer(toy_cfg(folder, *ENDLESS, "DATALOADER.NUM_WORKERS", workers, *opts))
     trainer.resume_or_load(resume=False)
     trainer.register_hooks([At(3, action)])
     trainer.train()
@@ -188,12 +188,12 @@ def test_what_is_held_back_stays_so_where_a_process_starts(tmp_path: Path) -> No
     assert group(run, log) == 5, log.read_text()
 
 
-def launched(folder: Path, act: Callable[[], None]) -> int:
+def launched(folder: Path, act: Callable[[], None], *opts: object) -> int:
     """Two processes that train; ``act`` is called in both after iteration 3."""
 
     def main(args: argparse.Namespace) -> int:
         torch.set_num_threads(1)
-        return train(folder, act, workers=1)
+        return train(folder, act, 1, *opts)
 
     argv = ["--num-gpus", "2", "MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
     with pytest.MonkeyPatch.context() as patch:
@@ -205,18 +205,22 @@ def launched(folder: Path, act: Callable[[], None]) -> int:
         return launch.run(main, default_argument_parser().parse_args(argv))
 
 
+@pytest.mark.parametrize("max_iter", [10_000, 4])  # 4: in the save after the last one
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_group_of_two_processes(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_to_the_group_of_two_processes(
+    tmp_path: Path, number: signal.Signals, max_iter: int
+) -> None:
     def act() -> None:
         if comm.get_rank() == 1:
             signal_group(number)
 
     log = tmp_path / "log"
-    code = group(lambda: launched(tmp_path, act), log)
+    code = group(lambda: launched(tmp_path, act, "SOLVER.MAX_ITER", max_iter), log)
     assert "Traceback" not in log.read_text(), log.read_text()
-    assert code == 128 + number
+    assert code == 128 + number, log.read_text()
     [*_, last] = checkpoints(tmp_path)
     assert (tmp_path / "last_checkpoint").read_text() == last >= "model_0000003.pth"
+    assert (last == "model_final.pth") == (max_iter == 4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR2])

@@ -248,12 +248,14 @@ class StopOnSignal(HookBase):
                 self._previous[number] = signal.signal(number, self._handle)
 
     def after_train(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
-        # one that came after the processes' last exchange, as in the last save
-        if self.trainer.iter == self.trainer.max_iter and any(comm.all_gather(self._received)):
-            self._interrupt()
+        try:
+            # one that came after the processes' last exchange, as in the last save
+            if self.trainer.iter == self.trainer.max_iter and any(comm.all_gather(self._received)):
+                self._interrupt()
+        finally:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+            self._previous.clear()
 
     def after_step(self) -> None:
         if self._step.stop_agreed:

@@ -98,7 +98,9 @@ def _code_of(error: ProcessExitedException, received: list[int]) -> int:
 
 
 def _interrupted(number: int) -> str:
-    return f"{signal.Signals(number).name}: ended before there was anything to save"
+    return (
+        f"{signal.Signals(number).name}: ended; --resume goes on from the last checkpoint, if any"
+    )
 
 
 def _guarded(function: Callable[..., int], *arguments: object) -> int:
@@ -120,9 +122,7 @@ def _guarded(function: Callable[..., int], *arguments: object) -> int:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         if comm.is_main_process():
-            sys.stderr.write(
-                "SIGINT: ended at once; --resume goes on from the last checkpoint, if any\n"
-            )
+            sys.stderr.write("SIGINT: ended at once; --resume goes on from the last save, if any\n")
         return 128 + signal.SIGINT
     except RuntimeError as error:
         if is_lost_worker(error):
