@@ -59,7 +59,7 @@ class Checkpointer(DetectionCheckpointer):
     resuming falls back to the newest checkpoint that can be read.
     """
 
-    _require_complete = False
+    _require_complete = _is_resumed = False
     _source = _options = ""  # of the checkpoint that was loaded last
     _content: dict[str, Any] | None = None
 
@@ -174,11 +174,12 @@ class Checkpointer(DetectionCheckpointer):
                     raise CheckpointFileError(
                         f"{path} holds weights alone, no state of a training ({', '.join(missing)})"
                     )
-                self._source = path
-                self._check_values(content["model"], is_own=True)
+                self._is_resumed = True
                 return self.load(path, require_complete=True, content=content)
             except CheckpointFileError as error:
                 self.logger.warning("Cannot resume from this checkpoint: %s", error)
+            finally:
+                self._is_resumed = False
         raise ValueError(
             f"none of the {len(candidates)} checkpoints in {self.save_dir} can be resumed from; "
             "train anew without --resume, into another OUTPUT_DIR (MODEL.WEIGHTS takes weights)"
@@ -262,9 +263,9 @@ class Checkpointer(DetectionCheckpointer):
             if fit is not None:
                 fit(state, f"{name}." if name else "", self._require_complete)
 
-    def _check_values(self, state: StateDict, is_own: bool = False) -> None:
+    def _check_values(self, state: StateDict) -> None:
         try:
-            check_values(state, self.model, is_own=is_own)
+            check_values(state, self.model, is_own=self._is_resumed)
         except ContentError as error:
             raise CheckpointFileError(f"{self._source}{error}") from error
 
