@@ -124,6 +124,22 @@ def test_a_signal_that_has_a_handler_keeps_it(tmp_path: Path) -> None:
     assert (tmp_path / "model_final.pth").is_file()
 
 
+def test_the_launcher_does_not_pass_on_a_signal_that_has_a_handler(tmp_path: Path) -> None:
+    heard = []
+
+    def run() -> int:
+        signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+        with launch._signals_passed_on() as received:
+            signal_group(signal.SIGUSR1)
+            signal_group(signal.SIGTERM)
+            while not received or not heard:
+                time.sleep(0.01)
+        return 10 * received.count(signal.SIGTERM) + len(received)
+
+    log = tmp_path / "log"
+    assert group(run, log) == 11, log.read_text()
+
+
 class Numbers(Dataset):
     def __len__(self) -> int:
         return 10
