@@ -252,6 +252,10 @@ def test_early_stopping_counts_across_a_resume(tmp_path, caplog):
     assert "after iteration 9: 3 evaluations without a better" in caplog.text
     assert torch.load(tmp_path / "model_best.pth", weights_only=True)["iteration"] == 3
     assert torch.load(tmp_path / "model_final.pth", weights_only=True)["iteration"] == 9
+    assert run(tmp_path, *opts, resume=True).losses == {}  # an evaluation's steps more, each time
+    assert torch.load(tmp_path / "model_final.pth", weights_only=True)["iteration"] == 9
+    patient = run(tmp_path, *BEST, "TEST.EARLY_STOPPING_PATIENCE", 4, resume=True)
+    assert list(patient.losses)[:2] == [10, 11]
 
 
 def test_best_metric_that_is_not_there(tmp_path, caplog):

@@ -206,6 +206,8 @@ class ProgressPrinter(CommonMetricPrinter):
 class EarlyStopping(HookBase):
     """Ends the training after ``patience`` evaluations without a new best; in all processes.
 
+    A run that it has ended, and that is resumed, trains no further unless ``patience`` is higher.
+
     Args:
         best: that of this process; only the main one has it
     """
@@ -214,6 +216,10 @@ class EarlyStopping(HookBase):
         self._period = eval_period
         self._patience = patience
         self._best = best
+        self._in_vain = 0  # evaluations, in a run that was ended
+
+    def before_train(self) -> None:
+        self._end_if_in_vain(self._in_vain)
 
     def after_step(self) -> None:
         if (self.trainer.iter + 1) % self._period:
@@ -222,9 +228,18 @@ class EarlyStopping(HookBase):
         if self._best is not None:
             best_iter = -1 if self._best.best_iter is None else self._best.best_iter
             in_vain = (self.trainer.iter - best_iter) // self._period
-        in_vain = comm.all_gather(in_vain)[0]
+        self._end_if_in_vain(comm.all_gather(in_vain)[0])
+
+    def _end_if_in_vain(self, in_vain: int) -> None:
         if in_vain >= self._patience:
+            self._in_vain = in_vain
             self.trainer.finish(f"{in_vain} evaluations without a better TEST.BEST_METRIC")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"in_vain": self._in_vain} if self._in_vain else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._in_vain = operator.index(state_dict["in_vain"])
 
 
 class StopOnSignal(HookBase):

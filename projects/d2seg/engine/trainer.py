@@ -215,12 +215,13 @@ class Trainer(DefaultTrainer):
             raise failures[0]
 
     def finish(self, reason: str) -> None:
-        """End after this iteration, which is taken for the last one; for hooks."""
+        """End after this iteration, which is taken for the last one, or before any; for hooks."""
         if not self._stop_reason:
             self._stop_reason = reason
-            check_finite(self._trainer, self.iter)
-            self.checkpointer.save("model_final", iteration=self.iter)
-            logger.info("Training ends after iteration %d: %s", self.iter, reason)
+            if self.last_step == self.iter:
+                check_finite(self._trainer, self.iter)
+                self.checkpointer.save("model_final", iteration=self.iter)
+            logger.info("Training ends after iteration %d: %s", self.last_step, reason)
 
     def interrupt(self, received: signal.Signals) -> None:
         """End after this iteration, to be resumed; for hooks."""
@@ -264,6 +265,8 @@ class Trainer(DefaultTrainer):
             self.data_loader.start_at(batches, self._trainer.seed)
 
     def _loop(self) -> None:
+        if self._stop_reason:
+            return
         for iteration in range(self.start_iter, self.max_iter):
             self.iter = iteration
             self.before_step()
