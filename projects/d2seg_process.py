@@ -11,7 +11,9 @@ import ctypes
 import gc
 import os
 import platform
+import sys
 import warnings
+from typing import Any
 
 # numbers of <malloc.h>
 _M_TRIM_THRESHOLD = -1
@@ -21,11 +23,26 @@ _NEW_OBJECTS = 7000  # between two looks for unreachable cycles; Python's own va
 
 
 def prepare_process() -> None:
-    """Set how memory is kept, and hide the warnings that a user can do nothing about."""
+    """Set how memory is kept, and hide the warnings and tracebacks of no use to a user."""
+    end_in_a_line()
     collect_less_often()
     ask_for_huge_pages()
     keep_freed_memory()
     hide_warnings()
+
+
+def end_in_a_line() -> None:
+    """Let Ctrl-C end a program with one line also where nothing has taken it over yet, as in the
+    imports, which take seconds. The exit code stays Python's, that of SIGINT."""
+    show_any = sys.excepthook
+
+    def show(kind: type[BaseException], error: BaseException, where: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt) and not os.environ.get("D2SEG_TRACEBACK"):
+            sys.stderr.write("SIGINT: ended\n")
+        else:
+            show_any(kind, error, where)
+
+    sys.excepthook = show
 
 
 def collect_less_often() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -144,6 +145,14 @@ def test_freed_memory_serves_the_next_tensor() -> None:
     assert growing < 20_000
     assert equal < 20_000
     assert large < 30_000
+
+
+def test_ctrl_c_in_the_imports_is_a_line(repo_dir: Path) -> None:
+    code = "from d2seg_process import prepare_process; prepare_process(); raise KeyboardInterrupt"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, cwd=repo_dir / "projects", text=True
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "SIGINT: ended\n")
 
 
 def test_the_programs_start_quietly_and_without_what_few_use(repo_dir: Path) -> None:

@@ -1,6 +1,7 @@
 """The checkpointer on small models: what it takes, what it refuses, and that nothing is lost."""
 
 import logging
+import math
 import pickle
 import subprocess
 import sys
@@ -171,14 +172,17 @@ class TestLayouts:
 
 
 class TestRefusals:
-    def test_complex_numbers(self, source: nn.Module, target: nn.Module, tmp_path: Path) -> None:
-        """torch drops their imaginary parts and warns."""
+    @pytest.mark.parametrize("kind", ["of complex numbers", "not finite"])
+    def test_numbers_not_to_compute_with(
+        self, source: nn.Module, target: nn.Module, tmp_path: Path, kind: str
+    ) -> None:
+        """torch drops imaginary parts and warns; a NaN makes all results NaN."""
         state = source.state_dict()
         name = next(name for name in state if name.startswith("transformer_decoder."))
-        state[name] = state[name].to(torch.complex64)
+        state[name] = state[name] * math.nan if kind == "not finite" else state[name] + 0j
         torch.save({"model": state}, tmp_path / "m.pth")
         before = target.state_dict()[name].clone()
-        with pytest.raises(ValueError, match=rf"m\.pth: the weight {name} is of complex numbers"):
+        with pytest.raises(ValueError, match=rf"m\.pth: the weight {name} is {kind}"):
             Checkpointer(target).load(str(tmp_path / "m.pth"))
         assert torch.equal(target.state_dict()[name], before)
 

@@ -1,12 +1,13 @@
 """What counts as weights: names in one line, plain numbers, no more than a model can have."""
 
+import math
 import struct
 from pathlib import Path
 
 import pytest
 import torch
 
-from d2seg.checkpoint.contents import ContentError, check_header, normalise
+from d2seg.checkpoint.contents import ContentError, check_header, is_finite, normalise
 
 ONE = torch.ones(1)
 
@@ -48,3 +49,13 @@ def test_the_header_of_safetensors_is_bounded(tmp_path: Path) -> None:
     for content in (b"", struct.pack("<Q", 2**60), struct.pack("<Q", 2) + b"{}"):
         path.write_bytes(content)
         check_header(str(path))
+
+
+def test_finite_by_the_sum() -> None:
+    large = torch.full((9,), 3e38)  # whose sum is not
+    assert is_finite(large)
+    assert is_finite(torch.full((70_000,), 1.0, dtype=torch.float16))
+    assert is_finite(torch.tensor([7]))
+    for bad in (math.nan, math.inf, -math.inf):
+        assert not is_finite(torch.tensor([1.0, bad]))
+    assert not is_finite(torch.tensor([math.inf, -math.inf]))

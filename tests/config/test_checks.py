@@ -28,6 +28,7 @@ from d2seg.config.checks import check_device, check_values
             ["SOLVER.AUTO_SCALE.ENABLED", True, "SOLVER.AUTO_SCALE.REFERENCE_BATCH_SIZE", 0],
             "REFERENCE_BATCH_SIZE is 0",
         ),
+        (["DATALOADER.NUM_WORKERS", 100_000], r"NUM_WORKERS is 100000, .* is 1000 at most"),
         (["SOLVER.MAX_ITER", 0], r"SOLVER\.MAX_ITER is 0; it must be at least 1"),
         (["SOLVER.ACCUMULATE_STEPS", 0], "ACCUMULATE_STEPS is 0"),
         (["SOLVER.MAX_BAD_STEPS", 0], "MAX_BAD_STEPS is 0"),

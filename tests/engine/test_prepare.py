@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from toy_training import toy_cfg
 
 from d2seg.engine import prepare
-from d2seg.engine.prepare import read_config, set_vocabulary, setup
+from d2seg.engine.prepare import check_run, read_config, set_vocabulary, setup
 from d2seg.text import SPECIAL_WORDS, Vocabulary
 
 TOY = ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
@@ -43,6 +43,13 @@ def test_command_line(tmp_path):
 def test_the_home_folder_of_the_output(monkeypatch):
     monkeypatch.setenv("HOME", "/somewhere")
     assert read_config(parse(*TOY, "OUTPUT_DIR", "~/out")).OUTPUT_DIR == "/somewhere/out"
+
+
+def test_a_folder_whose_name_is_no_text(tmp_path):
+    """Neither logs nor torch's files take bytes that are no UTF-8."""
+    cfg = read_config(parse(*TOY, "OUTPUT_DIR", f"{tmp_path}/\udcff"))
+    with pytest.raises(ValueError, match=r"OUTPUT_DIR .* is no text in UTF-8"):
+        check_run(cfg, eval_only=False)
 
 
 def test_evaluation_needs_no_training_settings():

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import ALL_RANDOM, At, run, send
-from toy_training import ToyTrainer, toy_cfg
+from test_trainer import ALL_RANDOM, At, assert_equal_weights, run, send
+from toy_training import ToyTrainer, toy_cfg, weights_of
 
-from d2seg.engine.resuming import is_finite, trim_metrics
+from d2seg.engine.record import trim_metrics
 from d2seg.engine.train_step import TrainingDivergedError
 
 LONG = ("SOLVER.MAX_ITER", 24, "SOLVER.CHECKPOINT_PERIOD", 7)
 
 
-def rows(folder: Path) -> dict[int, dict[str, float]]:
-    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+def rows(folder: Path, name: str = "metrics.json") -> dict[int, dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / name).read_text().splitlines()]
     iterations = [line["iteration"] for line in lines]
     assert len(set(iterations)) == len(iterations)
     times = ("time", "data_time", "rank_data_time", "eta_seconds")
@@ -101,6 +101,27 @@ STATES = {
     "groups of numbers": lambda t: t["_trainer"]["optimizer"].update(param_groups=[7]),
     "circumstances of text": lambda t: t.update(circumstances="x"),
     "history of lists": lambda t: t.update(history=[1]),
+    **{
+        f"moments {what}": lambda t, change=change: change(t["_trainer"]["optimizer"]["state"][0])
+        for what, change in {
+            "of half precision": lambda s: s.update(exp_avg=s["exp_avg"].half()),
+            "of integers": lambda s: s.update(exp_avg_sq=s["exp_avg_sq"].long()),
+            "of complex numbers": lambda s: s.update(exp_avg=s["exp_avg"] + 0j),
+            "below zero": lambda s: s["exp_avg_sq"].fill_(-1),
+            "counted backwards": lambda s: s["step"].fill_(-3),
+        }.items()
+    },
+    **{
+        f"seed {seed}": lambda t, seed=seed: t["_trainer"].update(seed=seed)
+        for seed in ("x", None, -5, 2**70, True)
+    },
+    "bad steps of text": lambda t: t["_trainer"].update(num_bad_steps="x"),
+    "average not finite": lambda t: t["hooks"]["ExponentialMovingAverage"]["average"][
+        "head.bias"
+    ].fill_(math.nan),
+    "circumstances of tensors": lambda t: t["circumstances"].update(SEED=torch.ones(3)),
+    "history by number": lambda t: t["history"].update({7: t["history"]["total_loss"]}),
+    "history of lines": lambda t: t["history"].update({"loss\n": t["history"]["total_loss"]}),
     "history of text": lambda t: t["history"]["total_loss"].update(values="x"),
 }
 
@@ -118,6 +139,22 @@ def test_a_damaged_state_is_refused_in_a_line(tmp_path, what):
         run(tmp_path, *opts, resume=True)
     assert "\n" not in str(caught.value)
     assert "checkpoint" in str(caught.value) or "optimizer" in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.half, torch.Tensor.long, lambda w: w * math.nan])
+def test_a_checkpoint_of_other_numbers_is_not_resumed_from(tmp_path, change, caplog):
+    """The one before it is. Before: a run that is another one, or skips its steps."""
+    opts = ("SOLVER.CHECKPOINT_PERIOD", 2)
+    whole = run(tmp_path / "whole")
+    run(tmp_path, *opts, at=At(3, send(signal.SIGTERM)))
+    path = tmp_path / "model_0000004.pth"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["model"]["head.bias"] = change(checkpoint["model"]["head.bias"])
+    torch.save(checkpoint, path)
+    resumed = run(tmp_path, *opts, resume=True)
+    assert "model_0000004.pth: the weight head.bias is " in caplog.text
+    assert list(resumed.losses) == [4, 5, 6, 7]
+    assert_equal_weights(weights_of(resumed), weights_of(whole))
 
 
 def test_the_rates_are_the_configs_whatever_the_state_says(tmp_path):
@@ -183,6 +220,23 @@ def test_metrics_are_those_of_the_uninterrupted_run(tmp_path):
     assert {i: killed[i] for i in whole} == whole
 
 
+@pytest.mark.parametrize("last", [24, 20])
+def test_a_line_of_a_run_that_was_killed_between_its_save_and_its_record(tmp_path, last):
+    """detectron2's hook writes it after the others; the step is not trained again."""
+    opts = ("SOLVER.CHECKPOINT_PERIOD", last, "SOLVER.MAX_ITER", 24)
+    run(tmp_path / "whole", *opts)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", *opts, at=At(last - 1, kill))
+    file = tmp_path / "killed" / "metrics.json"
+    whole = file.read_text().splitlines()
+    file.write_text(
+        "".join(f"{line}\n" for line in whole if f'"iteration": {last - 1}' not in line)
+    )
+    assert file.read_text().splitlines() == whole[:-1]
+    run(tmp_path / "killed", *opts, resume=True)
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+
+
 def test_lines_of_metrics_that_stay(tmp_path):
     file = tmp_path / "metrics.json"
     endless = ["[" * 100_000, '{"iteration": ' + "9" * 9999 + "}", '{"iteration": [1]}']
@@ -197,6 +251,11 @@ def test_lines_of_metrics_that_stay(tmp_path):
     trim_metrics(file, 5)
     assert file.read_text() == '{"iteration": 3, "a": 2}\n'
     trim_metrics(tmp_path / "none.json", 5)
+    assert not (tmp_path / "none.json").exists()
+    for name in ("metrics.json", "none.json"):
+        trim_metrics(tmp_path / name, 5, {"a": 4})
+        trim_metrics(tmp_path / name, 5, {"a": 5})
+        assert rows(tmp_path, name)[4] == {"iteration": 4, "a": 4}
 
 
 @pytest.mark.parametrize("what", ["weight", "statistic", "moment"])
@@ -221,13 +280,3 @@ def test_a_model_that_diverged_is_not_saved(tmp_path, what):
         trainer.train()
     assert [path.name for path in tmp_path.glob("*.pth")] == ["model_0000001.pth"]
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
-
-
-def test_finite_by_the_sum():
-    large = torch.full((9,), 3e38)  # whose sum is not
-    assert is_finite(large)
-    assert is_finite(torch.full((70_000,), 1.0, dtype=torch.float16))
-    assert is_finite(torch.tensor([7]))
-    for bad in (math.nan, math.inf, -math.inf):
-        assert not is_finite(torch.tensor([1.0, bad]))
-    assert not is_finite(torch.tensor([math.inf, -math.inf]))

@@ -74,8 +74,8 @@ def signal_group(number: int) -> None:
     os.waitpid(child, 0)
 
 
-def train(folder: Path, action: Callable[[], None], workers: int = 2) -> int:
-    trainer = ToyTrainer(toy_cfg(folder, *ENDLESS, "DATALOADER.NUM_WORKERS", workers))
+def train(folder: Path, action: Callable[[], None], workers: int = 2, *opts: object) -> int:
+    trainer = ToyTrainer(toy_cfg(folder, *ENDLESS, "DATALOADER.NUM_WORKERS", workers, *opts))
     trainer.resume_or_load(resume=False)
     trainer.register_hooks([At(3, action)])
     trainer.train()
@@ -122,6 +122,22 @@ def test_a_signal_that_has_a_handler_keeps_it(tmp_path: Path) -> None:
 
     assert group(run, tmp_path / "log") == 1, (tmp_path / "log").read_text()
     assert (tmp_path / "model_final.pth").is_file()
+
+
+def test_the_launcher_does_not_pass_on_a_signal_that_has_a_handler(tmp_path: Path) -> None:
+    heard = []
+
+    def run() -> int:
+        signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+        with launch._signals_passed_on() as received:
+            signal_group(signal.SIGUSR1)
+            signal_group(signal.SIGTERM)
+            while not received or not heard:
+                time.sleep(0.01)
+        return 10 * received.count(signal.SIGTERM) + len(received)
+
+    log = tmp_path / "log"
+    assert group(run, log) == 11, log.read_text()
 
 
 class Numbers(Dataset):
@@ -188,12 +204,12 @@ def test_what_is_held_back_stays_so_where_a_process_starts(tmp_path: Path) -> No
     assert group(run, log) == 5, log.read_text()
 
 
-def launched(folder: Path, act: Callable[[], None]) -> int:
+def launched(folder: Path, act: Callable[[], None], *opts: object) -> int:
     """Two processes that train; ``act`` is called in both after iteration 3."""
 
     def main(args: argparse.Namespace) -> int:
         torch.set_num_threads(1)
-        return train(folder, act, workers=1)
+        return train(folder, act, 1, *opts)
 
     argv = ["--num-gpus", "2", "MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
     with pytest.MonkeyPatch.context() as patch:
@@ -205,18 +221,22 @@ def launched(folder: Path, act: Callable[[], None]) -> int:
         return launch.run(main, default_argument_parser().parse_args(argv))
 
 
+@pytest.mark.parametrize("max_iter", [10_000, 4])  # 4: in the save after the last one
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_group_of_two_processes(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_to_the_group_of_two_processes(
+    tmp_path: Path, number: signal.Signals, max_iter: int
+) -> None:
     def act() -> None:
         if comm.get_rank() == 1:
             signal_group(number)
 
     log = tmp_path / "log"
-    code = group(lambda: launched(tmp_path, act), log)
+    code = group(lambda: launched(tmp_path, act, "SOLVER.MAX_ITER", max_iter), log)
     assert "Traceback" not in log.read_text(), log.read_text()
-    assert code == 128 + number
+    assert code == 128 + number, log.read_text()
     [*_, last] = checkpoints(tmp_path)
     assert (tmp_path / "last_checkpoint").read_text() == last >= "model_0000003.pth"
+    assert (last == "model_final.pth") == (max_iter == 4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR2])

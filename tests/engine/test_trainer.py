@@ -90,6 +90,37 @@ def test_seeds_make_runs(tmp_path, uninterrupted):
     assert all(other.losses[i] != uninterrupted.losses[i] for i in other.losses)
 
 
+def test_a_signal_in_the_last_save_leaves_out_the_evaluation(tmp_path, uninterrupted):
+    """It comes after the last step in which it could have been told of."""
+    opts = (*ALL_RANDOM, "DATASETS.TEST", ("toy",))
+    first = run(tmp_path, *opts, at=At(7, send(signal.SIGTERM)))
+    assert first.exit_code == 143
+    assert not hasattr(first, "_last_eval_results")
+    second = run(tmp_path, *opts, resume=True)
+    assert second.exit_code == 0
+    assert second.losses == {}
+    assert "score" in second._last_eval_results["toy"]
+    for name in ("model_final.pth", "model_final_ema.pth"):
+        paths = (Path(t.cfg.OUTPUT_DIR) / name for t in (second, uninterrupted))
+        assert_equal_weights(*(torch.load(path, weights_only=True)["model"] for path in paths))
+
+
+def test_a_signal_in_a_last_step_before_steps_are_timed(tmp_path):
+    """detectron2's printer divides by the iterations between two lines, 0 here."""
+    opts = ("SOLVER.MAX_ITER", 2)
+    assert run(tmp_path, *opts, at=At(0, send(signal.SIGTERM))).exit_code == 143
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_nothing_is_evaluated_after_a_failure_in_the_last_save(tmp_path, error, monkeypatch):
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(ToyTrainer, "test", lambda *args: pytest.fail("evaluated"))
+    with pytest.raises(error):
+        run(tmp_path, "DATASETS.TEST", ("toy",), at=At(7, fail))
+
+
 def test_second_ctrl_c_interrupts_at_once(tmp_path):
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -104,8 +135,10 @@ def test_second_ctrl_c_interrupts_at_once(tmp_path):
 def test_resuming_what_is_finished_or_absent(tmp_path, caplog):
     first = run(tmp_path, resume=True)
     assert "There is no checkpoint" in caplog.text
+    recorded = (tmp_path / "metrics.json").read_text()
     again = run(tmp_path, resume=True)
     assert again.losses == {}
+    assert (tmp_path / "metrics.json").read_text() == recorded
     longer = run(tmp_path, "SOLVER.MAX_ITER", 10, resume=True)
     assert list(longer.losses) == [8, 9]
     assert_equal_weights(weights_of(again), weights_of(first))
@@ -219,6 +252,10 @@ def test_early_stopping_counts_across_a_resume(tmp_path, caplog):
     assert "after iteration 9: 3 evaluations without a better" in caplog.text
     assert torch.load(tmp_path / "model_best.pth", weights_only=True)["iteration"] == 3
     assert torch.load(tmp_path / "model_final.pth", weights_only=True)["iteration"] == 9
+    assert run(tmp_path, *opts, resume=True).losses == {}  # an evaluation's steps more, each time
+    assert torch.load(tmp_path / "model_final.pth", weights_only=True)["iteration"] == 9
+    patient = run(tmp_path, *BEST, "TEST.EARLY_STOPPING_PATIENCE", 4, resume=True)
+    assert list(patient.losses)[:2] == [10, 11]
 
 
 def test_best_metric_that_is_not_there(tmp_path, caplog):

@@ -13,6 +13,7 @@ from torch import nn
 
 from .channels import fit_channels, standardised_weights
 from .compatibility import LoadResult, check
+from .contents import ContentError, check_values
 from .conversion import place_backbone, to_d2seg, without_prefix
 from .download import split_options
 from .files import (
@@ -58,7 +59,7 @@ class Checkpointer(DetectionCheckpointer):
     resuming falls back to the newest checkpoint that can be read.
     """
 
-    _require_complete = False
+    _require_complete = _is_resumed = False
     _source = _options = ""  # of the checkpoint that was loaded last
     _content: dict[str, Any] | None = None
 
@@ -173,9 +174,12 @@ class Checkpointer(DetectionCheckpointer):
                     raise CheckpointFileError(
                         f"{path} holds weights alone, no state of a training ({', '.join(missing)})"
                     )
+                self._is_resumed = True
                 return self.load(path, require_complete=True, content=content)
             except CheckpointFileError as error:
                 self.logger.warning("Cannot resume from this checkpoint: %s", error)
+            finally:
+                self._is_resumed = False
         raise ValueError(
             f"none of the {len(candidates)} checkpoints in {self.save_dir} can be resumed from; "
             "train anew without --resume, into another OUTPUT_DIR (MODEL.WEIGHTS takes weights)"
@@ -259,8 +263,14 @@ class Checkpointer(DetectionCheckpointer):
             if fit is not None:
                 fit(state, f"{name}." if name else "", self._require_complete)
 
+    def _check_values(self, state: StateDict) -> None:
+        try:
+            check_values(state, self.model, is_own=self._is_resumed)
+        except ContentError as error:
+            raise CheckpointFileError(f"{self._source}{error}") from error
+
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        self._refuse_complex(checkpoint["model"])
+        self._check_values(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         result = LoadResult.of(self.model, *incompatible)
         check(result, self._source, self._require_complete)
@@ -277,13 +287,3 @@ class Checkpointer(DetectionCheckpointer):
     def source(self) -> str:
         """What was loaded last; empty: nothing."""
         return self._source
-
-    def _refuse_complex(self, state: StateDict) -> None:
-        """torch would drop the imaginary parts, with a warning that names no weight."""
-        for name, own in self.model.state_dict().items():
-            dtype = str(getattr(state.get(name), "dtype", ""))  # of torch or numpy
-            if "complex" in dtype and not own.is_complex():
-                raise ValueError(
-                    f"{self._source}: the weight {name} is of complex numbers and the model's of "
-                    "real ones; MODEL.WEIGHTS names another model's checkpoint, or a damaged one"
-                )

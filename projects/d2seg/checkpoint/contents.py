@@ -1,13 +1,15 @@
 """What a checkpoint of any format holds, brought into one form: named tensors of plain numbers, and
 what stands beside them."""
 
+import math
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from .shown import brief
 
@@ -104,3 +106,43 @@ def check_header(path: str) -> None:
     length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
     if _LARGEST_HEADER < length <= os.path.getsize(path):
         raise ValueError(f"the list of its tensors has {length} bytes")
+
+
+def check_values(state: Mapping[str, Any], model: nn.Module, *, is_own: bool) -> None:
+    """See that what a model's weights and running statistics become are numbers to compute with.
+
+    Args:
+        is_own: a training goes on from them, so they have the types that the model has.
+
+    Raises:
+        ContentError: a weight is not finite; or of complex numbers and the model's of real ones,
+            where torch would drop the imaginary parts; or of another type than its own.
+    """
+    wanted = dict(model.named_parameters())
+    wanted |= {name: b for name, b in model.named_buffers() if ".running_" in f".{name}"}
+    for name, own in wanted.items():
+        value = state.get(name)
+        if not isinstance(value, torch.Tensor):
+            continue
+        if is_own and value.dtype != own.dtype:
+            raise ContentError(
+                f": the weight {name} is of {value.dtype}, and the model's of {own.dtype}"
+            )
+        if value.is_complex() and not own.is_complex():
+            raise ContentError(
+                f": the weight {name} is of complex numbers and the model's of real ones; it is of "
+                "another model, or damaged"
+            )
+        if not is_finite(value):
+            raise ContentError(
+                f": the weight {name} is not finite (NaN or infinity): its training has diverged, "
+                "or it is damaged"
+            )
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether all numbers are; by their sum, for ``isfinite`` takes as long as writing a file."""
+    if not tensor.is_floating_point():
+        return True
+    precise = torch.promote_types(tensor.dtype, torch.float32)
+    return math.isfinite(tensor.detach().sum(dtype=precise)) or bool(tensor.isfinite().all())

@@ -17,6 +17,7 @@ from .parts import check_registered
 from .stock_keys import check_stock_keys
 from .tasks import tasks_of
 
+_MOST_WORKERS = 1000  # more is a slip of the pen, which takes the machine down
 CLIP_TYPES = ("full_model", "value", "norm")
 
 
@@ -66,6 +67,11 @@ def check_values(cfg: CfgNode, *, training: bool, said: Collection[str] = ()) ->
     check_registered(cfg)
     check_stock_keys(cfg, said)
     check_input(cfg, training=training)
+    if cfg.DATALOADER.NUM_WORKERS > _MOST_WORKERS:
+        raise ValueError(
+            f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}, and each is a process; it is "
+            f"{_MOST_WORKERS} at most"
+        )
     _check_precision(cfg)
     if cfg.TEST.TILES.ENABLED or cfg.TEST.AUG.ENABLED or cfg.TEST.TILES.MEMORY:
         check_views(cfg, tasks_of(cfg))

@@ -11,7 +11,7 @@ from typing import Any
 
 _NAMES = ("DATASETS.*", "IMPORTS", "TEST.EVALUATORS", "TEST.TASKS")  # lists, empty by default
 # numbers below 0 that mean something, where the default is above
-_MAY_BE_NEGATIVE = ("MODEL.BACKBONE.FREEZE_AT", "*.SIZE_DIVISIBILITY", "*THRESH*", "*_VALUE")
+_MAY_BE_NEGATIVE = ("MODEL.BACKBONE.FREEZE_AT", "*.SIZE_DIVISIBILITY", "*THRESH*", "MODEL.*_VALUE")
 _SIZES = ("HEADS", "DIM", "FEEDFORWARD", "CHANNELS", "QUERIES", "CLASSES", "WINDOW_SIZE")
 _MORE_SIZES = ("PATCH_SIZE", "IMAGE_SIZE", "DIMS", "REDUCTIONS")  # the latter two in lists
 _NEVER_ZERO = tuple(f"MODEL.*{size}" for size in (*_SIZES, *_MORE_SIZES))
@@ -69,7 +69,8 @@ def _is_never_negative(key: str, default: Any) -> bool:
     if type(default) not in (int, float) or any(fnmatchcase(key, p) for p in _MAY_BE_NEGATIVE):
         return False
     is_size = key.startswith("MODEL.") and type(default) is int and default > 0
-    return is_size or (key.startswith("SOLVER.") and default >= 0)
+    is_count = key.startswith("SOLVER.") or key == "DATALOADER.NUM_WORKERS"
+    return is_size or (is_count and default >= 0)
 
 
 def _is_never_zero(key: str) -> bool:

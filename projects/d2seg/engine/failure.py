@@ -113,7 +113,26 @@ def save_after(trainer: "Trainer", error: Exception) -> str:
             return saved
         except TrainingDivergedError as reason:
             logger.error("Nothing is saved: %s", reason)
-        except (OSError, RuntimeError) as reason:  # a full disk; a device that is lost
+        # a full disk; a device that is lost; a folder that another run has now
+        except (OSError, RuntimeError, ValueError) as reason:
             logger.error("The weights could not be saved: %s", reason)
     last = Path(trainer.checkpointer.get_checkpoint_file()).name or "none"
     return f"Iteration {trainer.iter} could not be saved; the last whole checkpoint is {last}"
+
+
+def end_after(trainer: "Trainer", error: BaseException) -> None:
+    """Save what was trained before ``error``, and let the hooks of ``trainer`` end.
+
+    Raises:
+        LostWorkerError, WriteError: in place of an ``error`` that comes of a process that loads
+            data, or of a full disk; they say what is saved, too.
+    """
+    with children_unheard():
+        cause = cause_of(error)
+        saved = save_after(trainer, cause) if isinstance(error, Exception) else ""
+        with contextlib.suppress(OSError):  # of the record, where the disk is full
+            trainer.end(failure=error)
+    if is_lost_worker(cause):
+        raise lost_worker(cause, saved) from error
+    if is_write_error(error):
+        raise WriteError(f"{error}. {saved}") from error

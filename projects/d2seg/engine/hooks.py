@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint import Checkpointer
+from ..checkpoint.contents import is_finite
 from ..data.workers import heard
-from .resuming import is_finite
+from .output_folder import keep
 from .train_step import TrainingDivergedError, TrainStep
 
 logger = logging.getLogger(__name__)
@@ -80,23 +82,33 @@ class ExponentialMovingAverage(HookBase):
         """Restore what :meth:`state_dict` gave.
 
         Raises:
-            ValueError: the average is of a model with other weights.
+            ValueError: the average is of a model with other weights, or not finite.
         """
         weights = self._model.state_dict()
         average = {**state_dict["average"]}
         for name, weight in weights.items():  # one of PointRend's had a dimension less once
             if name in average and (*average[name].shape, 1) == tuple(weight.shape):
                 average[name] = average[name].unsqueeze(-1)
-        if {k: w.shape for k, w in weights.items()} != {k: w.shape for k, w in average.items()}:
+        forms = ({k: (w.shape, w.dtype) for k, w in all_.items()} for all_ in (weights, average))
+        if operator.ne(*forms) or not all(map(is_finite, average.values())):
             raise ValueError(
-                "the checkpoint's averaged weights (SOLVER.EMA) are of another model; start anew, "
-                "without --resume"
+                "the checkpoint's averaged weights (SOLVER.EMA) are of another model, or damaged; "
+                "start anew, without --resume"
             )
         self._num_updates = operator.index(state_dict["num_updates"])
         self._average = average
 
 
-class WeightsFile(Checkpointer):
+class RunCheckpointer(Checkpointer):
+    """Saves to the folder of a run, and to no other run's that has taken its place."""
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        if self.save_to_disk:
+            keep(self.save_dir)
+        super().save(name, **kwargs)
+
+
+class WeightsFile(RunCheckpointer):
     """Saves weights to use, not to resume from: they do not become the last checkpoint."""
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
@@ -125,6 +137,8 @@ class BestCheckpointer(hooks.BestCheckpointer):
         latest = self.trainer.storage.latest()
         if self._metric not in latest:
             metrics = sorted(name for name in latest if "/" in name)
+            if not metrics:  # a signal has come before the evaluation
+                return
             logger.warning(
                 "TEST.BEST_METRIC is '%s', which the evaluation does not give: nothing is saved as "
                 "the best. It gives: %s",
@@ -177,8 +191,22 @@ class FiniteWeights(HookBase):
             check_finite(self._step, self.trainer.iter)
 
 
+class ProgressPrinter(CommonMetricPrinter):
+    """detectron2's, which shows an iteration once; twice, it would divide by the time between."""
+
+    _shown = -1
+
+    def write(self) -> None:
+        iteration = get_event_storage().iter
+        if iteration != self._shown:
+            super().write()
+            self._shown = iteration
+
+
 class EarlyStopping(HookBase):
     """Ends the training after ``patience`` evaluations without a new best; in all processes.
+
+    A run that it has ended, and that is resumed, trains no further unless ``patience`` is higher.
 
     Args:
         best: that of this process; only the main one has it
@@ -188,6 +216,10 @@ class EarlyStopping(HookBase):
         self._period = eval_period
         self._patience = patience
         self._best = best
+        self._in_vain = 0  # evaluations, in a run that was ended
+
+    def before_train(self) -> None:
+        self._end_if_in_vain(self._in_vain)
 
     def after_step(self) -> None:
         if (self.trainer.iter + 1) % self._period:
@@ -196,9 +228,18 @@ class EarlyStopping(HookBase):
         if self._best is not None:
             best_iter = -1 if self._best.best_iter is None else self._best.best_iter
             in_vain = (self.trainer.iter - best_iter) // self._period
-        in_vain = comm.all_gather(in_vain)[0]
+        self._end_if_in_vain(comm.all_gather(in_vain)[0])
+
+    def _end_if_in_vain(self, in_vain: int) -> None:
         if in_vain >= self._patience:
+            self._in_vain = in_vain
             self.trainer.finish(f"{in_vain} evaluations without a better TEST.BEST_METRIC")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"in_vain": self._in_vain} if self._in_vain else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._in_vain = operator.index(state_dict["in_vain"])
 
 
 class StopOnSignal(HookBase):
@@ -206,8 +247,8 @@ class StopOnSignal(HookBase):
     SIGUSR1 or SIGXCPU came.
 
     A second SIGINT (Ctrl-C) interrupts at once. A signal during an evaluation takes effect at the
-    end of the step after it. The last three count unless they are ignored, as SIGHUP is by nohup,
-    or have a handler already.
+    end of the step after it; one in the last save leaves out the last evaluation. SIGHUP, SIGUSR1
+    and SIGXCPU count unless they are ignored, as SIGHUP is by nohup, or have a handler already.
     """
 
     def __init__(self, step: TrainStep) -> None:
@@ -222,15 +263,23 @@ class StopOnSignal(HookBase):
                 self._previous[number] = signal.signal(number, self._handle)
 
     def after_train(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
+        try:
+            # one that came after the processes' last exchange, as in the last save
+            if self.trainer.iter == self.trainer.max_iter and any(comm.all_gather(self._received)):
+                self._interrupt()
+        finally:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+            self._previous.clear()
 
     def after_step(self) -> None:
         if self._step.stop_agreed:
-            # where only another process received it, it was most likely that of schedulers
-            number = self._received[0] if self._received else signal.SIGTERM
-            self.trainer.interrupt(signal.Signals(number))
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        # where only another process received it, it was most likely that of schedulers
+        number = self._received[0] if self._received else signal.SIGTERM
+        self.trainer.interrupt(signal.Signals(number))
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a data loader's worker, which has inherited this

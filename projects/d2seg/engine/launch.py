@@ -98,7 +98,9 @@ def _code_of(error: ProcessExitedException, received: list[int]) -> int:
 
 
 def _interrupted(number: int) -> str:
-    return f"{signal.Signals(number).name}: ended before there was anything to save"
+    return (
+        f"{signal.Signals(number).name}: ended; --resume goes on from the last checkpoint, if any"
+    )
 
 
 def _guarded(function: Callable[..., int], *arguments: object) -> int:
@@ -120,7 +122,7 @@ def _guarded(function: Callable[..., int], *arguments: object) -> int:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         if comm.is_main_process():
-            sys.stderr.write("SIGINT: ended at once; what was saved last can be resumed from\n")
+            sys.stderr.write("SIGINT: ended at once; --resume goes on from the last save, if any\n")
         return 128 + signal.SIGINT
     except RuntimeError as error:
         if is_lost_worker(error):
@@ -266,7 +268,7 @@ def _signals_passed_on() -> Iterator[list[int]]:
     def take() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         while number := os.read(reading, 1):
-            if number[0] not in ENDING:  # the pipe gets the numbers of all signals with a handler
+            if number[0] not in previous:  # the pipe gets those of all signals with a handler
                 continue
             received.append(number[0])
             # the terminal sends SIGINT to the children too, and a second one would mean "at once"

@@ -1,13 +1,14 @@
 """OUTPUT_DIR of a training: one run at a time, and no earlier run is lost."""
 
+import contextlib
 import errno
 import fcntl
 import logging
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -17,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"  # stays; what is locked is the file, by a process that lives
 _FILES = ("metrics.json", "last_checkpoint", "log.txt", "config.yaml")
+_RECORDS = ("last_checkpoint", "metrics.json", "results.json", "report.html", "run.json")
+_held: dict[Path, int] = {}  # the open lock of each folder of this process
+_NO_FILE = "OUTPUT_DIR {}: {} is no file and cannot be written to; remove it"
 _LEAST_ROOM = 1 << 16  # bytes, for the config and the first lines of the log
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # of some network file systems
 
@@ -46,8 +50,9 @@ def check_folder(folder: str, option: str = "OUTPUT_DIR") -> None:
 def _unwritable(
     folder: str | Path, error: OSError | ValueError, option: str = "OUTPUT_DIR"
 ) -> ValueError:
-    is_file = isinstance(error, FileExistsError)
-    reason = "it is a file" if is_file else getattr(error, "strerror", str(error))
+    reason = getattr(error, "strerror", str(error))
+    if isinstance(error, FileExistsError):
+        reason = "it is a file" if os.path.exists(folder) else "it is a link to nowhere"
     is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     remedy = "make room" if is_full else "change its permissions"
     return ValueError(
@@ -55,7 +60,7 @@ def _unwritable(
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """``folder``, made where it is missing, is this run's alone inside. The end of the process, of
     any kind, gives it back. Only the main process of a run asks for it.
@@ -66,11 +71,11 @@ def locked(folder: str | Path) -> Iterator[None]:
     if not comm.is_main_process():
         yield
         return
-    file = _lock(Path(folder))
+    _lock(Path(folder))
     try:
         yield
     finally:
-        os.close(file)  # which gives back all locks of this process on the file
+        os.close(_held.pop(Path(folder)))  # which gives back all locks of this process on the file
 
 
 def hold(folder: str | Path) -> None:
@@ -83,8 +88,23 @@ def hold(folder: str | Path) -> None:
         _lock(Path(folder))  # and is never closed by itself
 
 
-def _lock(folder: Path) -> int:
-    """The open file of the lock."""
+def keep(folder: str | Path) -> None:
+    """Before a run writes to its folder: take it anew where it, or its lock, has been removed.
+
+    Raises:
+        ValueError: as :func:`locked`.
+    """
+    file = _held.get(Path(folder))
+    if file is None:
+        return
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(file), os.stat(Path(folder) / LOCK_FILE)):
+            return
+    logger.warning("%s, or %s in it, was removed and is made anew", folder, LOCK_FILE)
+    _lock(Path(folder))
+
+
+def _lock(folder: Path) -> None:
     file = _opened(folder)
     try:
         # one of the process, and not inherited by data loaders' workers that may outlive it
@@ -99,7 +119,7 @@ def _lock(folder: Path) -> int:
             ) from error
         logger.warning("%s cannot be locked: %s; let no second run write there", folder, error)
     os.pwrite(file, f"{os.getpid()}\n".encode().ljust(20), 0)
-    return file
+    _held[folder] = file
 
 
 def _opened(folder: Path) -> int:
@@ -107,10 +127,12 @@ def _opened(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
+        if os.path.lexists(folder / LOCK_FILE) and not (folder / LOCK_FILE).is_file():
+            raise ValueError(_NO_FILE.format(folder, LOCK_FILE)) from error
         raise _unwritable(folder, error) from error
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise ValueError(f"OUTPUT_DIR {folder}: {LOCK_FILE} is no file; remove it")
+        raise ValueError(_NO_FILE.format(folder, LOCK_FILE))
     return file
 
 
@@ -123,8 +145,8 @@ def claim_folder(folder: str | Path, resume: bool, overwrite: bool) -> None:
 
     Args:
         resume: the run goes on with the checkpoints that are there.
-        overwrite: without ``resume``, the earlier run's checkpoints, metrics and their tag are
-            moved to a folder ``earlier-N`` in it.
+        overwrite: without ``resume``, the earlier run's checkpoints and records, and a copy of its
+            config, go to a folder ``earlier-N`` in it.
 
     Raises:
         ValueError: another run has it, it cannot be written to, or it holds checkpoints of an
@@ -134,9 +156,7 @@ def claim_folder(folder: str | Path, resume: bool, overwrite: bool) -> None:
     with locked(folder):
         for name in _FILES:
             if os.path.lexists(folder / name) and not (folder / name).is_file():
-                raise ValueError(
-                    f"OUTPUT_DIR {folder}: {name} is no file and cannot be written to; remove it"
-                )
+                raise ValueError(_NO_FILE.format(folder, name))
         earlier = [] if resume else sorted(folder.glob("model_*.pth"))
         if earlier and not overwrite:
             raise ValueError(
@@ -155,10 +175,12 @@ def _move_aside(folder: Path, checkpoints: list[Path]) -> None:
         number += 1
     aside = folder / f"earlier-{number}"
     aside.mkdir()
-    others = [folder / name for name in ("last_checkpoint", "metrics.json", "results.json")]
-    for path in [*checkpoints, *others]:
+    others = [folder / name for name in _RECORDS]
+    for path in [*checkpoints, *others, *folder.glob("events.out.tfevents.*")]:
         if path.is_symlink() or path.exists():
             path.rename(aside / path.name)
+    if (folder / "config.yaml").exists():  # may be what this run is called with
+        shutil.copy2(folder / "config.yaml", aside)
     logger.warning("The earlier run's %d checkpoints are now in %s", len(checkpoints), aside)
 
 

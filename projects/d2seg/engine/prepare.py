@@ -60,10 +60,13 @@ def check_run(cfg: CfgNode, eval_only: bool) -> None:
     """See that there is something to evaluate on, and a folder to write to.
 
     Raises:
-        ValueError: DATASETS.TEST of an evaluation is empty; or as :func:`check_folder`.
+        ValueError: DATASETS.TEST of an evaluation is empty; OUTPUT_DIR is no text; or as
+            :func:`check_folder`.
     """
     if eval_only and not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty; name a data set to evaluate on")
+    if any("\ud800" <= c <= "\udfff" for c in cfg.OUTPUT_DIR):  # bytes as Python writes them
+        raise ValueError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} is no text in UTF-8, as logs are; rename it")
     check_folder(cfg.OUTPUT_DIR)
 
 

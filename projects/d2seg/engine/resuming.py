@@ -1,9 +1,7 @@
-"""What a run must have in common with the checkpoint that it goes on from, and its record."""
+"""What a run must have in common with the checkpoint that it goes on from."""
 
 import contextlib
-import json
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +11,8 @@ from detectron2.config import CfgNode
 from detectron2.projects.deeplab.lr_scheduler import WarmupPolyLR
 from detectron2.solver import LRMultiplier, LRScheduler
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage
 
+from ..checkpoint.contents import is_finite
 from ..checkpoint.plain_yaml import load_plain_yaml
 from ..checkpoint.shown import brief
 from ..config.description import ENTRY
@@ -40,7 +38,6 @@ _NUM_CHANGES = 8  # named in a message
 _FORMULAS = (LRMultiplier, WarmupPolyLR)  # schedules whose rates follow from the iteration
 # what code that expects another form of a state raises
 _MALFORMED = (KeyError, TypeError, AttributeError, IndexError, AssertionError, RuntimeError)
-_WINDOW = 20  # values of which detectron2's writers take the median
 
 
 def circumstances(cfg: CfgNode, num_images: int | None) -> dict[str, Any]:
@@ -63,7 +60,7 @@ def circumstances(cfg: CfgNode, num_images: int | None) -> dict[str, Any]:
 def warn_of_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Log what has changed since the checkpoint. The seed of the checkpoint goes on counting."""
     changes = [
-        f"{key} was {then[key]} and is {value}"
+        f"{key} was {brief(str(then[key]))} and is {value}"
         for key, value in now.items()
         if key in then and then[key] != value
     ]
@@ -139,7 +136,7 @@ def _check_moments(optimizer: torch.optim.Optimizer, groups: list[dict], values:
         state = values.get(number, {})
         wanted = _MOMENTS.get(type(optimizer))
         is_whole = wanted is None or all(
-            isinstance(state[name], torch.Tensor | None) for name in (wanted if state else ())
+            _is_moment(name, state[name], parameter) for name in (wanted if state else ())
         )
         if not is_whole:
             raise ValueError(f"the optimizer's state of parameter {number} is damaged; {_REMEDY}")
@@ -152,6 +149,15 @@ def _check_moments(optimizer: torch.optim.Optimizer, groups: list[dict], values:
                 raise ValueError(f"{what} has the shape {shapes}; {_REMEDY}")
             if not is_finite(value):
                 raise ValueError(f"{what} is not finite; {_REMEDY}")
+
+
+def _is_moment(name: str, value: Any, parameter: torch.nn.Parameter) -> bool:
+    """Of the parameter's type, which torch would cast it to; counts and squares are 0 or more."""
+    if not isinstance(value, torch.Tensor):
+        return value is None
+    if value.dim() > 0 and value.dtype != parameter.dtype:
+        return False
+    return name not in ("step", "exp_avg_sq") or not bool((value < 0).any())
 
 
 @contextlib.contextmanager
@@ -190,8 +196,12 @@ def check_training_state(state: Any, scheduler: LRScheduler, max_iter: int) -> N
                 f"the checkpoint is of iteration {iteration}, and its schedule of the learning "
                 f"rate is {'missing' if epoch is None else f'at {brief(epoch, 40)}'}; {_REMEDY}"
             )
-    state.get("circumstances", {}).items()
-    for scalar in state.get("history", {}).values():
+    for value in state.get("circumstances", {}).values():
+        if not isinstance(value, str | int | float | list | None):
+            raise TypeError("a circumstance is neither text nor a number")
+    for name, scalar in state.get("history", {}).items():
+        if not isinstance(name, str) or not name.isprintable():
+            raise TypeError("a recorded value has no name")
         if not all([type(part) for part in pair] == [float, int] for pair in scalar["values"]):
             raise TypeError("a recorded value is no number of an iteration")
         if type(scalar["smoothed"]) is not bool:
@@ -226,62 +236,14 @@ def obey_config(
         scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         for group, rate in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
             group["lr"] = rate
-    if not changes:
-        return
-    logger.warning("The config's optimizer counts from here on: %s", "; ".join(changes.values()))
-
-
-def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether all numbers are; by their sum, for ``isfinite`` takes as long as writing a file."""
-    if not tensor.is_floating_point():
-        return True
-    precise = torch.promote_types(tensor.dtype, torch.float32)
-    return math.isfinite(tensor.detach().sum(dtype=precise)) or bool(tensor.isfinite().all())
+    if changes:
+        logger.warning(
+            "The config's optimizer counts from here on: %s", "; ".join(changes.values())
+        )
 
 
 def _kind(group: Mapping[str, Any]) -> str:
     return "ADAMW" if "betas" in group else "SGD" if "momentum" in group else "of another kind"
-
-
-def history(storage: EventStorage, iteration: int) -> dict[str, Any]:
-    """The last values of each scalar up to ``iteration``, of which the writers show the median.
-    Those after it are of a step that failed, and will be taken again."""
-    return {
-        name: {
-            "values": [[float(value), int(at)] for value, at in buffer.values() if at <= iteration][
-                -_WINDOW:
-            ],
-            "smoothed": bool(storage.smoothing_hints()[name]),
-        }
-        for name, buffer in storage.histories().items()
-    }
-
-
-def restore_history(storage: EventStorage, saved: Mapping[str, Any]) -> None:
-    """Put back what :func:`history` gave, without writing any of it again."""
-    for name, scalar in saved.items():
-        for value, at in scalar["values"]:
-            storage.histories()[name].update(value, at)
-        storage.smoothing_hints()[name] = scalar["smoothed"]
-
-
-def trim_metrics(file: Path, start: int) -> None:
-    """Leave one line for each iteration before ``start`` in a ``metrics.json``: those after it are
-    of steps that are trained again, and a line that was cut off is of a run that was killed."""
-    if not file.is_file():
-        return
-    lines: dict[int, str] = {}
-    content = file.read_text(encoding="utf-8", errors="replace")
-    for line in content.splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-            iteration = json.loads(line)["iteration"]
-            if iteration < start:
-                lines[iteration] = line
-    kept = "".join(f"{line}\n" for line in lines.values())
-    if kept != content:
-        with file.open("r+", encoding="utf-8") as opened:  # in place: a writer has it open
-            opened.write(kept)
-            opened.truncate()
 
 
 def save_final_if_missing(trainer: "Trainer") -> None:

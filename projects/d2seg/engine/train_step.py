@@ -235,11 +235,14 @@ class TrainStep(SimpleTrainer):
 
         Raises:
             ValueError: it is of another optimizer, or of other parameters.
+            TypeError: a number in it is none.
         """
         check_optimizer_state(self.optimizer, state_dict.get("optimizer"))
         super().load_state_dict(state_dict)
-        self.seed = state_dict.get("seed", self.seed)
-        self.num_bad_steps = state_dict.get("num_bad_steps", 0)
+        numbers = state_dict.get("seed", self.seed), state_dict.get("num_bad_steps", 0)
+        if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
+            raise TypeError("its seed or its count of bad steps is no natural number")
+        self.seed, self.num_bad_steps = numbers
         if self._scaler is not None and "grad_scaler" in state_dict:
             self._scaler.load_state_dict(state_dict["grad_scaler"])
 

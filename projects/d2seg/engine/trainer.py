@@ -1,6 +1,5 @@
 """The training loop: detectron2's ``DefaultTrainer`` with this package's parts."""
 
-import contextlib
 import logging
 import signal
 import weakref
@@ -14,12 +13,10 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import LRScheduler
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage
+from detectron2.utils.events import EventStorage, EventWriter
 from torch import nn
 
 from ..acceleration import autocast_dtype, prepare_for_training
-from ..checkpoint import Checkpointer
-from ..checkpoint.files import WriteError
 from ..config.description import ENTRY, describe, warn_of_other_classes
 from ..config.tasks import tasks_of
 from ..data.build import build_test_loader, build_train_loader
@@ -29,16 +26,17 @@ from ..evaluation.build import build_evaluator
 from ..evaluation.records import TimedEvaluator
 from ..names import path_inside
 from ..views import with_views
-from . import resuming
+from . import record, resuming
 from .distribution import distributed
-from .failure import cause_of, children_unheard, is_lost_worker, lost_worker, save_after
-from .full_disk import is_write_error
+from .failure import end_after
 from .hooks import (
     EMA_PREFIX,
     BestCheckpointer,
     EarlyStopping,
     ExponentialMovingAverage,
     FiniteWeights,
+    ProgressPrinter,
+    RunCheckpointer,
     StopOnSignal,
     WeightsFile,
     check_finite,
@@ -92,7 +90,7 @@ class Trainer(DefaultTrainer):
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         entries = {ENTRY: describe(cfg)}
-        self.checkpointer = Checkpointer(
+        self.checkpointer = RunCheckpointer(
             model,
             cfg.OUTPUT_DIR,
             entries=entries,
@@ -152,6 +150,10 @@ class Trainer(DefaultTrainer):
                 built.insert(at + 2, EarlyStopping(period, patience, best))
         return built
 
+    def build_writers(self) -> list[EventWriter]:
+        _, *others = super().build_writers()
+        return [ProgressPrinter(self.max_iter), *others]
+
     def resume_or_load(self, resume: bool = True) -> None:
         """Do as the parent does, and continue with the image after the checkpoint's last one."""
         if resume and not self.checkpointer.has_checkpoint():
@@ -179,9 +181,7 @@ class Trainer(DefaultTrainer):
         logger.info("Starting training from iteration %d", self.start_iter)
         self.iter = self.start_iter
         with locked(self.cfg.OUTPUT_DIR), EventStorage(self.start_iter) as self.storage:
-            resuming.restore_history(self.storage, self._history)
-            if comm.is_main_process() and self.start_iter:
-                resuming.trim_metrics(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
+            record.resume_metrics(self, self._history)
             try:
                 self.before_train()
                 resuming.save_final_if_missing(self)
@@ -190,20 +190,15 @@ class Trainer(DefaultTrainer):
                     with self._average.applied():
                         self._weights_file.save("model_final_ema")
             except BaseException as error:
-                with children_unheard():
-                    cause = cause_of(error)
-                    saved = save_after(self, cause) if isinstance(error, Exception) else ""
-                    with contextlib.suppress(OSError):  # of the record, where the disk is full
-                        self._end()
-                if is_lost_worker(cause):
-                    raise lost_worker(cause, saved) from error
-                if is_write_error(error):
-                    raise WriteError(f"{error}. {saved}") from error
+                end_after(self, error)
                 raise
-            self._end()
+            self.end()
         return getattr(self, "_last_eval_results", None)
 
-    def _end(self) -> None:
+    def end(self, failure: BaseException | None = None) -> None:
+        """What is done at the end of every training; after a ``failure`` nothing is evaluated."""
+        if failure is not None:
+            self._stop_reason, self.iter = type(failure).__name__, self.last_step
         self._trainer.release_workers()
         self.after_train()
 
@@ -220,17 +215,20 @@ class Trainer(DefaultTrainer):
             raise failures[0]
 
     def finish(self, reason: str) -> None:
-        """End after this iteration, which is taken for the last one; for hooks."""
+        """End after this iteration, which is taken for the last one, or before any; for hooks."""
         if not self._stop_reason:
             self._stop_reason = reason
-            check_finite(self._trainer, self.iter)
-            self.checkpointer.save("model_final", iteration=self.iter)
-            logger.info("Training ends after iteration %d: %s", self.iter, reason)
+            if self.last_step == self.iter:
+                check_finite(self._trainer, self.iter)
+                self.checkpointer.save("model_final", iteration=self.iter)
+            logger.info("Training ends after iteration %d: %s", self.last_step, reason)
 
     def interrupt(self, received: signal.Signals) -> None:
         """End after this iteration, to be resumed; for hooks."""
-        self._stop_reason = received.name
-        self.exit_code = 128 + received
+        self._stop_reason, self.exit_code = received.name, 128 + received
+        if self.iter == self.max_iter:
+            logger.info("%s: trained to the end; --resume makes the evaluation", received.name)
+            return
         check_finite(self._trainer, self.iter)
         self.save_iteration()
         logger.info(
@@ -245,7 +243,7 @@ class Trainer(DefaultTrainer):
         state = super().state_dict()
         state["circumstances"] = self._circumstances()
         if hasattr(self, "storage"):
-            state["history"] = resuming.history(self.storage, self.iter)
+            state["history"] = record.history(self.storage, self.iter)
         return state
 
     @resuming.told_in_a_line()
@@ -267,6 +265,8 @@ class Trainer(DefaultTrainer):
             self.data_loader.start_at(batches, self._trainer.seed)
 
     def _loop(self) -> None:
+        if self._stop_reason:
+            return
         for iteration in range(self.start_iter, self.max_iter):
             self.iter = iteration
             self.before_step()
@@ -275,7 +275,7 @@ class Trainer(DefaultTrainer):
             self.after_step()
             if self._stop_reason:
                 return  # self.iter < max_iter tells the hooks that the end was not reached
-        self.iter += 1
+        self.iter = self.max_iter  # also of a run that is resumed at its end
 
     def _evaluate(self) -> dict[str, Any]:
         if self._stop_reason:  # there may be little time
