@@ -80,6 +80,8 @@ def test_bases_without_end(tmp_path: Path) -> None:
         ("_BASE_: " + "x" * 5000, "its _BASE_ '.*' does not exist"),
         ('_BASE_: "a\\nb.yaml"', "does not exist"),
         ("IMPORTS: [{a: b}]", "it is a list of names"),
+        ("SEED: 1\nVERSION: 2\nSEED: 2", "key SEED stands twice, in the lines 1 and 3; leave one"),
+        ("MODEL: {DEVICE: cpu, 'DEVICE': cuda}", "key DEVICE stands twice, in the lines 1 and 1"),
         ('VERSION: "a\\nb"', "VERSION is a b; only"),
         ('"a\\nb": 1', "unknown config key 'a b'"),
         ("SEED: " + "k" * 100_000, r"SEED is 'kkk+\.\.\., of type str"),

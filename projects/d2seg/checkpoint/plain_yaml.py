@@ -59,6 +59,38 @@ def check_merges(text: str, max_values: int) -> None:
         _Merges(max_values).check(root)
 
 
+def check_keys(text: str) -> None:
+    """See that no key stands twice in a mapping, of which YAML's loaders keep the last.
+
+    Raises:
+        ValueError: one does.
+        yaml.YAMLError, RecursionError: the text is no YAML, or nested too deep.
+    """
+    root = yaml.compose(text, Loader=_SafeLoader)
+    seen, waiting = {id(root)}, [root]
+    while waiting:
+        node = waiting.pop()
+        if node is None or isinstance(node, yaml.ScalarNode):
+            continue
+        parts = node.value
+        if isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                    continue
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise ValueError(
+                        f"the key {brief(key.value)} stands twice, in the lines {lines[key.value]} "
+                        f"and {line}; leave one out"
+                    )
+                lines[key.value] = line
+            parts = [value for _, value in node.value]
+        new = {id(part): part for part in parts if id(part) not in seen}
+        seen |= new.keys()
+        waiting += new.values()
+
+
 class _Merges:
     def __init__(self, max_values: int) -> None:
         self._max_values = max_values

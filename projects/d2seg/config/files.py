@@ -12,7 +12,7 @@ from detectron2 import model_zoo
 from detectron2.config import CfgNode
 
 from ..checkpoint.nesting import check_nesting
-from ..checkpoint.plain_yaml import check_merges
+from ..checkpoint.plain_yaml import check_keys, check_merges, reason_of
 from ..checkpoint.shown import brief
 from .zoo import find_config, is_zoo_like, nearest, normalise, read_table
 
@@ -61,7 +61,8 @@ def read_tree(path: Path) -> dict[str, Any]:
     """The nested dicts of a YAML file over those of its ``_BASE_``.
 
     Raises:
-        ValueError: a file is missing, no YAML, its own base, or has a ``!!python`` tag.
+        ValueError: a file is missing, no YAML, its own base, or has a key twice or a ``!!python``
+            tag.
     """
     if not path.is_file():
         raise ValueError(f"there is no config file {path.absolute()}")
@@ -133,6 +134,7 @@ class _ConfigFile(CfgNode):
             text = path.read_text(encoding="utf-8")
             with _in_file(filename):
                 check_merges(text, MAX_VALUES)
+                check_keys(text)
             content = super().load_yaml_with_base(filename, allow_unsafe=trusted)
         except _FileError:  # of a base
             raise
@@ -149,8 +151,7 @@ class _ConfigFile(CfgNode):
                 f"value out, or, if you wrote the file, set {TRUST_VARIABLE}=1 in the environment"
             ) from error
         except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            raise _FileError(f"{filename}: not valid YAML: {reason}") from error
+            raise _FileError(f"{filename}: not valid YAML: {reason_of(error)}") from error
         except UnicodeDecodeError as error:
             raise _FileError(f"{filename}: not a text file") from error
         except (ValueError, KeyError, ArithmeticError) as error:  # of PyYAML, for a single value
