@@ -11,11 +11,14 @@ from dataset_files import unique_name, write_semantic
 from detectron2.config import CfgNode
 from mapper_samples import make_cfg
 
+from d2seg.data import build
 from d2seg.data.build import build_train_loader
 from d2seg.data.catalog import check_files
 from d2seg.data.datasets.declaration import register_declarations
+from d2seg.data.dicts import load_dicts as read
 from d2seg.data.inspection.dataset import inspect_dataset
 from d2seg.engine.prepare import check_evaluation, setup
+from d2seg.engine.trainer import Trainer
 
 
 def command_line(config: str, **keys: object) -> argparse.Namespace:
@@ -97,6 +100,19 @@ def test_declared_instances_that_are_missing(tmp_path) -> None:
     names = register_declarations([tmp_path / "early.json"])
     with pytest.raises(ValueError, match=r"there is no .*absent\.json; correct .*early\.json"):
         check_files(names)
+
+
+def test_training_dicts_are_read_before_the_model_is_built(tmp_path, monkeypatch) -> None:
+    """A large one takes a minute; and they are read once."""
+    nan = put("annotations", 0, "segmentation", value=[[float("nan")] * 6])
+    cfg = make_cfg("instance", 3)
+    cfg.DATASETS.TRAIN = (instances(tmp_path, nan)["name"],)
+    steps = []
+    monkeypatch.setattr(Trainer, "build_model", lambda cfg: steps.append("model"))
+    monkeypatch.setattr(build, "load_dicts", lambda *a, **k: steps.append("dicts") or read(*a, **k))
+    with pytest.raises(ValueError, match=r"annotation 0: .*far outside"):
+        Trainer(cfg)
+    assert steps == ["dicts"]
 
 
 def test_setup_asks_before_it_trains(tmp_path) -> None:
