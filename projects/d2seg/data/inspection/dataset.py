@@ -22,7 +22,7 @@ from ..datasets.instance_maps import InstanceMaps
 from ..datasets.json_loaders import load_instances, load_panoptic
 from ..dicts import loaded_entries, sound_entry
 from ..faults import Faults
-from ..label_maps import read_id_map, read_values
+from ..label_maps import advice_on_unlisted, read_id_map, read_values
 from ..label_values import LabelValues
 from ..orientation import complaint, fits_unturned
 from ..readers import PictureReader
@@ -275,7 +275,7 @@ def _inspect_panoptic(
     counts = report.counts.setdefault("panoptic", Counts())
     seen = {segment["id"] for segment in entry["segments_info"]}
     for number in areas.keys() - seen - {0}:
-        detail = f"id {number}, {areas[number]} pixels"
+        detail = f"id {number}, {areas[number]} pixels; {advice_on_unlisted(number)}"
         report.problem("segment not listed", file, detail, ("segment", number))
     for segment in entry["segments_info"]:
         category, area = segment["category_id"], areas.get(segment["id"], 0)
