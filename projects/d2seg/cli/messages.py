@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..names import expand_user, printable
+from ..names import OneLine, expand_user, printable
 
 MISTAKE = 2  # the exit code
 
@@ -40,13 +40,8 @@ def user_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-class _OneLine(logging.Formatter):
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return printable(super().formatMessage(record))
-
-
 def show_warnings(form: str = "%(message)s") -> None:
     """Let warnings of the package stand on stderr, each in one line that can be shown."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine(form))
+    handler.setFormatter(OneLine(form))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

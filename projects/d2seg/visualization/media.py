@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..names import shortened
 from ..pictures import UnreadableFileError, read_image
 from .video_reading import MAX_DRAWN_PIXELS, UnreadableError, import_av
-from .video_writing import shortened, temporary_beside
+from .video_writing import temporary_beside
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 VIDEO_SUFFIXES = frozenset(
