@@ -32,8 +32,13 @@ def user_path(text: str) -> Path:
     """A path of the command line, its ``~`` replaced; a type of argparse's.
 
     Raises:
-        argparse.ArgumentTypeError: as ``expand_user``; argparse shows the message.
+        argparse.ArgumentTypeError: it is empty, as of a variable that is not set, or an address; or
+            as ``expand_user``. argparse shows the message.
     """
+    if not text.strip():  # pathlib takes it for the current folder
+        raise argparse.ArgumentTypeError("the path is empty; name one")
+    if "://" in text:  # pathlib would take it for folders
+        raise argparse.ArgumentTypeError(f"{text} is an address; name a path of this machine")
     try:
         return Path(expand_user(text))
     except ValueError as error:

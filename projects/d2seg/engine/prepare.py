@@ -60,10 +60,16 @@ def check_run(cfg: CfgNode, eval_only: bool) -> None:
     """See that there is something to evaluate on, and a folder to write to.
 
     Raises:
-        ValueError: DATASETS.TEST of an evaluation is empty; or as :func:`check_folder`.
+        ValueError: DATASETS.TEST of an evaluation is empty; the folder's name cannot be logged; or
+            as :func:`check_folder`.
     """
     if eval_only and not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty; name a data set to evaluate on")
+    # detectron2 logs it as it is; with a NUL there is no such folder, which check_folder says
+    if not cfg.OUTPUT_DIR.isprintable() and "\0" not in cfg.OUTPUT_DIR:
+        raise ValueError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR} has characters that cannot be printed; choose another"
+        )
     check_folder(cfg.OUTPUT_DIR)
 
 
@@ -109,8 +115,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
         cfg = auto_scale(cfg)
     cfg.freeze()
     shown = copy.copy(args)
-    if not Path(args.config_file).is_file():  # a name of detectron2's model zoo
-        shown.config_file = ""
+    if not Path(args.config_file).is_file() or not args.config_file.isprintable():
+        shown.config_file = ""  # a name of detectron2's model zoo, or what would spoil the log
     default_setup(cfg, shown)
     report_once()
     return cfg
