@@ -54,7 +54,6 @@ def join(fine: str, coarse: str, target: Path) -> str:
         raise ValueError(f"OUT is {target}; give it the ending .pth")
     state = read_encoder(fine, "fine") | read_encoder(coarse, "coarse")
     state.pop(f"{BACKBONE}coarse.{PATCHES}", None)
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(str(target), partial(torch.save, {"model": state}))
     return f"{target}: {len(state)} tensors of {fine} (fine) and {coarse} (coarse)"
 

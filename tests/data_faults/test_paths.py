@@ -168,6 +168,7 @@ def test_a_tilde_of_the_command_line_is_the_home_folder(
     for path, message in (
         ("~nobody_here/a", "there is no home folder ~nobody_here;"),
         ("", "the path is empty; name one"),
+        (f"deep/{'a' * 300}/b", "has more than 255 bytes"),
         ("s3://bucket/a.onnx", "s3://bucket/a.onnx is an address; name a path of this machine"),
     ):
         with pytest.raises(SystemExit, match="2"):
@@ -176,20 +177,16 @@ def test_a_tilde_of_the_command_line_is_the_home_folder(
 
 
 @pytest.mark.parametrize("more", [[], ["--format", "coco"]])
-@pytest.mark.parametrize(
-    ("output", "message"),
-    [("file/below", "cannot be made: .*/file is no folder"), ("a" * 300, "is too long a name")],
-)
 def test_an_output_that_cannot_be_made_is_told_before_the_model_is_built(
-    tmp_path, monkeypatch, output: str, message: str, more: list[str]
+    tmp_path, monkeypatch, more: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_image(tmp_path / "in/a.jpg")
     (tmp_path / "file").touch()
-    args = ["--config-file", "a", "--input", "in", "--output", output, *more]
+    args = ["--config-file", "a", "--input", "in", "--output", "file/below", *more]
     parsed = predict.make_parser().parse_args(args)
     check_output = predict_folders._open if more else predict.check
-    with pytest.raises(ValueError, match=f"--output {output} {message}"):
+    with pytest.raises(ValueError, match=r"--output file/below cannot be made: .*/file is no"):
         check_output(parsed)
 
 
@@ -200,7 +197,7 @@ def test_where_pictures_are_drawn_to_is_shown_escaped(tmp_path, monkeypatch, cap
     assert capsys.readouterr().out == f"0 drawn into {tmp_path}/{SHOWN}, 0 could not be read\n"
 
 
-@pytest.mark.parametrize("output", ["file/below", "a" * 300, "/proc/out"])
+@pytest.mark.parametrize("output", ["file/below", "/proc/out"])
 def test_converted_data_that_cannot_be_written(tmp_path, capsys, monkeypatch, output: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
@@ -263,6 +260,16 @@ def test_options_of_detectron2_are_still_split_off() -> None:
     assert split_options(f"https://x.org/a.pth?{options}") == ("https://x.org/a.pth", options)
     assert split_options("https://x.org/a.pth?token=1") == ("https://x.org/a.pth", "token=1")
     assert split_options("a.pth") == ("a.pth", "")
+
+
+def test_nothing_is_written_beside_the_data(tmp_path, capsys) -> None:
+    """They may be on a disk that is read-only."""
+    write_semantic(tmp_path / "data")
+    file = semantic_declaration(tmp_path / "data/a.json", unique_name())
+    there = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
+    assert check.main([str(file), "--html", str(tmp_path / "a.html")]) == 0
+    assert visualize.main([str(file), "--output", str(tmp_path / "drawn")]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")} == there
 
 
 def test_links_in_a_circle_end(tmp_path) -> None:

@@ -13,7 +13,6 @@ Exit code: 0; 1 when an input could not be read, wholly or in part; 2 for a mist
 """
 
 import argparse
-import errno
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -186,13 +185,8 @@ def check_above(output: Path, option: str = "--output") -> None:
     """See that ``output`` is or can become a folder, and make none yet.
 
     Raises:
-        ValueError: it lies below a file, or its name is too long.
+        ValueError: it lies below a file.
     """
-    try:
-        output.stat()
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ValueError(f"{option} {output} is too long a name; choose another") from error
     there = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
         raise ValueError(f"{option} {output} cannot be made: {there} is no folder; name another")

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 from ..names import OneLine, expand_user, printable
 
 MISTAKE = 2  # the exit code
+_LONGEST = 255  # bytes of a name
 
 
 def report_mistake(error: Exception) -> int:
@@ -32,13 +34,15 @@ def user_path(text: str) -> Path:
     """A path of the command line, its ``~`` replaced; a type of argparse's.
 
     Raises:
-        argparse.ArgumentTypeError: it is empty, as of a variable that is not set, or an address; or
-            as ``expand_user``. argparse shows the message.
+        argparse.ArgumentTypeError: it is empty, as of a variable that is not set, or an address, or
+            has too long a name; or as ``expand_user``. argparse shows the message.
     """
     if not text.strip():  # pathlib takes it for the current folder
         raise argparse.ArgumentTypeError("the path is empty; name one")
     if "://" in text:  # pathlib would take it for folders
         raise argparse.ArgumentTypeError(f"{text} is an address; name a path of this machine")
+    if any(len(os.fsencode(part)) > _LONGEST for part in text.split("/")):
+        raise argparse.ArgumentTypeError(f"a name in {text} has more than {_LONGEST} bytes")
     try:
         return Path(expand_user(text))
     except ValueError as error:
