@@ -17,6 +17,7 @@ REFUSED = {
     ("SOLVER.BASE_LR", "9" * 400): "of type int; expected float",
     ("SOLVER.BASE_LR", "-1.0"): r"is -1\.0; it is 0 or more",
     ("SOLVER.WARMUP_ITERS", "-1"): "is -1; it is 0 or more",
+    ("DATALOADER.NUM_WORKERS", "-1"): "is -1; it is 0 or more",
     ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "-1"): "is -1; it is 0 or more",
     ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "0"): "is 0; it is 1 or more, as",
     ("MODEL.MASKFORMER.NUM_HEADS", "0"): "is 0; it is 1 or more, as 8",

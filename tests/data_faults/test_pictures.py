@@ -82,6 +82,15 @@ def test_labels_of_a_tiff_are_the_stored_numbers(tmp_path, bits: int, photometri
     assert read_labels(tmp_path / "a.tif").tolist() == values.tolist()
 
 
+def test_labels_of_a_tiff_of_no_kind_of_label_are_told_what_is(tmp_path) -> None:
+    (tmp_path / "a.tif").write_bytes(little_tiff(np.zeros((2, 2), np.float64), 64, 1, 3))
+    with pytest.raises(
+        ValueError, match="a label map holds whole numbers of 8 to 32 bits"
+    ) as caught:
+        read_labels(tmp_path / "a.tif")
+    assert "INPUT.READER" not in str(caught.value)
+
+
 def test_labels_of_a_tiff_of_bits(tmp_path) -> None:
     bits = np.array([[0, 1, 1, 0, 0, 0, 0, 1]], np.uint8)
     (tmp_path / "a.tif").write_bytes(little_tiff(bits, 1, 1))

@@ -159,7 +159,9 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
             else:
                 pixels = np.array(image)
     except UnreadableFileError as error:
-        raise ValueError(f"{path}: the label map cannot be read: {error.reason}") from error
+        reason, of_bands, _ = error.reason.partition(" (INPUT.READER")  # which is for pictures
+        reason += "; a label map holds whole numbers of 8 to 32 bits" if of_bands else ""
+        raise ValueError(f"{path}: the label map cannot be read: {reason}") from error
     if label_values is not None and mode in _GREY_IN_COLOR:
         return _grey(path, pixels, _MAX_SPREAD if label_values.nearest else 0)
     if mode not in _ID_MODES:

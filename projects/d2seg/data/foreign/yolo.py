@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...pictures import refuse_special_file
 from ..datasets.declared_text import read_yaml
 from ..datasets.loaders import IMAGE_SUFFIXES, files_below
 from ..faults import Faults
@@ -116,6 +117,7 @@ def _pictures(
             for picture in sorted(files_below(found, IMAGE_SUFFIXES)):
                 yield Path(picture), Path(picture).relative_to(found).as_posix()
             continue
+        refuse_special_file(found)
         lines = found.read_text(encoding="utf-8-sig").splitlines()
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -177,6 +179,7 @@ def _read(
         notes.left_out[_NO_FILE] += 1
         return Picture(picture, name, split, size, ()), notes
     try:
+        refuse_special_file(labels)
         if labels.stat().st_size > _MAX_BYTES:
             raise ValueError(f"it has more than {_MAX_BYTES} bytes")
         lines = labels.read_text(encoding="utf-8-sig").splitlines()
