@@ -133,13 +133,19 @@ def check_evaluation(cfg: CfgNode) -> None:
     The evaluators of DATASETS.TEST are built, and the dicts read, as the evaluation will do it.
 
     Raises:
-        ValueError, ImportError: as :func:`build_evaluator` and :func:`load_dicts`; or a picture
-            or a label map is missing.
+        ValueError, ImportError: as :func:`build_evaluator` and :func:`load_dicts`; a picture or a
+            label map is missing; or there is nothing to find.
     """
     for name in cfg.DATASETS.TEST:
         check_files_of(load_dicts(name, for_test=True), name)
         folder = path_inside(Path(cfg.OUTPUT_DIR) / "inference", name, "name of a data set")
-        build_evaluator(cfg, name, str(folder), tasks_of(cfg))
+        evaluator = build_evaluator(cfg, name, str(folder), tasks_of(cfg))
+        for part in getattr(evaluator, "_evaluators", [evaluator]):
+            if not getattr(part, "has_truth", True):
+                raise ValueError(
+                    f"data set {name!r} of DATASETS.TEST has no object or segment but crowds, so "
+                    f"that {type(part).__name__} would score NaN; add some, or take it out"
+                )
 
 
 def set_vocabulary(cfg: CfgNode, resume: bool) -> None:
