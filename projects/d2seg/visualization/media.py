@@ -60,7 +60,9 @@ def _files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    return sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in known)
+    # links that lead nowhere and pipes, too, which are reported when they are read
+    named = (p for p in path.iterdir() if p.suffix.lower() in known)
+    return sorted(p for p in named if not os.path.isdir(p))
 
 
 def plan_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:
