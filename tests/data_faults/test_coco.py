@@ -306,8 +306,9 @@ def test_a_panoptic_png_of_one_channel_is_told_how_ids_are_written(tmp_path, pix
     message = r"000\.png.*id % 256, id // 256 % 256 .*task: instance with 'labels'"
     with pytest.raises(ValueError, match=message):
         build_mapper(cfg, is_train=True)(entry)
-    found = inspect_dataset(made["name"]).problems
-    assert any("task: instance with 'labels'" in problem.detail for problem in found)
+    found = inspect_dataset(made["name"])
+    said = [*found.hints, *(problem.detail for problem in found.problems)]
+    assert any("task: instance with 'labels'" in line for line in said)
 
 
 @pytest.mark.parametrize("area", [1, 0, -5, 10**9, "20", None, float("nan")])

@@ -22,7 +22,7 @@ from ..datasets.instance_maps import InstanceMaps
 from ..datasets.json_loaders import load_instances, load_panoptic
 from ..dicts import loaded_entries, sound_entry
 from ..faults import Faults
-from ..label_maps import advice_on_unlisted, read_id_map, read_values
+from ..label_maps import read_id_map, read_values
 from ..label_values import LabelValues
 from ..orientation import complaint, fits_unturned
 from ..readers import PictureReader
@@ -31,7 +31,7 @@ from ..referring.reading import ReferringSource
 from .annotations import inspect_annotations
 from .files import check_files_left_out, check_listed_twice
 from .fingerprints import GREY_SIDE, measures_of
-from .hints import class_hints, crowd_hints, undeclared_hints, value_hints
+from .hints import class_hints, crowd_hints, segment_hints, undeclared_hints, value_hints
 from .label_counts import count_labels, value_counts
 from .measures import Measures
 from .report import Counts, Problem, Report
@@ -97,7 +97,7 @@ def inspect_dataset(
             f"EXIF data turn {report.num_turned} of the pictures: annotations have to be of the "
             "turned ones"
         )
-    report.hints += crowd_hints(entries)
+    report.hints += crowd_hints(entries) + segment_hints(report.problems)
     if kind_of(metadata) == "referring":
         summarize(entries, report)
     if metadata.get("label_values") is not None:
@@ -275,7 +275,7 @@ def _inspect_panoptic(
     counts = report.counts.setdefault("panoptic", Counts())
     seen = {segment["id"] for segment in entry["segments_info"]}
     for number in areas.keys() - seen - {0}:
-        detail = f"id {number}, {areas[number]} pixels; {advice_on_unlisted(number)}"
+        detail = f"id {number}, {areas[number]} pixels"
         report.problem("segment not listed", file, detail, ("segment", number))
     for segment in entry["segments_info"]:
         category, area = segment["category_id"], areas.get(segment["id"], 0)
