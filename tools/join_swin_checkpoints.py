@@ -8,7 +8,6 @@ authors' or timm's layout. OUT ends in .pth and is what MODEL.WEIGHTS takes. The
 SWIN_T's patches, which has another size, is left out: it starts from scratch, as published.
 """
 
-import argparse
 import sys
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,8 @@ from d2seg.checkpoint.conversion import to_d2seg
 from d2seg.checkpoint.files import find_file, read_checkpoint, write_atomically
 from d2seg.checkpoint.layouts.swin import LAYOUT
 from d2seg.checkpoint.naming import StateDict
-from d2seg.cli.messages import user_path
+from d2seg.cli.messages import Parser, report_mistake, user_path
+from d2seg.names import printable
 
 BACKBONE = "backbone."
 PATCHES = "patch_embed.proj.weight"
@@ -54,24 +54,26 @@ def join(fine: str, coarse: str, target: Path) -> str:
         raise ValueError(f"OUT is {target}; give it the ending .pth")
     state = read_encoder(fine, "fine") | read_encoder(coarse, "coarse")
     state.pop(f"{BACKBONE}coarse.{PATCHES}", None)
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(str(target), partial(torch.save, {"model": state}))
     return f"{target}: {len(state)} tensors of {fine} (fine) and {coarse} (coarse)"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(arguments: list[str] | None = None) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    parser = Parser(description=__doc__)
     parser.add_argument("fine", metavar="SWIN_B", help="for the patches of 4 x 4 pixels")
     parser.add_argument("coarse", metavar="SWIN_T", help="for the patches of 8 x 8 pixels")
     parser.add_argument("target", metavar="OUT", type=user_path, help="checkpoint to write")
     args = parser.parse_args(arguments)
     try:
-        print(join(args.fine, args.coarse, args.target))
+        print(printable(join(args.fine, args.coarse, args.target)))
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        return report_mistake(error)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,7 +6,6 @@ on where it stopped, a finished one is scored and drawn again; but where the con
 since, it starts anew.
 """
 
-import argparse
 import json
 import shlex
 import shutil
@@ -19,6 +18,7 @@ from d2seg_process import prepare_process
 
 prepare_process()  # before the imports that warn
 
+from d2seg.cli.messages import Parser
 from d2seg.config.loading import load_config
 from d2seg.data.shapes import ensure_shapes, shapes_folder
 from d2seg.data.shapes.generate import NUM_IMAGES
@@ -60,7 +60,7 @@ def val_pictures() -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     device = ("MODEL.DEVICE", parser.parse_args().device)
     start = time.monotonic()

@@ -25,6 +25,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
+from d2seg.cli.messages import Parser
 from d2seg.engine import Trainer, run, setup
 
 logger = logging.getLogger("d2seg.overfit")
@@ -97,7 +98,7 @@ def report(cfg: CfgNode, results: dict[str, dict], seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = default_argument_parser(epilog=None)
-    parser.description = __doc__
+    parents = [default_argument_parser(epilog=None)]  # which has -h
+    parser = Parser(description=__doc__, parents=parents, add_help=False)
     parser.add_argument("--num-images", type=int, default=4, help="default: 4")
     sys.exit(run(main, parser.parse_args()))

@@ -12,7 +12,9 @@ lists and no file has, and colours that are not declared are reported.
 """
 
 import argparse
+import errno
 import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -40,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
     conversion = converter(args)
     targets = plan(args.source, args.target)
-    kept = [file for file, target in targets.items() if target.exists()]
+    # os.path.exists, which asks for names that are too long, too
+    kept = [file for file, target in targets.items() if os.path.exists(target)]
+    too_long = []
 
     def compare(file: Path) -> None:
         if not np.array_equal(conversion(file), read_labels(targets[file])):
@@ -50,13 +54,25 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
 
     def work(file: Path) -> None:
-        save_image(conversion(file), targets[file])
+        try:
+            save_image(conversion(file), targets[file])
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            too_long.append(file)
 
     if kept:
         run_parallel(compare, kept, args.workers, "files that are there")
     run_parallel(work, sorted(targets.keys() - set(kept)), args.workers, "label maps")
     for line in conversion.remarks():
         logger.warning("%s", line)
+    for file in too_long:
+        logger.warning("left out: %s: its name is too long for a file in TARGET", file)
+    if too_long:
+        raise ValueError(
+            f"{len(too_long)} of {len(targets)} files are left out, whose names are too long: give "
+            "pictures and labels shorter ones"
+        )
 
 
 def plan(source: Path, target: Path) -> dict[Path, Path]:

@@ -23,6 +23,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
+from d2seg.cli.messages import Parser, report_mistake, user_path
+from d2seg.names import printable
+
 TRAIN = Path(__file__).resolve().parents[1] / "train_net.py"
 _FIRST_PORT, _NUM_PORTS = 20000, 20000  # of the meeting point, one for each job
 _MOST_TIMEOUTS = 1000  # a training may be longer than any job
@@ -75,12 +82,10 @@ class Training:
         return submitit.helpers.DelayedSubmission(again)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("--folder", required=True, type=Path, help="of submitit's files and logs")
+    add("--folder", required=True, type=user_path, help="of submitit's files and logs")
     add("--cluster", choices=("slurm", "local"), default="slurm")
     add("--nodes", type=int, default=1, help="machines")
     add("--processes", type=int, default=1, help="of each machine, one for each GPU")
@@ -138,16 +143,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     try:
         executor = executor_of(args)
-    except (ImportError, ValueError, RuntimeError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
-    job = executor.submit(Training(str(TRAIN), args.arguments, args.nodes, args.processes))
-    print(f"job {job.job_id}; its output goes to {job.paths.stdout}", flush=True)
+        job = executor.submit(Training(str(TRAIN), args.arguments, args.nodes, args.processes))
+    except (ImportError, ValueError, RuntimeError, OSError) as error:
+        return report_mistake(error)
+    output = printable(job.paths.stdout)
+    print(f"job {job.job_id}; its output goes to {output}", flush=True)
     if args.cluster == "slurm":
         return 0
     has_failed = job.exception() is not None
     if has_failed:
-        sys.stderr.write(f"error: the job failed; {job.paths.stderr} says why\n")
+        sys.stderr.write(f"error: the job failed; {printable(job.paths.stderr)} says why\n")
     return int(has_failed)
 
 

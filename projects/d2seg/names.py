@@ -1,8 +1,12 @@
 """Names that come from files and folders: how they are shown, and where they may lead."""
 
+import logging
 import os
+import sys
 import unicodedata
 from pathlib import Path
+
+_MAX_STEM = 230  # bytes of an output's name, which with number and suffix may have 255
 
 
 def printable(text: object) -> str:
@@ -11,6 +15,18 @@ def printable(text: object) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
     )
+
+
+class OneLine(logging.Formatter):
+    """Logs each message in one line, as :func:`printable` has it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+
+def shortened(stem: str) -> str:
+    """What a file that is made may have of the stem of another one, with number and suffix."""
+    return os.fsencode(stem)[:_MAX_STEM].decode(sys.getfilesystemencoding(), "ignore")
 
 
 def composed(name: str) -> str:

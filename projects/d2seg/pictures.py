@@ -37,7 +37,7 @@ _OUT_OF_MEMORY = (
 )
 _OF_BANDS = (".tif", ".tiff", ".npy")
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
-_ORIENTATION = 0x0112  # of EXIF
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 262  # tags of EXIF and TIFF; of the latter 0: white is 0
 # where Pillow looks for EXIF data, beside the tags of a TIFF
 _EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
 RAW_MODE = "raw mode"  # in the info of an opened picture: as Pillow calls the file's pixels, "L;4"
@@ -208,8 +208,7 @@ def drawing_failure(error: Exception) -> str | None:
     )
     if is_memory:
         return f"not enough memory: {text or 'make the picture smaller, or set TEST.TILES'}"
-    of_picture = isinstance(error, cv2.error | OverflowError)
-    return text or type(error).__name__ if of_picture else None
+    return (text or type(error).__name__) if isinstance(error, cv2.error | OverflowError) else None
 
 
 def stream(file_name: str | Path, content: bytes | None) -> IO[bytes]:
@@ -287,14 +286,15 @@ def _as_bytes(image: Image.Image) -> Image.Image:
         return image
     values = np.asarray(image)
     lowest, highest = (values.min(), values.max()) if values.size else (0, 0)
-    limit = 255 if image.mode == "F" else 65535
-    if not (lowest >= 0 and highest <= limit):  # so that NaN fails, too
+    if not (lowest >= 0 and highest <= (255 if image.mode == "F" else 65535)):  # NaN fails, too
         raise ValueError(f"its grey values are {lowest} to {highest}; convert it to 8 bits")
     if image.mode == "F":
         values = np.rint(values * np.float32(255) if highest <= 1 else values)
     elif highest > 255:
         values = (values.astype(np.uint32) + 128) // 257
-    grey = Image.fromarray(values.astype(np.uint8))
+    values = values.astype(np.uint8)
+    is_negative = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0  # Pillow minds it at 8 bits
+    grey = Image.fromarray(~values if is_negative else values)
     grey.info = image.info
     grey.getexif().update(image.getexif())
     return grey

@@ -12,7 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from d2seg.checkpoint.files import CheckpointFileError, find_file, read_checkpoint, write_atomically
+from d2seg.checkpoint.files import (
+    CheckpointFileError,
+    WriteError,
+    find_file,
+    read_checkpoint,
+    write_atomically,
+)
 
 WEIGHTS = {"conv.weight": torch.arange(6.0).reshape(2, 3), "conv.bias": torch.ones(2)}
 ARRAYS = {name: tensor.numpy() for name, tensor in WEIGHTS.items()}
@@ -236,3 +242,12 @@ class TestWriting:
             write_atomically(str(path), lambda file: torch.save(torch.ones(100_000), file))
         assert_weights(torch.load(path))
         assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("path", ["file/deep/a.pth", "/proc/deep/a.pth"])
+def test_a_file_that_cannot_be_written_is_named(tmp_path, path: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match=rf"cannot write .*{path}: .*; choose another place"):
+        write_atomically(str(tmp_path / path), lambda temporary: Path(temporary).touch())
+    write_atomically(str(tmp_path / "new/deep/a"), lambda temporary: Path(temporary).touch())
+    assert [file.name for file in (tmp_path / "new/deep").iterdir()] == ["a"]

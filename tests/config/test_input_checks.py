@@ -42,6 +42,14 @@ def test_refused(pairs: tuple, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("std", [[0.0, 1.0, 1.0], [1.0, 1.0, -1.0]])
+def test_pictures_are_divided_by_what_is_above_0(std: list[float]) -> None:
+    cfg = load_config(None)
+    cfg.MODEL.PIXEL_STD = std
+    with pytest.raises(ValueError, match=r"MODEL\.PIXEL_STD is .*; each of its values is above 0"):
+        check_input(cfg, training=False)
+
+
 def test_what_detectron2_takes_is_taken() -> None:
     for pairs in (
         [*CROP, "relative", "INPUT.CROP.SIZE", [1.0, 1]],

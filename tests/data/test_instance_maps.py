@@ -16,6 +16,7 @@ from d2seg.cli import main
 from d2seg.config.loading import load_config
 from d2seg.data.build import build_train_loader
 from d2seg.data.datasets.declaration import read_declaration, register_declarations
+from d2seg.data.datasets.object_ids import read_table
 from d2seg.data.id_runs import num_parts, rles_of, split_parts
 from d2seg.data.inspection.dataset import inspect_dataset
 from d2seg.evaluation.instance import InstanceEvaluator
@@ -230,6 +231,11 @@ def test_a_table_with_a_mistake_is_refused(tmp_path, table, message) -> None:
     [name] = register_declarations([file])
     with pytest.raises(ValueError, match=message):
         DatasetCatalog.get(name)
+
+
+def test_a_table_that_has_no_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be read: /dev/zero: it is no regular file"):
+        read_table("/dev/zero", ["cat"])
 
 
 def test_the_checker_lists_what_is_wrong_and_goes_on(tmp_path) -> None:

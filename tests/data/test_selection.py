@@ -1,5 +1,7 @@
 """The images of a split, worked out by hand."""
 
+from pathlib import Path
+
 import pytest
 
 from d2seg.data.datasets.selection import Selection, natural_order, parse_selection
@@ -63,6 +65,12 @@ def test_a_list_that_does_not_fit_is_refused(tmp_path, content, message):
         Selection(file).pick(STEMS)
     with pytest.raises(ValueError, match=r"cannot be read: .*absent\.txt"):
         Selection(tmp_path / "absent.txt").pick(STEMS)
+
+
+@pytest.mark.parametrize("file", [Path("/dev/zero"), Path("/dev")])
+def test_a_list_that_has_no_end_is_refused(file: Path) -> None:
+    with pytest.raises(ValueError, match=f"cannot be read: {file}: it is no regular file"):
+        Selection(file).pick(STEMS)
 
 
 def test_keys_of_a_split(tmp_path, monkeypatch):

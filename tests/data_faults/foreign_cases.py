@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,16 @@ def both(first: Damage, second: Damage) -> Damage:
     def damage(source: Path) -> None:
         first(source)
         second(source)
+
+    return damage
+
+
+def pipe(name: str) -> Damage:
+    """Who opens it waits for ever."""
+
+    def damage(source: Path) -> None:
+        (source / name).unlink(missing_ok=True)
+        os.mkfifo(source / name)
 
     return damage
 
@@ -151,7 +162,11 @@ CASES: list[tuple[str, str, Damage, str]] = [
     ("yolo", "letters", line("0 0.1 0.1 0.5 a 0.5 0.5"), "a coordinate is no number"),
     ("yolo", "binary", write("labels/train/a.txt", b"\xff\xfe\x00"), r"a\.txt: the labels cannot be read"),
     ("yolo", "cut_picture", write("images/train/a.png", b"\x89PNG"), r"a\.png: the picture cannot be read"),
+    ("yolo", "pipe", pipe("labels/train/a.txt"), r"a\.txt: the labels cannot be read: it is no regular file"),
+    ("yolo", "picture_pipe", pipe("images/train/a.png"), r"a\.png: .*it is no regular file"),
+    ("yolo", "list_pipe", both(pipe("l.txt"), replace("data.yaml", "val:", "val: l.txt")), r"the list .*l\.txt cannot be read: it is no"),
     # Pascal VOC
+    ("voc", "map_pipe", pipe("SegmentationClass/a.png"), r"a\.png: .*it is no regular file"),
     ("voc", "no_picture", delete("JPEGImages/a.png"), r"a\.png: there is no .*JPEGImages/a\.jpg; .*--images"),
     ("voc", "no_map", delete("SegmentationClass/a.png"), r"SegmentationClass/a\.png: the label map cannot be read"),
     ("voc", "no_objects", delete("SegmentationObject/a.png"), r"SegmentationObject/a\.png: the label map cannot be read"),

@@ -4,18 +4,24 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from coco_cases import instances, panoptic, put
 from dataset_files import unique_name, write_semantic
 from detectron2.config import CfgNode
 from mapper_samples import make_cfg
+from PIL import Image
 
+from d2seg.data import build
 from d2seg.data.build import build_train_loader
 from d2seg.data.catalog import check_files
 from d2seg.data.datasets.declaration import register_declarations
+from d2seg.data.dicts import load_dicts as read
 from d2seg.data.inspection.dataset import inspect_dataset
 from d2seg.engine.prepare import check_evaluation, setup
+from d2seg.engine.trainer import Trainer
+from d2seg.evaluation.panoptic_evaluation import PanopticEvaluator
 
 
 def command_line(config: str, **keys: object) -> argparse.Namespace:
@@ -77,6 +83,45 @@ def test_test_dicts_are_read(tmp_path, edit, message: str) -> None:
         check_evaluation(cfg_of(name, ["instance"], tmp_path))
 
 
+@pytest.mark.parametrize("is_crowd", [False, True])
+def test_ground_truth_of_nothing(tmp_path, is_crowd: bool) -> None:
+    """Every score would be NaN."""
+    value = [{"id": 300, "category_id": 9, "iscrowd": 1}] if is_crowd else []
+
+    def edit(content: dict) -> None:
+        content["annotations"] = content["annotations"][: 2 * is_crowd]
+        for annotation in content["annotations"]:
+            annotation["iscrowd"] = 1
+
+    segments = put("annotations", 0, "segments_info", value=value)
+    for made, task in (
+        (instances(tmp_path / "a", edit), "instance"),
+        (panoptic(tmp_path / "b", segments), "panoptic"),
+    ):
+        with pytest.raises(ValueError, match="has no object or segment but crowds, so that"):
+            check_evaluation(cfg_of(made["name"], [task], tmp_path))
+
+
+@pytest.mark.parametrize("order", ["grey", "BGR"])
+def test_segments_that_are_encoded_otherwise(tmp_path, order: str) -> None:
+    """Every prediction would score 0."""
+    made = panoptic(tmp_path)
+    file = next((tmp_path / "png").rglob("*.png"))
+    with Image.open(file) as image:
+        pixels = np.array(image)
+    pixels = pixels[..., 0] if order == "grey" else np.ascontiguousarray(pixels[..., ::-1])
+    evaluator = PanopticEvaluator(made["name"])
+    Image.fromarray(pixels).save(file)
+    message = r"000\.png has pixels of the segment id \d+, and none of its segments_info: .*256"
+    with pytest.raises(ValueError, match=message):
+        check_evaluation(cfg_of(made["name"], ["panoptic"], tmp_path))
+    evaluator.reset()  # of a later picture
+    found = torch.zeros(pixels.shape[:2], dtype=torch.int32), []
+    image_id = next(iter(evaluator._annotations))
+    with pytest.raises(ValueError, match=message):
+        evaluator.process([{"image_id": image_id, "file_name": "a"}], [{"panoptic_seg": found}])
+
+
 def test_a_label_map_that_is_gone(tmp_path) -> None:
     name = semantic(tmp_path)
     (tmp_path / "images/train/000.jpg").unlink()
@@ -97,6 +142,19 @@ def test_declared_instances_that_are_missing(tmp_path) -> None:
     names = register_declarations([tmp_path / "early.json"])
     with pytest.raises(ValueError, match=r"there is no .*absent\.json; correct .*early\.json"):
         check_files(names)
+
+
+def test_training_dicts_are_read_before_the_model_is_built(tmp_path, monkeypatch) -> None:
+    """A large one takes a minute; and they are read once."""
+    nan = put("annotations", 0, "segmentation", value=[[float("nan")] * 6])
+    cfg = make_cfg("instance", 3)
+    cfg.DATASETS.TRAIN = (instances(tmp_path, nan)["name"],)
+    steps = []
+    monkeypatch.setattr(Trainer, "build_model", lambda cfg: steps.append("model"))
+    monkeypatch.setattr(build, "load_dicts", lambda *a, **k: steps.append("dicts") or read(*a, **k))
+    with pytest.raises(ValueError, match=r"annotation 0: .*far outside"):
+        Trainer(cfg)
+    assert steps == ["dicts"]
 
 
 def test_setup_asks_before_it_trains(tmp_path) -> None:

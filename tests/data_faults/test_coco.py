@@ -27,11 +27,15 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mapper_samples import make_cfg
+from PIL import Image
 
 from d2seg.data.catalog import check_files
 from d2seg.data.datasets.coco_files import read_coco
 from d2seg.data.dicts import load_dicts
 from d2seg.data.inspection.dataset import inspect_dataset
+from d2seg.data.json_files import read_json
+from d2seg.data.mappers import build_mapper
 from d2seg.evaluation.instance import InstanceEvaluator
 from d2seg.evaluation.panoptic_evaluation import PanopticEvaluator
 
@@ -138,14 +142,40 @@ def test_the_checker_says_where_all_annotations_are_crowd(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("key", ["segmentation", "category_id", "file_name", "id"])
-def test_the_checker_finds_a_key_that_stands_twice_in_an_entry(tmp_path, key: str) -> None:
+def test_a_key_that_stands_twice_in_an_entry_is_refused(tmp_path, key: str) -> None:
     made = instances(tmp_path, lambda content: None)
     file = next(tmp_path.rglob("wrong.json"))
     text = file.read_text()
     file.write_text(text.replace(f'"{key}": ', f'"{key}": 7, "{key}": ', 1))
     of = "" if key == "id" else r" beside 'id': \d"
-    with pytest.raises(ValueError, match=rf"wrong\.json: .*: the key '{key}' stands twice{of}$"):
-        inspect_dataset(made["name"])
+    for read in (inspect_dataset, load_dicts, InstanceEvaluator):
+        with pytest.raises(
+            ValueError, match=rf"wrong\.json: .*: the key '{key}' stands twice{of}$"
+        ):
+            read(made["name"])
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"annotations": [{"id": 1, "segmentation": {"size": [1, 1], "size": [2, 2]}}]}', "size"),
+        ('{"annotations": [{"segments_info": [{"id": 1, "id": 2}], "file_name": "a:b"}]}', "id"),
+        ('{"annotations": [{"attributes": {"a" : 1, "a" : 2}}]}', "a"),
+        ('{"annotations": [{"note": "a: b", "id": 1, "id": 2}]}', "id"),
+        ('{"images": [{"url": "http://a", "id": [{"b": 1,"b":2}]}], "annotations": []}', "b"),
+        ('[[], {"a": 1, "a": 1}]', "a"),
+        ('{"annotations": {"a": 1, "a": 2}}', "a"),
+    ],
+)
+def test_a_key_that_stands_twice_is_found_anywhere(tmp_path, text: str, key: str) -> None:
+    file = tmp_path / "a.json"
+    for coding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_text(text, encoding=coding)
+        with pytest.raises(ValueError, match=f"a.json: not a JSON file.*the key '{key}' stands tw"):
+            read_json(file)
+        sound = json.dumps(json.loads(text))
+        file.write_text(sound, encoding=coding)
+        assert read_json(file) == json.loads(text)
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -263,6 +293,22 @@ def test_panoptic_data_are_refused_in_one_line(tmp_path, case: str) -> None:
     if case != "no annotations":
         problems = inspect_dataset(made["name"]).problems
         assert any(message in problem.detail for problem in problems), problems
+
+
+@pytest.mark.parametrize("pixels", [np.uint8, np.uint16])
+def test_a_panoptic_png_of_one_channel_is_told_how_ids_are_written(tmp_path, pixels: type) -> None:
+    made = panoptic(tmp_path)
+    file = next((tmp_path / "png").rglob("*.png"))
+    with Image.open(file) as image:
+        Image.fromarray((np.array(image)[..., 0] > 0).astype(pixels) * pixels(7)).save(file)
+    [entry] = load_dicts(made["name"])
+    cfg = make_cfg("panoptic", 3)
+    message = r"000\.png.*id % 256, id // 256 % 256 .*task: instance with 'labels'"
+    with pytest.raises(ValueError, match=message):
+        build_mapper(cfg, is_train=True)(entry)
+    found = inspect_dataset(made["name"])
+    said = [*found.hints, *(problem.detail for problem in found.problems)]
+    assert any("task: instance with 'labels'" in line for line in said)
 
 
 @pytest.mark.parametrize("area", [1, 0, -5, 10**9, "20", None, float("nan")])

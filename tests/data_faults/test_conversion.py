@@ -1,5 +1,7 @@
 """tools/prepare_own_labels.py: no label is lost without a word, and no advice leads back to it."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,33 @@ def test_files_of_other_rules_are_not_kept(tmp_path, first, second) -> None:
     assert result(tmp_path) == kept
     convert(tmp_path, *first)  # goes on
     assert (tmp_path / "new/0.png").exists()
+
+
+@pytest.mark.parametrize("stem", ["a" * 250, "\u00e4" * 125, "\U0001f600" * 62])
+def test_names_may_be_as_long_as_names_can_be(tmp_path, stem: str) -> None:
+    write_png(tmp_path / f"raw/{stem}.tif", row(0, 1))
+    convert(tmp_path, "--map", "1:2")
+    assert result(tmp_path, f"{stem}.png") == [0, 2]
+    assert len(list((tmp_path / "new").iterdir())) == 1
+
+
+def test_names_too_long_for_the_target_are_listed_and_the_rest_is_done(
+    tmp_path, monkeypatch, caplog
+) -> None:
+    """Some file systems have shorter names, and whole paths have 4096 bytes."""
+
+    def replace(self: Path, target: Path) -> None:
+        if len(target.name) > 143:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(target))
+        os.replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    for stem in ("a", "b" * 150, "c"):
+        write_png(tmp_path / f"raw/{stem}.png", row(0, 1))
+    with pytest.raises(ValueError, match="1 of 3 files are left out, whose names are too long"):
+        convert(tmp_path, "--map", "1:2")
+    assert f"left out: {tmp_path}/raw/{'b' * 150}.png: its name is too long" in caplog.text
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["a.png", "c.png"]
 
 
 @pytest.mark.parametrize("other", ["a.tif", "a.bmp", "a.gif", "a.PNG"])

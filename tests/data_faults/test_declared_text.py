@@ -55,6 +55,9 @@ def test_words_of_other_types_ask_for_quotes(tmp_path, line: str) -> None:
     [
         ("classes: [a, b]\nclasses: [b, a]", "the key 'classes' stands twice"),
         ("values: {0: a, 1: b, 0: c}", "the key '0' stands twice"),
+        ("values: [a, b]", r"'values' has the form \{0: background, 255: polyp\}"),
+        ("values: {}", "'values' has the form"),
+        ("values: 3\nclasses: [a, b]", "'values' has the form"),
         ("values: {1: a, 01: b}", "two of the keys 1, 01 are one, written differently"),
         ("classes: [a, 'a ']", "the class 'a' is listed twice"),
         ('classes: [a, "b\\nc"]', "class 1 is 'b.nc', with characters that cannot be printed"),

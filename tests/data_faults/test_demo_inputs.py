@@ -52,6 +52,7 @@ def test_one_bad_input_does_not_end_the_run(tmp_path, capfd) -> None:
     files, missing = find_inputs([str(folder / "*")])
     assert missing == []
     assert len(files) == 11
+    assert find_inputs([str(folder)]) == (files, [])  # none is passed over in silence
     outputs = plan_outputs(files, tmp_path / "out")
     (tmp_path / "out").mkdir()
     runner = Runner(predict, METADATA)

@@ -1,11 +1,12 @@
 """OUTPUT_DIR of every kind, and evaluations without anything to evaluate on."""
 
 import pytest
+from detectron2.config import get_cfg
 from detectron2.engine import default_argument_parser
 
 from d2seg.cli import visualize
 from d2seg.engine.output_folder import check_folder
-from d2seg.engine.prepare import setup
+from d2seg.engine.prepare import check_run, setup
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,14 @@ def test_refused(tmp_path, folder: str, message: str, eval_only: bool) -> None:
     args = default_argument_parser().parse_args([*argv, *config, "OUTPUT_DIR", folder])
     with pytest.raises(ValueError, match=message):
         setup(args)
+
+
+def test_names_that_would_spoil_the_log_are_refused(tmp_path) -> None:
+    cfg = get_cfg()
+    cfg.OUTPUT_DIR = f"{tmp_path}/a\nb\x1b[31m"
+    with pytest.raises(ValueError, match=r"OUTPUT_DIR .*a\nb.* has characters that can"):
+        check_run(cfg, eval_only=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_is_made_and_left_empty(tmp_path) -> None:

@@ -1,5 +1,6 @@
 """Names that lead elsewhere, that a terminal would act on, or that look like URLs."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -15,7 +16,16 @@ from torch import nn
 
 from d2seg.checkpoint import Checkpointer
 from d2seg.checkpoint.download import split_options
-from d2seg.cli import check, convert, export, visualize
+from d2seg.cli import (
+    check,
+    convert,
+    convert_data,
+    draw,
+    export,
+    predict,
+    predict_folders,
+    visualize,
+)
 from d2seg.cli.dataset_arguments import preparation_parser
 from d2seg.cli.draw import make_parser
 from d2seg.cli.predict_folders import make_merge_parser
@@ -23,6 +33,7 @@ from d2seg.config.loading import load_config
 from d2seg.data.datasets.declaration import register_declarations
 from d2seg.data.datasets.loaders import files_below
 from d2seg.engine.launch import _one_line
+from d2seg.prediction import building
 from d2seg.visualization.runner import Runner
 
 OUTSIDE = ("../../x", "a/../../x", "/tmp/x")
@@ -154,9 +165,50 @@ def test_a_tilde_of_the_command_line_is_the_home_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     found = parser.parse_args([arg.format("~/a.onnx") for arg in args])
     assert getattr(found, option) == tmp_path / "a.onnx"
-    with pytest.raises(SystemExit, match="2"):
-        parser.parse_args([arg.format("~nobody_here/a") for arg in args])
-    assert "there is no home folder ~nobody_here;" in capsys.readouterr().err
+    for path, message in (
+        ("~nobody_here/a", "there is no home folder ~nobody_here;"),
+        ("", "the path is empty; name one"),
+        (f"deep/{'a' * 300}/b", "has more than 255 bytes"),
+        ("s3://bucket/a.onnx", "s3://bucket/a.onnx is an address; name a path of this machine"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args([arg.format(path) for arg in args])
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--format", "coco"]])
+def test_an_output_that_cannot_be_made_is_told_before_the_model_is_built(
+    tmp_path, monkeypatch, more: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "in/a.jpg")
+    (tmp_path / "file").touch()
+    args = ["--config-file", "a", "--input", "in", "--output", "file/below", *more]
+    parsed = predict.make_parser().parse_args(args)
+    check_output = predict_folders._open if more else predict.check
+    with pytest.raises(ValueError, match=r"--output file/below cannot be made: .*/file is no"):
+        check_output(parsed)
+
+
+def test_where_pictures_are_drawn_to_is_shown_escaped(tmp_path, monkeypatch, capsys) -> None:
+    runner = Runner(lambda image: {}, Metadata())
+    monkeypatch.setattr(draw, "prepare", lambda args: (runner, lambda: None))
+    assert draw.main(["--config-file", "a", "--input", "b", "--output", f"{tmp_path}/{ODD}"]) == 0
+    assert capsys.readouterr().out == f"0 drawn into {tmp_path}/{SHOWN}, 0 could not be read\n"
+
+
+@pytest.mark.parametrize("output", ["file/below", "/proc/out"])
+def test_converted_data_that_cannot_be_written(tmp_path, capsys, monkeypatch, output: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    write_image(tmp_path / "in/a.jpg")
+    shape = {"label": "a", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon"}
+    content = {"imagePath": "a.jpg", "imageHeight": 12, "imageWidth": 16, "shapes": [shape]}
+    (tmp_path / "in/a.json").write_text(json.dumps(content))
+    assert convert_data.main(["in", output, "--name", "a"]) == 2
+    [line] = [s for s in capsys.readouterr().err.splitlines() if s.startswith("error: ")]
+    assert "choose another" in line or "name another" in line
+    assert "OUT" in line
 
 
 def test_labels_are_not_converted_into_a_folder_called_tilde(monkeypatch, tmp_path) -> None:
@@ -189,12 +241,35 @@ def test_names_that_look_like_urls_are_files(tmp_path, monkeypatch, name: str) -
         Checkpointer(model).load("Exp:13/what?.pth")
 
 
+@pytest.mark.parametrize("name", ["Exp:12/a.pth", "what?.pth", ODD.replace(".png", ".pth")])
+def test_weights_to_predict_with_are_files(tmp_path, monkeypatch, name: str) -> None:
+    read = []
+    monkeypatch.setattr(building, "find_file", lambda path: read.append(path) or path)
+    monkeypatch.setattr(building, "read_checkpoint", lambda path: {"model": {}})
+    monkeypatch.chdir(tmp_path)
+    cfg = load_config("segformer/shapes_semantic_small", ["MODEL.DEVICE", "cpu"])
+    cfg.MODEL.WEIGHTS = name
+    with pytest.raises(ValueError, match=r"no checkpoint|lacks|none of"):
+        building._build(cfg, "semantic", None)
+    assert read[0] == name
+
+
 def test_options_of_detectron2_are_still_split_off() -> None:
     options = "matching_heuristics=True"
     assert split_options(f"a.pth?{options}") == ("a.pth", options)
     assert split_options(f"https://x.org/a.pth?{options}") == ("https://x.org/a.pth", options)
     assert split_options("https://x.org/a.pth?token=1") == ("https://x.org/a.pth", "token=1")
     assert split_options("a.pth") == ("a.pth", "")
+
+
+def test_nothing_is_written_beside_the_data(tmp_path, capsys) -> None:
+    """They may be on a disk that is read-only."""
+    write_semantic(tmp_path / "data")
+    file = semantic_declaration(tmp_path / "data/a.json", unique_name())
+    there = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
+    assert check.main([str(file), "--html", str(tmp_path / "a.html")]) == 0
+    assert visualize.main([str(file), "--output", str(tmp_path / "drawn")]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")} == there
 
 
 def test_links_in_a_circle_end(tmp_path) -> None:

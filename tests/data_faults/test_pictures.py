@@ -52,6 +52,69 @@ def second_chunk_damaged(content: bytes) -> bytes:
     return content[: at - 4] + parts + chunk(b"IEND", b"")
 
 
+def little_tiff(values: np.ndarray, bits: int, photometric: int | None, kind: int = 1) -> bytes:
+    """A TIFF of whole rows of bytes, its pixels as they are stored.
+
+    Args:
+        kind: of its numbers; 3: floating point
+    """
+    height, width = values.shape
+    shifts = np.arange(8 - bits, -1, -bits)
+    data = values.tobytes()
+    if bits < 8:
+        data = (values.reshape(-1, 8 // bits) << shifts).sum(1).astype(np.uint8).tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1}
+    tags |= {278: height, 279: len(data), 339: kind}
+    entries = [struct.pack("<HHII", k, 4, 1, v) for k, v in tags.items() if v is not None]
+    at = 8 + len(data) + len(data) % 2
+    head = struct.pack("<2sHI", b"II", 42, at) + data.ljust(at - 8, b"\0")
+    return head + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+
+
+@pytest.mark.parametrize("photometric", [None, 0, 1])
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_labels_of_a_tiff_are_the_stored_numbers(tmp_path, bits: int, photometric) -> None:
+    """Pillow inverts those that say that 0 is white, and those that do not say what is."""
+    if bits == 16 and photometric is None:
+        photometric = 1
+    values = np.array([[0, 1, 2, 3], [3, 3, 0, 1]], np.uint16 if bits == 16 else np.uint8)
+    (tmp_path / "a.tif").write_bytes(little_tiff(values, bits, photometric))
+    assert read_labels(tmp_path / "a.tif").tolist() == values.tolist()
+
+
+def test_labels_of_a_tiff_of_no_kind_of_label_are_told_what_is(tmp_path) -> None:
+    (tmp_path / "a.tif").write_bytes(little_tiff(np.zeros((2, 2), np.float64), 64, 1, 3))
+    with pytest.raises(
+        ValueError, match="a label map holds whole numbers of 8 to 32 bits"
+    ) as caught:
+        read_labels(tmp_path / "a.tif")
+    assert "INPUT.READER" not in str(caught.value)
+
+
+def test_labels_of_a_tiff_of_bits(tmp_path) -> None:
+    bits = np.array([[0, 1, 1, 0, 0, 0, 0, 1]], np.uint8)
+    (tmp_path / "a.tif").write_bytes(little_tiff(bits, 1, 1))
+    assert read_labels(tmp_path / "a.tif").tolist() == bits.tolist()
+    (tmp_path / "a.tif").write_bytes(little_tiff(bits, 1, 0))
+    with pytest.raises(ValueError, match=r"a\.tif: .*0 where it is white .*save it as PNG"):
+        read_labels(tmp_path / "a.tif")
+    Image.fromarray(bits.astype(bool)).save(  # a mask that is well compressed
+        tmp_path / "a.tif", compression="group4", tiffinfo={262: 0}
+    )
+    assert read_labels(tmp_path / "a.tif").tolist() == bits.tolist()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1.0)]
+)
+def test_pictures_whose_white_is_0_are_shown_as_they_are(tmp_path, dtype: type, white) -> None:
+    values = np.array([[0, 0, white, white]], dtype)
+    for photometric, expected in ((1, [0, 0, 255, 255]), (0, [255, 255, 0, 0])):
+        bits, kind = 8 * values.itemsize, 3 if dtype is np.float32 else 1
+        (tmp_path / "a.tif").write_bytes(little_tiff(values, bits, photometric, kind))
+        assert read_image(tmp_path / "a.tif", "L")[..., 0].tolist() == [expected]
+
+
 WHOLE = png(noise())
 DAMAGED = {
     "empty": b"",

@@ -48,7 +48,7 @@ def test_the_home_folder_of_the_output(monkeypatch):
 def test_a_folder_whose_name_is_no_text(tmp_path):
     """Neither logs nor torch's files take bytes that are no UTF-8."""
     cfg = read_config(parse(*TOY, "OUTPUT_DIR", f"{tmp_path}/\udcff"))
-    with pytest.raises(ValueError, match=r"OUTPUT_DIR .* is no text in UTF-8"):
+    with pytest.raises(ValueError, match=r"OUTPUT_DIR .* has characters that cannot be printed"):
         check_run(cfg, eval_only=False)
 
 

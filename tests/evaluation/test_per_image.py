@@ -105,6 +105,14 @@ def test_empty_cases(tmp_path):
     }  # fmt: skip
 
 
+def test_a_name_whose_bytes_are_no_text_ends_no_evaluation(tmp_path):
+    evaluator = PerImageEvaluator(binary_set(tmp_path, [row(0, 1)]), str(tmp_path / "out"))
+    evaluate(evaluator, pairs([row(0, 1)]))
+    evaluator._counts = {"a\udce9.jpg": evaluator._counts["0.jpg"]}
+    evaluator.evaluate()
+    assert [r["file"] for r in rows(tmp_path / "out/per_image.csv")] == [r"a\udce9.jpg"]
+
+
 def test_a_class_that_never_appears_has_no_part_in_the_mean(tmp_path):
     name = make_semantic(tmp_path, [row(0, 1, 1)], 4, IGNORE)
     names = ["Background", "cup", "disc", "vessel"]

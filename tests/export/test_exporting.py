@@ -136,6 +136,9 @@ def test_places(tmp_path: Path) -> None:
     assert output_path(tmp_path / "model", "onnx") == tmp_path / "model.onnx"
     with pytest.raises(ValueError, match=r"a file of --format openvino ends in \.xml"):
         output_path(tmp_path / "model.onnx", "openvino")
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(ValueError, match=r"folder\.onnx cannot be written; choose another place"):
+        output_path(tmp_path / "folder.onnx", "onnx")
     with pytest.raises(ValueError, match="there is no folder"):
         output_path(tmp_path / "absent" / "model.onnx", "onnx")
 

@@ -64,6 +64,12 @@ class TestFolder:
         assert "error" not in first
         assert (second["error"], second["name"]) == (NOT_UTF8, "b\\xff.png")
 
+    def test_links_that_lead_nowhere_are_pictures_that_cannot_be_read(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jpg").symlink_to("a.jpg")
+        (tmp_path / "b.jpg").symlink_to("nowhere")
+        (tmp_path / "c.jpg").touch()
+        assert list(read_folder(tmp_path).names) == ["a.jpg", "b.jpg", "c.jpg"]
+
     def test_a_loop_of_links_ends(self, tmp_path: Path) -> None:
         touch(tmp_path, "a/b.png")
         (tmp_path / "a/up").symlink_to(tmp_path)

@@ -43,7 +43,7 @@ def test_both_encoders_are_filled(tool: ModuleType, model: nn.Module, tmp_path: 
         torch.save({"model": state}, sources[-1])
     out = tmp_path / "both.pth"
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    tool.main([*sources, str(out)])
+    assert tool.main([*sources, str(out)]) == 0
     Checkpointer(model).load(str(out))
     for name, tensor in model.state_dict().items():
         of_swin = ".patch_embed." in name or ".layers." in name
@@ -55,17 +55,15 @@ def test_both_encoders_are_filled(tool: ModuleType, model: nn.Module, tmp_path: 
             assert (tensor == (2.0 if "fine" in name else 3.0)).all(), name
 
 
-def test_another_file_is_refused(tool: ModuleType, model: nn.Module, tmp_path: Path) -> None:
+def test_another_file_is_refused(tool: ModuleType, model: nn.Module, tmp_path, capsys) -> None:
     torch.save({"model": model.state_dict()}, tmp_path / "whole.pth")
-    with pytest.raises(SystemExit) as stopped:
-        tool.main([str(tmp_path / "whole.pth")] * 2 + [str(tmp_path / "out.pth")])
-    assert "whole.pth is of d2seg's or detectron2's own layout; give an ImageNet" in str(
-        stopped.value
-    )
+    assert tool.main([str(tmp_path / "whole.pth")] * 2 + [str(tmp_path / "out.pth")]) == 2
+    error = capsys.readouterr().err
+    assert "whole.pth is of d2seg's or detectron2's own layout; give an ImageNet" in error
     assert not (tmp_path / "out.pth").exists()
 
 
-def test_the_ending_is_checked(tool: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        tool.main(["a", "b", str(tmp_path / "out.txt")])
-    assert "give it the ending .pth" in str(stopped.value)
+def test_the_ending_is_checked(tool: ModuleType, tmp_path: Path, capsys) -> None:
+    assert tool.main(["a", "b", str(tmp_path / "o\n\x1b[31mut.txt")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"o\n\x1b[31mut.txt; give it the ending .pth")

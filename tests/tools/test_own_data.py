@@ -68,7 +68,8 @@ def test_the_example_is_checked_drawn_and_fits_its_config(guide, rooms, load_too
         assert load_tool("visualize_data").main(drawing) == 0
     assert len(list((rooms / "pictures").glob("rooms_*/*.png"))) == 3
     assert len(list((rooms / "samples").glob("rooms_train/*.png"))) == 2
-    train, _ = commands(guide, "train_net.py")
+    train, *small, _ = commands(guide, "train_net.py")
+    assert [args[1] for args in small] == ["rooms_small.yaml"] * 2
     cfg = load_config(train[train.index("--config-file") + 1])
     check_classes(cfg)
     check_files((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
@@ -127,7 +128,7 @@ def test_the_instances_of_the_guide_are_checked_and_fit_their_config(
     _, check = commands(guide, "tools/check_dataset.py")
     assert load_tool("check_dataset").main(check) == 0
     assert "no problems found" in capsys.readouterr().out
-    _, train = commands(guide, "train_net.py")
+    *_, train = commands(guide, "train_net.py")
     cfg = load_config(train[1], train[2:])
     check_evaluation(cfg)
     [sample] = next(iter(build_train_loader(one_image(cfg))))

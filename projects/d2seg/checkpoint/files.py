@@ -1,5 +1,6 @@
 """Finding, reading and writing checkpoint files."""
 
+import contextlib
 import difflib
 import json
 import os
@@ -206,7 +207,8 @@ def write_with_checksum(path: str, write: Callable[[str], None]) -> None:
 
 
 def write_atomically(path: str, write: Callable[[str], None]) -> None:
-    """Have ``write`` write a file beside ``path``, and put it there once it is whole on the disk.
+    """Have ``write`` write a file beside ``path``, in a folder that is made where it is missing,
+    and put it there once it is whole on the disk.
 
     The file has a name of its own until then, so that several processes may write to one folder.
 
@@ -216,15 +218,19 @@ def write_atomically(path: str, write: Callable[[str], None]) -> None:
     folder = os.path.dirname(os.path.abspath(path))
     temporary = f"{path}.{_WRITER}-{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
     try:
+        os.makedirs(folder, exist_ok=True)
         write(temporary)
         _flush_to_disk(temporary)
         os.replace(temporary, path)
         _flush_to_disk(folder)
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
-        free = shutil.disk_usage(folder).free / 1e6
-        raise WriteError(f"cannot write {path}: {error}; {free:.0f} MB are free there") from error
+        remedy = "choose another place"
+        if os.path.isdir(folder):
+            remedy = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB are free there"
+        raise WriteError(f"cannot write {path}: {error}; {remedy}") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that is not to be written to
+            Path(temporary).unlink(missing_ok=True)
 
 
 def clear_remains(folder: str | Path) -> None:

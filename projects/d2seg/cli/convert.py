@@ -58,7 +58,6 @@ def convert(source: str, target: Path, to: str) -> str:
     state, layout = to_d2seg(given)
     if to != "d2seg":
         state = to_flavour(state, to)
-    target.parent.mkdir(parents=True, exist_ok=True)
     write(state, target)
     read_as = layout.name if layout else "no layout that is known; its names are left as they are"
     if layout is None and is_own(without_prefix(given)[0].keys()):

@@ -21,6 +21,7 @@ from ..data.foreign.content import Content, Source
 from ..data.foreign.reading import FORMATS, default_task, read_foreign, recognised
 from ..data.foreign.writing import split_off, write_dataset
 from ..names import printable
+from .draw import check_above
 from .messages import Parser, report_mistake, show_warnings, user_path
 
 
@@ -67,7 +68,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         if args.val is not None:
             split_off(content, args.val)
         title = FORMATS[form].TITLE
-        declaration = write_dataset(content, task, args.output.absolute(), name, title)
+        try:
+            declaration = write_dataset(content, task, args.output.absolute(), name, title)
+        except OSError as error:
+            reason = f"cannot be written to ({error.strerror or error}); choose another"
+            raise ValueError(f"OUT, {args.output}, {reason}") from error
         num_classes = len(read_declaration(declaration).categories)
     except (OSError, ValueError) as error:
         return report_mistake(error)
@@ -80,11 +85,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def check_places(source: Path, images: Path | None, output: Path, name: str) -> None:
     """
     Raises:
-        ValueError: a folder is not there, OUT is not empty or in SOURCE, or there is no name.
+        ValueError: a folder is not there, OUT is not empty, in SOURCE or cannot be made, or there
+            is no name.
     """
     for folder in (source, *([] if images is None else [images])):
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
+    check_above(output, "OUT")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"{output} is not empty; choose a new folder for OUT")
     if output.resolve().is_relative_to(source.resolve()):

@@ -33,6 +33,7 @@ from ..data.catalog import check_class_names, check_drawn_classes
 from ..data.datasets.declaration import register_declarations
 from ..data.readers import build_reader
 from ..engine.output_folder import check_folder
+from ..names import printable
 from ..prediction.building import build_predictor
 from ..prediction.inputs import read_file
 from ..prediction.predictor import TRACKED_TASKS, Predictor
@@ -180,10 +181,15 @@ def make_runner(args: argparse.Namespace, has_videos: bool) -> Runner:
     )
 
 
-def _check_above(output: Path) -> None:
+def check_above(output: Path, option: str = "--output") -> None:
+    """See that ``output`` is or can become a folder, and make none yet.
+
+    Raises:
+        ValueError: it lies below a file.
+    """
     there = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
-        raise ValueError(f"--output {output} cannot be made: {there} is no folder; name another")
+        raise ValueError(f"{option} {output} cannot be made: {there} is no folder; name another")
 
 
 def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
@@ -194,7 +200,7 @@ def prepare(args: argparse.Namespace) -> tuple[Runner, Callable[[], None]]:
         ImportError: a package is missing.
     """
     if args.output is not None:  # nothing is made before all else is right
-        _check_above(args.output)
+        check_above(args.output)
     if args.webcam:
         if args.output is not None:
             import_av()  # before the model is loaded
@@ -236,6 +242,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         parser.error(str(error))
     except KeyboardInterrupt:
         return 130
-    where = f" into {args.output}" if args.output is not None else ""
+    where = f" into {printable(args.output)}" if args.output is not None else ""
     print(f"{runner.num_drawn} drawn{where}, {runner.num_failed} could not be read", flush=True)
     return 1 if runner.num_failed else 0

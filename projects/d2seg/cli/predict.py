@@ -24,13 +24,14 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from ..engine.output_folder import check_folder
 from ..names import printable
 from ..pictures import drawing_failure
 from ..prediction.inputs import read_file
 from ..prediction.predictor import Predictor
 from ..prediction.writing import write_index, write_prediction
 from ..visualization.media import UnreadableError, is_video, plan_outputs
-from .draw import Predict, collect, load_model_config, make_predict
+from .draw import Predict, check_above, collect, load_model_config, make_predict
 from .draw import make_parser as make_draw_parser
 from .messages import Parser, report_mistake, show_warnings
 from .predict_folders import add_arguments, make_merge_parser, run_folder, run_merge
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         files, missing = check(args)
         outputs = plan_outputs(files, args.output)
         predict, predictor = make_predict(args)
-        args.output.mkdir(parents=True, exist_ok=True)
+        check_folder(str(args.output), "--output")  # and make it
         unread = [f"{name}: no such file" for name in missing]
         unread += run(predict, predictor, files, outputs)
     except (ValueError, OSError, ImportError) as error:
@@ -74,7 +75,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     for line in unread:
         tqdm.write(printable(line))
     number = len(files) + len(missing) - len(unread)
-    print(f"{number} predicted into {args.output}, {len(unread)} could not be read", flush=True)
+    where = printable(args.output)
+    print(f"{number} predicted into {where}, {len(unread)} could not be read", flush=True)
     return int(bool(unread))
 
 
@@ -96,10 +98,11 @@ def check(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
     """Pictures, and paths that name none.
 
     Raises:
-        ValueError: no folder to write to, a camera or a video.
+        ValueError: no folder to write to, or none that can be made; a camera or a video.
     """
     if args.webcam or args.output is None:
         raise ValueError("give --input and --output; d2seg draw takes a camera")
+    check_above(args.output)
     files, missing = collect(args)
     videos = [path for path in files if is_video(path)]
     if videos:

@@ -7,8 +7,9 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from ..config.tasks import choose_task, tasks_of
+from ..engine.output_folder import check_folder as check_writable
 from ..engine.prepare import is_torchrun
-from ..names import expand_user
+from ..names import expand_user, printable
 from ..prediction.batch import BatchPredictor
 from ..prediction.folders.manifest import (
     Manifest,
@@ -23,6 +24,7 @@ from ..prediction.folders.parts import Parts
 from ..prediction.folders.running import merge, open_input, parse_shard, predict_parts
 from ..prediction.folders.tables import TablePictures
 from ..prediction.formats import FORMATS
+from .draw import check_above
 from .messages import Parser, user_path
 
 
@@ -111,13 +113,14 @@ def run_folder(args: argparse.Namespace, cfg: CfgNode) -> int:
     mine = range(index, len(parts), num_shards)
     if not set(mine).isdisjoint(parts.missing()):
         _ = predictor.predictor  # what is wrong with the model is found before the folder is made
+    check_writable(str(args.output), "--output")
     claim(args.output, manifest)
     num_failed = predict_parts(predictor, source, parts, mine)
     if num_shards == 1:
         return _merged(args.output, manifest, args.format)
     print(
         f"shard {index}/{num_shards} is done, {num_failed} of its pictures failed; when all are: "
-        f"d2seg predict --merge {args.output}",
+        f"d2seg predict --merge {printable(args.output)}",
         flush=True,
     )
     return int(num_failed > 0)
@@ -125,7 +128,7 @@ def run_folder(args: argparse.Namespace, cfg: CfgNode) -> int:
 
 def _merged(output: Path, manifest: Manifest, format_name: str) -> int:
     written, num_failed = merge(output, manifest, format_name)
-    names = ", ".join(map(str, written))
+    names = ", ".join(map(printable, written))
     number = manifest.num_pictures - num_failed
     print(f"{number} predicted into {names}; {num_failed} failed, see failed.csv", flush=True)
     return int(num_failed > 0)
@@ -137,8 +140,9 @@ def _open(args: argparse.Namespace) -> NamedPictures | TablePictures:
     if args.expressions:
         raise ValueError("--format takes no --expression; leave it out for referring segmentation")
     path = Path(expand_user(args.input[0]))
-    if args.output.exists() and not args.output.is_dir():
+    if os.path.exists(args.output) and not args.output.is_dir():
         raise ValueError(f"--output {args.output} is a file; give a folder")
+    check_above(args.output)
     output, folder = args.output.resolve(), path.resolve()
     if path.is_dir() and (folder == output or folder in output.parents):
         raise ValueError(f"--output {args.output} lies in --input {path}; give another folder")

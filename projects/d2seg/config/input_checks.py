@@ -63,6 +63,11 @@ def check_channels(cfg: CfgNode) -> None:
             f"MODEL.PIXEL_MEAN has {number} values, MODEL.PIXEL_STD {len(model.PIXEL_STD)}; both "
             "have one for each channel"
         )
+    if not all(value > 0 for value in model.PIXEL_STD):
+        raise ValueError(
+            f"MODEL.PIXEL_STD is {list(model.PIXEL_STD)}, by which pictures are divided; each of "
+            "its values is above 0"
+        )
     READERS.check(node.READER)
     _one_of("MODEL.BACKBONE.NEW_CHANNELS", model.BACKBONE.NEW_CHANNELS, ("mean", "zero"))
     is_of_timm = model.TIMM.PRETRAINED or model.VIT.PRETRAINED

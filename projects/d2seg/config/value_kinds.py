@@ -69,8 +69,7 @@ def _is_never_negative(key: str, default: Any) -> bool:
     if type(default) not in (int, float) or any(fnmatchcase(key, p) for p in _MAY_BE_NEGATIVE):
         return False
     is_size = key.startswith("MODEL.") and type(default) is int and default > 0
-    is_count = key.startswith("SOLVER.") or key == "DATALOADER.NUM_WORKERS"
-    return is_size or (is_count and default >= 0)
+    return is_size or (key.startswith(("SOLVER.", "DATALOADER.")) and default >= 0)
 
 
 def _is_never_zero(key: str) -> bool:

@@ -3,7 +3,7 @@
 import gc
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,18 @@ from detectron2.utils.file_io import PathManager
 from ..checkpoint.shown import brief
 from ..pictures import refuse_special_file
 
+_HOLDERS = {str, list, dict}  # of colons
 
-def read_json(file: str | Path, what: str = "annotations", *, strictly: bool = False) -> Any:
+
+def read_json(file: str | Path, what: str = "annotations") -> Any:
     """The content of a JSON file in UTF-8, with or without a byte order mark.
 
     Args:
         what: the file holds, for the message
-        strictly: no key of any entry stands twice, either, which takes half of the time again
 
     Raises:
-        ValueError: it is not there, no JSON file, or nested too deep; or one of its lists stands
-            twice, of which JSON's readers keep the last.
+        ValueError: it is not there, no JSON file, or nested too deep; or a key stands twice in an
+            object, of which JSON's readers keep the last.
     """
     if os.path.isdir(file):
         raise ValueError(
@@ -41,8 +42,6 @@ def read_json(file: str | Path, what: str = "annotations", *, strictly: bool = F
         raise ValueError(f"the {what} cannot be read: {shown}") from error
     try:
         with no_garbage():
-            if strictly:
-                return json.loads(data, object_pairs_hook=once_each)
             content = json.loads(data)
             if _may_hold_twice(data, content):
                 json.loads(data, object_pairs_hook=once_each)
@@ -58,12 +57,48 @@ def read_json(file: str | Path, what: str = "annotations", *, strictly: bool = F
 
 
 def _may_hold_twice(data: bytes, content: Any) -> bool:
-    """Whether one of the lists may stand twice: to hand every pair of a file to :func:`once_each`
-    takes half of the reading's time again, to count names next to none."""
-    if not isinstance(content, dict):
+    """Whether a key of some object may stand twice: what was read of it explains other than as many
+    colons as there are. To hand every pair of a file to :func:`once_each` takes half of the
+    reading's time again, to count colons next to none."""
+    num_colons = data.count(b":")
+    if isinstance(content, dict) and num_colons == _colons_of(content, _colons_of_annotations):
         return False
-    lists = [key for key, value in content.items() if isinstance(value, list | dict)]
-    return any(data.count(json.dumps(key, ensure_ascii=False).encode()) > 1 for key in lists)
+    return num_colons != _colons_of(content)
+
+
+def _colons_of(value: Any, of_annotations: Callable[[Any], int] | None = None) -> int:
+    """Colons in the JSON text of ``value``: one behind each key, and those within texts.
+
+    Args:
+        of_annotations: counts those of the value of 'annotations', by far the longest list of
+            COCO's files; None: they are counted as all others
+    """
+    if isinstance(value, str):
+        return value.count(":")
+    if isinstance(value, list):
+        if value and type(value[0]) in (int, float):  # coordinates
+            return 0
+        return sum(_colons_of(part) for part in value if type(part) in _HOLDERS)
+    if not isinstance(value, dict):
+        return 0
+    total = len(value)
+    for key, part in value.items():
+        if type(part) in _HOLDERS:
+            count = of_annotations if of_annotations and key == "annotations" else _colons_of
+            total += count(part)
+    return total
+
+
+def _colons_of_annotations(entries: Any) -> int:
+    """As :func:`_colons_of`, where no entry has texts, or other objects than COCO's format has."""
+    if not isinstance(entries, list) or not {dict}.issuperset(map(type, entries)):
+        return _colons_of(entries)
+    runs = (entry.get("segmentation") for entry in entries)
+    total = sum(map(len, entries)) + sum(len(run) for run in runs if type(run) is dict)
+    for entry in entries:
+        if "segments_info" in entry:
+            total += _colons_of(entry["segments_info"]) + _colons_of(entry.get("file_name"))
+    return total
 
 
 def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

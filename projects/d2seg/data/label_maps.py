@@ -4,6 +4,7 @@ A COCO panoptic PNG stores one segment id per pixel: ``id = R + 256 * G + 256**2
 (https://cocodataset.org/#format-data, "Panoptic Segmentation").
 """
 
+import re
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +34,13 @@ _ID_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B"}
 _SHADES = {"L;2": 85, "L;4": 17}
 _GREY_IN_COLOR = {"LA", "RGB", "RGBA"}
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # tags of TIFF
+_INVERTED = re.compile(r"[1L](;[24]?I)R?")  # raw modes that Pillow inverts; R: bits in reverse
+_FAX = {"tiff_ccitt", "group3", "group4"}  # compressions whose programs store white as 0
+_ID_CODE = "a panoptic PNG has id = R + 256 G + 256^2 B in three channels of 8 bits"
+_REMEDY = (
+    "write id % 256, id // 256 % 256 and id // 256**2 there; PNGs that number objects in one "
+    "channel are declared as task: instance with 'labels' (docs/own_data.md)"
+)
 _MAX_SPREAD = 16  # between the channels of a grey picture that JPEG has coded as colours
 
 
@@ -62,14 +70,23 @@ def read_id_map(path: str) -> np.ndarray:
         raise ValueError(f"{path}: the segment ids cannot be read: no image, or a damaged one")
     if pixels.dtype != np.uint8:
         raise ValueError(
-            f"{path}: the segment ids cannot be read: the image has {pixels.dtype} channels, a "
-            "panoptic PNG has red, green and blue of 8 bits"
+            f"{path}: the segment ids cannot be read: the image has {pixels.dtype} channels, but "
+            f"{_ID_CODE}; {_REMEDY}"
         )
     rgba = cv2.cvtColor(pixels, _TO_RGBA[1 if pixels.ndim == 2 else pixels.shape[2]])
     # four bytes per pixel are one little-endian integer: no arithmetic per channel
     ids = rgba.view("<u4")[..., 0]
     ids &= np.uint32(NUM_IDS - 1)
     return _turned(ids, path, content) if b"eXIf" in content else ids
+
+
+def advice_on_unlisted(segment_id: int) -> str:
+    """What to do about a segment id of a panoptic PNG that no segment has, as the end of a line."""
+    of_grey = 1 + 256 + 256**2
+    if segment_id % of_grey:
+        return f"{_ID_CODE}: list the id, or make its pixels 0"
+    grey = segment_id // of_grey
+    return f"its pixels are grey, R = G = B = {grey}, but {_ID_CODE}; {_REMEDY}"
 
 
 def _turned(ids: np.ndarray, path: str, content: bytes) -> np.ndarray:
@@ -118,8 +135,8 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
     Signed 16-bit files keep labels above 32767, such as ADE20K-full's 65535 = ignore, as negative
     numbers; they come back as what was meant. A negative number of 32 bits stays one, unless the
     file says that its numbers have no sign. Of a palette image the values are the indices, of grey
-    of 2 or 4 bits the numbers in the file, 0 to 3 or 15. It is turned as its own EXIF orientation
-    says.
+    of 2 or 4 bits the numbers in the file, 0 to 3 or 15; so they are of a TIFF that stores white as
+    0. It is turned as its own EXIF orientation says.
 
     Args:
         label_values: where values are declared, a colour picture whose channels are equal is a grey
@@ -127,10 +144,12 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
             2 or 4 bits the brightness counts, 0 to 255, where no number but 0 is a class.
 
     Raises:
-        ValueError: the file cannot be decoded, is too large, or holds colours and not ids.
+        ValueError: the file cannot be decoded, is too large, holds colours and not ids, or bits of
+            which white is 0.
     """
     try:
         with opened(path) as image:
+            is_inverted = _is_inverted(image)
             if turned_by_exif(image):
                 ImageOps.exif_transpose(image, in_place=True)
             mode, num_bits, has_sign = image.mode, *_bits(image)
@@ -140,7 +159,9 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
             else:
                 pixels = np.array(image)
     except UnreadableFileError as error:
-        raise ValueError(f"{path}: the label map cannot be read: {error.reason}") from error
+        reason, of_bands, _ = error.reason.partition(" (INPUT.READER")  # which is for pictures
+        reason += "; a label map holds whole numbers of 8 to 32 bits" if of_bands else ""
+        raise ValueError(f"{path}: the label map cannot be read: {reason}") from error
     if label_values is not None and mode in _GREY_IN_COLOR:
         return _grey(path, pixels, _MAX_SPREAD if label_values.nearest else 0)
     if mode not in _ID_MODES:
@@ -151,11 +172,27 @@ def read_values(path: str | Path, label_values: LabelValues | None = None) -> np
             f"{path}: a label map needs one channel of class ids, but this image has mode {mode!r};"
             f" {remedy}"
         )
+    if is_inverted:  # by Pillow
+        pixels = ~pixels
     if pixels.dtype == np.int32 and num_bits == 32 and not has_sign:
         pixels = pixels.view(np.uint32)  # Pillow knows no such mode
     if step > 1 and not (label_values and label_values.are_brightness(255 // step)):
         pixels //= np.uint8(step)
     return _ids(pixels, label_values, num_bits)
+
+
+def _is_inverted(image: Image.Image) -> bool:
+    """Whether a decoded picture is a TIFF whose numbers Pillow has inverted, for 0 is white there.
+
+    Raises:
+        ValueError: it has one bit for each pixel: is it the number 1 that marks something, or is it
+            white? Of a fax, as masks are compressed well, it is white.
+    """
+    if image.format != "TIFF" or _INVERTED.fullmatch(image.info[RAW_MODE]) is None:
+        return False
+    if image.mode == "1" and image.info.get("compression") not in _FAX:
+        raise ValueError("its bits are 0 where it is white (MinIsWhite); save it as PNG")
+    return image.mode != "1"
 
 
 def _bits(image: Image.Image) -> tuple[int, bool]:

@@ -9,6 +9,7 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances
 
+from .label_maps import advice_on_unlisted
 from .segmentations import FAR, plain, sound_array, sound_polygons, sound_segmentation
 
 _NUM_PANOPTIC_IDS = 1 << 24  # three bytes of colour
@@ -88,7 +89,7 @@ def segment_codes(
     if len(unlisted):
         raise ValueError(
             f"{file_name} has {lengths[of_runs == unlisted[0]].sum()} pixels of segment id "
-            f"{unlisted[0]}, which is not in its segments_info"
+            f"{unlisted[0]}, which is not in its segments_info: {advice_on_unlisted(unlisted[0])}"
         )
     return np.repeat(codes.astype(dtype), lengths).reshape(ids.shape)
 

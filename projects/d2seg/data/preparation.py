@@ -20,9 +20,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..names import printable
+from ..names import OneLine, printable
 
 logger = logging.getLogger(__name__)
+
+_STEM = 40  # characters of a file's stem in the name that it has until it is complete
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,7 +32,9 @@ Result = TypeVar("Result")
 
 def run_script(main: Callable[[], None]) -> None:
     """Run ``main``; what is wrong with the data becomes one line on stderr and exit code 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         main()
     except (OSError, ValueError, MemoryError, ImportError) as error:
@@ -79,7 +83,7 @@ def run_parallel(
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
-            with tqdm(futures, desc=description, unit="file", **bar) as progress:
+            with tqdm(futures, desc=printable(description), unit="file", **bar) as progress:
                 return [future.result() for future in progress]
         finally:
             pool.shutdown(cancel_futures=True)
@@ -89,7 +93,9 @@ def run_parallel(
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; what is written there becomes ``path`` at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}{path.suffix}")
+    # of a name that may be as long as names can be
+    name = f".{path.stem[:_STEM]}.{os.getpid()}.{threading.get_ident()}{path.suffix}"
+    temporary = path.with_name(name)
     try:
         yield temporary
         temporary.replace(path)

@@ -60,13 +60,17 @@ def check_run(cfg: CfgNode, eval_only: bool) -> None:
     """See that there is something to evaluate on, and a folder to write to.
 
     Raises:
-        ValueError: DATASETS.TEST of an evaluation is empty; OUTPUT_DIR is no text; or as
-            :func:`check_folder`.
+        ValueError: DATASETS.TEST of an evaluation is empty; the folder's name cannot be logged; or
+            as :func:`check_folder`.
     """
     if eval_only and not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty; name a data set to evaluate on")
-    if any("\ud800" <= c <= "\udfff" for c in cfg.OUTPUT_DIR):  # bytes as Python writes them
-        raise ValueError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} is no text in UTF-8, as logs are; rename it")
+    # detectron2 logs it as it is, and bytes that are no UTF-8 not at all; with a NUL there is no
+    # such folder, which check_folder says
+    if not cfg.OUTPUT_DIR.isprintable() and "\0" not in cfg.OUTPUT_DIR:
+        raise ValueError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR} has characters that cannot be printed; choose another"
+        )
     check_folder(cfg.OUTPUT_DIR)
 
 
@@ -112,8 +116,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
         cfg = auto_scale(cfg)
     cfg.freeze()
     shown = copy.copy(args)
-    if not Path(args.config_file).is_file():  # a name of detectron2's model zoo
-        shown.config_file = ""
+    if not Path(args.config_file).is_file() or not args.config_file.isprintable():
+        shown.config_file = ""  # a name of detectron2's model zoo, or what would spoil the log
     default_setup(cfg, shown)
     report_once()
     return cfg
@@ -130,13 +134,19 @@ def check_evaluation(cfg: CfgNode) -> None:
     The evaluators of DATASETS.TEST are built, and the dicts read, as the evaluation will do it.
 
     Raises:
-        ValueError, ImportError: as :func:`build_evaluator` and :func:`load_dicts`; or a picture
-            or a label map is missing.
+        ValueError, ImportError: as :func:`build_evaluator` and :func:`load_dicts`; a picture or a
+            label map is missing; or there is nothing to find.
     """
     for name in cfg.DATASETS.TEST:
         check_files_of(load_dicts(name, for_test=True), name)
         folder = path_inside(Path(cfg.OUTPUT_DIR) / "inference", name, "name of a data set")
-        build_evaluator(cfg, name, str(folder), tasks_of(cfg))
+        evaluator = build_evaluator(cfg, name, str(folder), tasks_of(cfg))
+        for part in getattr(evaluator, "_evaluators", [evaluator]):
+            if not getattr(part, "has_truth", True):
+                raise ValueError(
+                    f"data set {name!r} of DATASETS.TEST has no object or segment but crowds, so "
+                    f"that {type(part).__name__} would score NaN; add some, or take it out"
+                )
 
 
 def set_vocabulary(cfg: CfgNode, resume: bool) -> None:

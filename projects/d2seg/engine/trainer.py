@@ -75,12 +75,12 @@ class Trainer(DefaultTrainer):
         self._history: dict[str, Any] = {}  # of the metrics, of a run that is resumed
         self._then: dict[str, Any] = {}  # its circumstances
         self.last_step = -1
-
+        loader = self.build_train_loader(cfg)  # before what takes time: it finds faults of the data
         model = prepare_for_training(self.build_model(cfg))
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainStep(
             distributed(model),
-            self.build_train_loader(cfg),
+            loader,
             optimizer,
             accumulate_steps=cfg.SOLVER.ACCUMULATE_STEPS,
             amp_dtype=autocast_dtype(cfg, torch.device(cfg.MODEL.DEVICE)),

@@ -126,7 +126,7 @@ def _build_instance(
         return PascalVOCDetectionEvaluator(name)
     has_file = _metadata_value(name, "json_file") is not None
     if not has_file and not any(r.get("annotations") for r in DatasetCatalog.get(name)):
-        reason = "its metadata lack json_file and its dicts 'annotations'"
+        reason = "its metadata lack json_file, and none of its dicts has 'annotations'"
         raise _missing(name, "instance", reason)
     return InstanceEvaluator(
         name,

@@ -1,11 +1,11 @@
 """Looking up maps of segment ids; class labels as detectron2's evaluators read them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..data.label_maps import NUM_IDS, read_labels
+from ..data.label_maps import NUM_IDS, advice_on_unlisted, read_labels
 from ..data.label_values import LabelValues
 
 _MAX_VALUE = np.iinfo(np.uint16).max
@@ -17,6 +17,22 @@ def read_label_map(
     """``read_labels`` with the signature that detectron2's
     ``SemSegEvaluator(sem_seg_loading_fn=...)`` calls, whose own default fails on numpy 2."""
     return read_labels(path, label_values).astype(dtype, copy=False)
+
+
+def check_encoding(id_map: np.ndarray, segments: Sequence[Mapping[str, Any]], file: str) -> None:
+    """See that a map of segment ids was not written as other numbers than those of its segments,
+    with which any prediction would score 0.
+
+    Raises:
+        ValueError: it has ids, and none is that of a segment.
+    """
+    listed = {segment["id"] for segment in segments}
+    present = [number for number in np.unique(id_map).tolist() if number]
+    if listed and present and listed.isdisjoint(present):
+        raise ValueError(
+            f"{file} has pixels of the segment id {present[0]}, and none of its segments_info: "
+            f"{advice_on_unlisted(present[0])}"
+        )
 
 
 class IdLookup:

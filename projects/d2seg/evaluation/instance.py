@@ -105,6 +105,12 @@ class InstanceEvaluator(COCOEvaluator):
         self._dataset_name = dataset_name
         self._check_categories()
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether there is anything to find, or no ground truth at all, as of a test split."""
+        annotations = self._coco_api.dataset.get("annotations")
+        return annotations is None or not all(found.get("iscrowd") for found in annotations)
+
     def _eval_predictions(self, predictions: list[dict], img_ids: list | None = None) -> None:
         """Fill ``self._results`` with the metrics of every task."""
         results = list(itertools.chain.from_iterable(x["instances"] for x in predictions))

@@ -21,6 +21,7 @@ from ..data.entries import sound_segments
 from ..data.faults import Faults
 from ..data.label_maps import read_id_map, write_id_map
 from ..data.readers import PictureReader
+from .id_maps import check_encoding
 from .panoptic_quality import PanopticQuality
 from .records.files import recording
 from .records.panoptic import PanopticRecord, SegmentMaps
@@ -57,8 +58,7 @@ class PanopticEvaluator(DatasetEvaluator):
         """
         self._metadata = MetadataCatalog.get(dataset_name)
         self._dataset_name = dataset_name
-        self._output_dir = output_dir
-        self._reader = reader
+        self._output_dir, self._reader = output_dir, reader
         self._root = PathManager.get_local_path(self._metadata.panoptic_root)
         if not PathManager.isfile(self._metadata.panoptic_json):
             raise ValueError(
@@ -79,12 +79,21 @@ class PanopticEvaluator(DatasetEvaluator):
             x["image_id"]: {**x, "segments_info": _sound_segments(x, where)}
             for x in content.annotations or ()
         }
+        first = next(iter(self._annotations.values()))  # as one is, all are, before a training
+        if os.path.isfile(file := os.path.join(self._root, first["file_name"])):
+            check_encoding(read_id_map(file), first["segments_info"], file)
         self._ends = _output_stems(content)
         self._record = (
             PanopticRecord(len(content.categories)) if record and output_dir is not None else None
         )
         self._thing_ids = _inverse(self._metadata.thing_dataset_id_to_contiguous_id)
         self._stuff_ids = _inverse(self._metadata.stuff_dataset_id_to_contiguous_id)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether there is anything to find."""
+        listed = (x for entry in self._annotations.values() for x in entry["segments_info"])
+        return not all(segment.get("iscrowd") for segment in listed)
 
     def reset(self) -> None:
         self._quality = PanopticQuality(self._json["categories"])
@@ -121,13 +130,11 @@ class PanopticEvaluator(DatasetEvaluator):
                     f"has no annotation in {self._metadata.panoptic_json}"
                 )
             id_map, segments = self._prediction(*output["panoptic_seg"], image["image_id"])
-            match = self._quality.update(
-                id_map,
-                segments,
-                read_id_map(os.path.join(self._root, annotation["file_name"])),
-                annotation["segments_info"],
-                image["image_id"],
-            )
+            file = os.path.join(self._root, annotation["file_name"])
+            truth, true_segments = read_id_map(file), annotation["segments_info"]
+            match = self._quality.update(id_map, segments, truth, true_segments, image["image_id"])
+            if not match.intersections.any():
+                check_encoding(truth, true_segments, file)
             if self._record is not None:
                 self._record.add(str(image["image_id"]), image["file_name"], match)
             stem = _stem(image["file_name"]) + self._ends.get(image["image_id"], "")

@@ -92,7 +92,8 @@ class PerImageEvaluator(SemanticEvaluator):
         ]
         # of equal ones, those with more wrong pixels first
         rows.sort(key=lambda row: (float(row[2]), -row[-1] - row[-2], row[0]))
-        with path.open("w", encoding="utf-8", newline="") as file:
+        # names whose bytes are no text are escaped
+        with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
             csv.writer(file).writerows([["file", "class", *METRICS, *_COUNTS], *rows])
 
 

@@ -54,7 +54,7 @@ def output_path(out: Path, format_name: str) -> Path:
     """``out`` with the format's suffix, where it has none.
 
     Raises:
-        ValueError: it has another one, or its folder is missing.
+        ValueError: it has another one, is a folder, or its folder is missing or not writable.
     """
     suffix = FORMATS[format_name].suffix
     path = out if out.suffix else out.with_suffix(suffix)
@@ -62,6 +62,8 @@ def output_path(out: Path, format_name: str) -> Path:
         raise ValueError(f"{out}: a file of --format {format_name} ends in {suffix}")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"{out}: there is no folder {path.absolute().parent}")
+    if path.is_dir() or not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{out} cannot be written; choose another place")
     return path
 
 

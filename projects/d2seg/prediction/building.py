@@ -1,7 +1,6 @@
 """From a config to its predictor."""
 
 from typing import Any
-from urllib.parse import urlparse
 
 import detectron2.data.transforms as T
 from detectron2.config import CfgNode
@@ -10,6 +9,7 @@ from torch import nn
 
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
+from ..checkpoint.download import split_options
 from ..checkpoint.files import find_file, read_checkpoint
 from ..config.checks import check_device
 from ..config.defaults import set_semantic_output
@@ -101,8 +101,7 @@ def _build(cfg: CfgNode, task: str, content: dict[str, Any] | None) -> nn.Module
     check_device(cfg.MODEL.DEVICE)
     check_registered(cfg)
     if content is None and cfg.MODEL.WEIGHTS:
-        url = urlparse(cfg.MODEL.WEIGHTS)._replace(query="")
-        content = read_checkpoint(find_file(url.geturl()))
+        content = read_checkpoint(find_file(split_options(cfg.MODEL.WEIGHTS)[0]))
     use_stored_classes(cfg, content or {}, cfg.MODEL.WEIGHTS)
     _resize(cfg, task)  # what is wrong with it is said before the model is built
     use_words_of_checkpoint(cfg)

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..names import shortened
 from ..pictures import UnreadableFileError, read_image
 from .video_reading import MAX_DRAWN_PIXELS, UnreadableError, import_av
-from .video_writing import shortened, temporary_beside
+from .video_writing import temporary_beside
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 VIDEO_SUFFIXES = frozenset(
@@ -59,7 +60,9 @@ def _files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    return sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in known)
+    # links that lead nowhere and pipes, too, which are reported when they are read
+    named = (p for p in path.iterdir() if p.suffix.lower() in known)
+    return sorted(p for p in named if not os.path.isdir(p))
 
 
 def plan_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:

@@ -12,20 +12,15 @@ from types import TracebackType
 
 import numpy as np
 
+from ..names import shortened
 from .video_reading import import_av, local_url
 
-_MAX_STEM = 230  # bytes of an output's name, which with number and suffix may have 255
 _BT601, _LIMITED_RANGE = 5, 1  # FFmpeg's numbers of a colour space and a range
 
 
 def temporary_beside(path: Path) -> Path:
     """Beside ``path``; the name of ``path`` may be as long as names can be."""
     return path.with_name(f".{shortened(path.stem)}.partial{path.suffix}")
-
-
-def shortened(stem: str) -> str:
-    """What an output may have of the stem of its input."""
-    return os.fsdecode(os.fsencode(stem)[:_MAX_STEM])
 
 
 class VideoWriter:

@@ -51,7 +51,7 @@ def read_coco(
         ValueError: the file cannot be read or is not in COCO's format; or an entry has a fault.
     """
     faults = Faults(str(file)) if faults is None else faults
-    content = read_json(file, strictly=faults.is_collecting)
+    content = read_json(file)
     lists = {key: _entries(content, key, file) for key in ("images", "annotations", "categories")}
     is_listed = has_names or not is_panoptic or lists["images"] is not None
     if is_listed and lists["images"] is None:

@@ -251,7 +251,10 @@ def _expand(path: Any) -> str:
 
 
 def _declared_categories(file: str | Path, content: dict[str, Any]) -> tuple[Category, ...]:
-    classes = content.get("classes") or names_in(content.get("values"))
+    values = content.get("values")
+    classes = content.get("classes") or names_in(values)
+    if not classes and values is not None:
+        raise ValueError(f"{file}: 'values' has the form {{0: background, 255: polyp}}")
     if not isinstance(classes, list) or not classes:
         raise ValueError(
             f"{file}: 'classes' is the list of class names, not {shown(classes)}; the first is "

@@ -78,7 +78,8 @@ class InstanceMaps:
                     logger.warning("%d %s are left out, as %s", len(files), kind, files[0])
         names = {name for image, _ in pairs for name in self._names(image)}
         for image in sorted((table or {}).keys() - names) if self.selection is None else ():
-            faults.add("table without image", f"{self.table} lists {image!r}, which is not there")
+            detail = f"lists {image!r}, which is not there; a split's table has its own pictures"
+            faults.add("table without image", f"{self.table} {detail}")
         workers = min(_THREADS, os.cpu_count() or 1)
         with ThreadPoolExecutor(workers) as pool:
             found = pool.map(lambda pair: self._read(*pair, table, count_parts), pairs)

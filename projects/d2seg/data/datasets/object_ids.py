@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...pictures import refuse_special_file
 from ..label_values import OTHER
 
 _COLUMNS = ("image", "id", "class")
@@ -112,20 +113,21 @@ def read_table(file: str | Path, class_names: Sequence[str]) -> Table:
     classes = {name: number for number, name in enumerate(class_names)}
     found: Table = {}
     try:
+        refuse_special_file(file)
         if Path(file).stat().st_size > _MAX_BYTES:
-            raise ValueError(f"{file}: a table has at most {_MAX_BYTES} bytes")
+            raise ValueError(f"a table has at most {_MAX_BYTES} bytes")
         with open(file, encoding="utf-8-sig", newline="") as opened:
             rows = csv.reader(opened)
             header = [name.strip() for name in next(rows, [])]
             if sorted(header) != sorted(_COLUMNS):
-                raise ValueError(f"{file}: its first line is {','.join(_COLUMNS)}")
+                raise ValueError(f"its first line is {','.join(_COLUMNS)}")
             for row in rows:
                 if row:
                     _add_row(found, dict(zip(header, row, strict=False)), classes)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the table of objects cannot be read: {file}: {error}") from error
     except (csv.Error, _RowError) as error:
         raise ValueError(f"{file}, line {rows.line_num}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the table of objects cannot be read: {file}: {error}") from error
     return found
 
 

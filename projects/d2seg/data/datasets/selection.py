@@ -11,6 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from ...pictures import refuse_special_file
+
 SELECTION_KEYS = ("list", "names", "part")
 
 
@@ -53,9 +55,13 @@ class Selection:
 
     def _listed(self, stems: list[str]) -> list[str]:
         try:
+            refuse_special_file(self.list_file)
             text = self.list_file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"the list of images cannot be read: {error}") from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ValueError(
+                f"the list of images cannot be read: {self.list_file}: {reason}"
+            ) from error
         there = set(stems)
         found: dict[str, None] = {}
         missing = []

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...names import path_inside
-from ...pictures import UnreadableFileError, opened
+from ...pictures import UnreadableFileError, opened, refuse_special_file
 from ..datasets.loaders import IMAGE_SUFFIXES, files_below
 from ..faults import Faults
 from ..id_runs import rles_of
@@ -161,8 +161,9 @@ def _listed(root: Path, faults: Faults) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for file in files:
         try:
+            refuse_special_file(file)
             lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"{file}: the list of pictures cannot be read: {error}") from error
         split = file.stem if file.stem in _SPLITS else "train"
         for number, name in enumerate(map(str.strip, lines), start=1):

@@ -15,6 +15,7 @@ import pycocotools.mask as mask_util
 import yaml
 from detectron2.structures import BoxMode
 
+from ...names import shortened
 from ..datasets.categories import Category, distinct_colors
 from ..preparation import link_or_copy, run_parallel, save_image, save_json
 from ..segmentations import to_rle
@@ -174,7 +175,8 @@ def _with_own_stems(pictures: list[Picture]) -> list[Picture]:
     for picture in pictures:
         stem, suffix = os.path.splitext(picture.name)
         if stem in seen:
-            stem = f"{stem}_{suffix.removeprefix('.')}"
+            folder, base = os.path.split(stem)
+            stem = os.path.join(folder, f"{shortened(base)}_{suffix.removeprefix('.')}")
         number = 2
         own = stem
         while own in seen:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...pictures import refuse_special_file
 from ..datasets.declared_text import read_yaml
 from ..datasets.loaders import IMAGE_SUFFIXES, files_below
 from ..faults import Faults
@@ -116,7 +117,12 @@ def _pictures(
             for picture in sorted(files_below(found, IMAGE_SUFFIXES)):
                 yield Path(picture), Path(picture).relative_to(found).as_posix()
             continue
-        lines = found.read_text(encoding="utf-8-sig").splitlines()
+        try:
+            refuse_special_file(found)
+            lines = found.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, ValueError) as error:
+            faults.add("missing folder", f"the list {found} cannot be read: {error}", str(file))
+            continue
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -158,7 +164,7 @@ def _labels_of(picture: Path, name: str, file: Path) -> Path | None:
     tries = [Path(f"{before}{os.sep}labels{os.sep}{behind}")] if images else []
     tries += [file.parent / "labels" / name, picture]
     return next(
-        (t.with_suffix(".txt") for t in tries if os.path.isfile(t.with_suffix(".txt"))), None
+        (t.with_suffix(".txt") for t in tries if os.path.lexists(t.with_suffix(".txt"))), None
     )
 
 
@@ -177,6 +183,7 @@ def _read(
         notes.left_out[_NO_FILE] += 1
         return Picture(picture, name, split, size, ()), notes
     try:
+        refuse_special_file(labels)
         if labels.stat().st_size > _MAX_BYTES:
             raise ValueError(f"it has more than {_MAX_BYTES} bytes")
         lines = labels.read_text(encoding="utf-8-sig").splitlines()

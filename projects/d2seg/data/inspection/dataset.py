@@ -31,7 +31,7 @@ from ..referring.reading import ReferringSource
 from .annotations import inspect_annotations
 from .files import check_files_left_out, check_listed_twice
 from .fingerprints import GREY_SIDE, measures_of
-from .hints import class_hints, crowd_hints, undeclared_hints, value_hints
+from .hints import class_hints, crowd_hints, segment_hints, undeclared_hints, value_hints
 from .label_counts import count_labels, value_counts
 from .measures import Measures
 from .report import Counts, Problem, Report
@@ -97,7 +97,7 @@ def inspect_dataset(
             f"EXIF data turn {report.num_turned} of the pictures: annotations have to be of the "
             "turned ones"
         )
-    report.hints += crowd_hints(entries)
+    report.hints += crowd_hints(entries) + segment_hints(report.problems)
     if kind_of(metadata) == "referring":
         summarize(entries, report)
     if metadata.get("label_values") is not None:

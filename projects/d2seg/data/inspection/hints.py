@@ -8,7 +8,9 @@ from typing import Any
 from detectron2.data import Metadata
 
 from ...names import alike
+from ..label_maps import advice_on_unlisted
 from ..label_values import MAX_LABEL, LabelValues
+from .report import Problem
 
 
 def class_hints(metadata: Metadata) -> list[str]:
@@ -38,6 +40,12 @@ def crowd_hints(entries: Sequence[dict[str, Any]]) -> list[str]:
                 "to 0 for single objects"
             )
     return hints
+
+
+def segment_hints(problems: Sequence[Problem]) -> list[str]:
+    """What may be wrong with panoptic PNGs whose ids are not listed."""
+    ids = [p.subject[1] for p in problems if p.kind == "segment not listed" and p.subject]
+    return [f"ids that are not listed, as {ids[0]}: {advice_on_unlisted(ids[0])}"] if ids else []
 
 
 def _parts(entry: Any, key: str) -> Sequence[Any]:

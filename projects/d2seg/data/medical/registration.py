@@ -13,6 +13,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ...pictures import refuse_special_file
 from ..datasets.registration import check_is_new
 from .files import ArrayFileError, volume_shape
 from .inspection import inspect_slice
@@ -135,9 +136,10 @@ def load_volumes(
 def _listed(list_file: str | Path, folders: Sequence[str | Path], suffix: str) -> dict[str, str]:
     """{name: path} in the order of the list."""
     try:
+        refuse_special_file(list_file)
         lines = Path(list_file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the list of files cannot be read: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the list of files cannot be read: {list_file}: {error}") from error
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise ValueError(f"{list_file} names no file")

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...checkpoint.pickles import UnsafePickleError
 from ...checkpoint.plain_pickles import load_plain_pickle
+from ...pictures import refuse_special_file
 from ..faults import is_id
 from ..json_files import read_json
 
@@ -71,9 +72,12 @@ def _read(file: Path) -> Any:
     if file.suffix not in _PICKLES:
         return read_json(file, "expressions")
     try:
-        return load_plain_pickle(file.read_bytes())
-    except OSError as error:
+        refuse_special_file(file)
+        content = file.read_bytes()
+    except (OSError, ValueError) as error:
         raise ValueError(f"the expressions cannot be read: {error}") from error
+    try:
+        return load_plain_pickle(content)
     except UnsafePickleError as error:
         raise ValueError(
             f"{file} names {error}, which a file of expressions has no use for: it is refused, "

@@ -133,7 +133,7 @@ def _walk(folder: str, prefix: str, above: set[tuple[int, int]]) -> Iterator[str
     if here in above:
         return
     with os.scandir(folder) as found:
-        kinds = [(entry.name, entry.is_dir()) for entry in found if _is_wanted(entry)]
+        kinds = [(entry.name, _is_folder(entry)) for entry in found if _is_wanted(entry)]
     kinds.sort()
     for name, is_folder in kinds:
         if is_folder:
@@ -146,7 +146,14 @@ def _is_wanted(entry: os.DirEntry) -> bool:
     # what is hidden is no picture of the user's: thumbnails, a Mac's "._a.jpg", half copies
     if entry.name.startswith("."):
         return False
-    return entry.is_dir() or os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
+    return _is_folder(entry) or os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle, which are reported as a picture that cannot be read
+        return False
 
 
 def read_list(path: Path) -> NamedPictures:
