@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from toy_training import toy_cfg
 
 from d2seg.engine import prepare
-from d2seg.engine.prepare import check_run, read_config, set_vocabulary, setup
+from d2seg.engine.prepare import check_run, check_weights, read_config, set_vocabulary, setup
 from d2seg.text import SPECIAL_WORDS, Vocabulary
 
 TOY = ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('toy',)"]
@@ -50,6 +50,24 @@ def test_a_folder_whose_name_is_no_text(tmp_path):
     cfg = read_config(parse(*TOY, "OUTPUT_DIR", f"{tmp_path}/\udcff"))
     with pytest.raises(ValueError, match=r"OUTPUT_DIR .* has characters that cannot be printed"):
         check_run(cfg, eval_only=False)
+
+
+def test_weights_are_looked_for_before_a_model_is_built(tmp_path):
+    def check(weights: str, eval_only: bool = False, resume: bool = False) -> None:
+        args = parse(*TOY, "OUTPUT_DIR", str(tmp_path), "MODEL.WEIGHTS", weights)
+        check_weights(read_config(args), eval_only, resume)
+
+    check("")
+    check("detectron2://ImageNetPretrained/MSRA/R-50.pkl")  # to be fetched
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS is empty"):
+        check("", eval_only=True)
+    (tmp_path / "model_final.pth").touch()
+    check(str(tmp_path / "model_final.pth"), eval_only=True)
+    gone = str(tmp_path / "model_fina.pth")
+    for eval_only in (False, True):
+        with pytest.raises(ValueError, match=r"no checkpoint at .*; near it: model_final\.pth"):
+            check(gone, eval_only)
+        check(gone, eval_only, resume=True)  # goes on from the one that is there
 
 
 def test_evaluation_needs_no_training_settings():

@@ -29,6 +29,10 @@ from .positions import fit_positions, position_grids
 
 _NUMBERED = re.compile(r"model_([0-9]{1,12})\.pth$")
 WEIGHTS_ALONE = ("model_best.pth", "model_final_ema.pth")  # to use, not to resume from
+NO_WEIGHTS = (
+    "MODEL.WEIGHTS is empty, so the model would compute with random weights; set it to a "
+    "checkpoint, for example OUTPUT_DIR/model_final.pth"
+)
 
 
 def checkpoints_in(folder: str | Path, last: str = "") -> list[str]:
@@ -111,10 +115,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         if not path:
             if require_complete:
-                raise ValueError(
-                    "MODEL.WEIGHTS is empty, so the model would compute with random weights; set "
-                    "it to a checkpoint, for example OUTPUT_DIR/model_final.pth"
-                )
+                raise ValueError(NO_WEIGHTS)
             return super().load(path)
         address, self._options = split_options(path)
         local = find_file(address)

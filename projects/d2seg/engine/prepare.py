@@ -12,7 +12,9 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..checkpoint.checkpointer import checkpoints_in
+from ..checkpoint.checkpointer import NO_WEIGHTS, checkpoints_in
+from ..checkpoint.download import split_options
+from ..checkpoint.files import find_file
 from ..config.checks import check_values
 from ..config.files import own_keys
 from ..config.loading import load_config
@@ -74,6 +76,22 @@ def check_run(cfg: CfgNode, eval_only: bool) -> None:
     check_folder(cfg.OUTPUT_DIR)
 
 
+def check_weights(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
+    """See that the file of MODEL.WEIGHTS is there, before a model is built; what has to be fetched
+    is looked for when it is loaded.
+
+    Raises:
+        ValueError: it is missing, or an evaluation names none.
+    """
+    if resume and checkpoints_in(cfg.OUTPUT_DIR):
+        return
+    address, _ = split_options(cfg.MODEL.WEIGHTS)
+    if eval_only and not address:
+        raise ValueError(NO_WEIGHTS)
+    if address and "://" not in address:
+        find_file(address)
+
+
 def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of the command line, checked; logging, seeds and output folder set up.
 
@@ -89,6 +107,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     torch.set_flush_denormal(True)
     cfg = read_config(args)
     check_run(cfg, args.eval_only)
+    check_weights(cfg, args.eval_only, args.resume)
     if comm.get_local_rank() == 0:
         check_data(cfg, args.eval_only)
         # where this package's launcher starts several processes, it has done that before
