@@ -25,7 +25,7 @@ def instance_part(record: Mapping[str, Any]) -> dict[str, Any]:
         "what": {"segm": "masks", "bbox": "boxes"}[record["kind"]],
         "classes": _class_rows(record),
         "errors": _error_rows(record["errors"]),
-        "ap50": 100 * (record["errors"]["ap50"] or 0),
+        "ap50": 100 * float(record["errors"]["ap50"] or 0),
         "right": whole(record["errors"]["count"]["right"])["text"],
         "by_class": _errors_by_class(record),
         "swaps": [
