@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,10 @@ def both(first: Damage, second: Damage) -> Damage:
 
 def delete(name: str) -> Damage:
     return lambda source: (source / name).unlink()
+
+
+def pipe(name: str) -> Damage:
+    return lambda source: os.mkfifo(source / name)
 
 
 def shape(**keys: Any) -> Damage:
@@ -141,6 +146,7 @@ CASES: list[tuple[str, str, Damage, str]] = [
     ("yolo", "no_folder", replace("data.yaml", "val:", "val: images/val"), "'val' is 'images/val': there is no"),
     ("yolo", "escape", replace("data.yaml", "images/train", "../../../.."), r"'train' is '.*', which leads out of"),
     ("yolo", "list_escape", both(write("l.txt", "../../../etc/hosts\n"), replace("data.yaml", "val:", "val: l.txt")), r"l\.txt: line 1: the picture .* is not in"),
+    ("yolo", "pipe", both(pipe("l.txt"), replace("data.yaml", "val:", "val: l.txt")), r"l\.txt: the list of pictures cannot be read: it is no regular"),
     ("yolo", "class", line("2 0.1 0.1 0.5 0.1 0.5 0.5"), r"line 3: the class 2 is not in 'names', .* 0 to 1"),
     ("yolo", "word", line("cat 0.1 0.1 0.5 0.1 0.5 0.5"), "the class is 'cat'; it is a number from 0 on"),
     ("yolo", "negative", line("-1 0.1 0.1 0.5 0.1 0.5 0.5"), "the class is '-1'"),
@@ -164,6 +170,7 @@ CASES: list[tuple[str, str, Damage, str]] = [
     ("voc", "escape", write("ImageSets/Segmentation/train.txt", "../../x\nb\n"), r"train\.txt: line 1: the name '\.\./\.\./x' leads out"),
     ("voc", "long", write("ImageSets/Segmentation/train.txt", "x" * 5000 + "\nb\n"), "is longer than a file's name"),
     ("voc", "list", write("ImageSets/Segmentation/train.txt", b"\xff\xfe\x00"), "the list of pictures cannot be read"),
+    ("voc", "pipe", both(delete("ImageSets/Segmentation/train.txt"), pipe("ImageSets/Segmentation/a.txt")), r"a\.txt: the list of pictures cannot be read: it is no regular"),
     ("voc", "labelmap", write("labelmap.txt", "# nothing\n"), r"labelmap\.txt: it lists 0 classes"),
     ("voc", "double", write("labelmap.txt", "a:1,1,1::\na:2,2,2::\n"), "the class 'a' is listed twice"),
     ("voc", "same_colour", write("labelmap.txt", "background:0,0,0::\ncircle:9,0,0::\nsquare:9,0,0::\n"), r"labelmap\.txt: .*the colour of 'square' is 9,0,0, that of another class, too"),
@@ -219,8 +226,8 @@ CASES: list[tuple[str, str, Damage, str]] = [
     ("supervisely", "origin", bitmap(zlib.compress(png(np.ones((9, 9), np.uint8))), [1.5, 0]), "'origin' of the bitmap"),
 ]  # fmt: skip
 FATAL = {
-    ("yolo", "broken"), ("yolo", "no_names"), ("yolo", "gap"), ("yolo", "nc"), ("yolo", "double"),
-    ("voc", "list"), ("voc", "labelmap"), ("voc", "double"),
+    ("yolo", "broken"), ("yolo", "no_names"), ("yolo", "gap"), ("yolo", "nc"), ("yolo", "double"), ("yolo", "pipe"),
+    ("voc", "list"), ("voc", "pipe"), ("voc", "labelmap"), ("voc", "double"),
     ("voc", "same_colour"), ("voc", "two_levels"), ("voc", "high_level"),
     ("cvat", "broken"), ("cvat", "empty"), ("cvat", "bomb"), ("cvat", "entity"), ("cvat", "deep"),
     ("cvat", "encoding"), ("cvat", "root"), ("cvat", "video"), ("cvat", "no_image"),

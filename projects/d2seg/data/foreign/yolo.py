@@ -27,6 +27,7 @@ from .content import (
     checked_name,
     find_picture,
     read_all,
+    read_lines,
     size_of,
 )
 from .outlines import rectangle, segmentation_of
@@ -34,7 +35,6 @@ from .outlines import rectangle, segmentation_of
 TITLE = "YOLO"
 _SPLITS = ("train", "val", "test")
 _SLACK = 1e-3  # by which rounded coordinates may leave 0..1
-_MAX_BYTES = 1 << 26  # of a text file
 _NO_FILE = "pictures have no file of labels and count as without an object"
 
 
@@ -116,7 +116,10 @@ def _pictures(
             for picture in sorted(files_below(found, IMAGE_SUFFIXES)):
                 yield Path(picture), Path(picture).relative_to(found).as_posix()
             continue
-        lines = found.read_text(encoding="utf-8-sig").splitlines()
+        try:
+            lines = read_lines(found)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{found}: the list of pictures cannot be read: {error}") from error
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -177,9 +180,7 @@ def _read(
         notes.left_out[_NO_FILE] += 1
         return Picture(picture, name, split, size, ()), notes
     try:
-        if labels.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
-        lines = labels.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_lines(labels)
     except (OSError, ValueError) as error:
         notes.fault("unreadable annotation", f"the labels cannot be read: {error}")
         return None, notes
