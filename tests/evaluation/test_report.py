@@ -269,6 +269,7 @@ def test_a_page_of_an_earlier_evaluation_is_not_taken_for_this_one(tmp_path, cap
         (lambda d: (d / "run.json").write_bytes(b"\xff"), "run.json is damaged"),
         (lambda d: record_file(d).write_text('{"classes": ["a"]}'), "not what this version"),
         (lambda d: record_file(d).write_text("nothing"), "semantic.json is damaged"),
+        (lambda d: (d / "report.html").mkdir(), "report.html: [Errno 21] Is a directory"),
         (lambda d: edit(d / "run.json", published="yes"), "run.json is not what this version"),
         (lambda d: edit(d / "run.json", datasets=5), "run.json is not what this version"),
         (lambda d: edit(record_file(d), boundary=[10**400]), "semantic.json is not what"),
