@@ -179,6 +179,7 @@ CASES: list[tuple[str, str, Damage, str]] = [
     ("voc", "escape", write("ImageSets/Segmentation/train.txt", "../../x\nb\n"), r"train\.txt: line 1: the name '\.\./\.\./x' leads out"),
     ("voc", "long", write("ImageSets/Segmentation/train.txt", "x" * 5000 + "\nb\n"), "is longer than a file's name"),
     ("voc", "list", write("ImageSets/Segmentation/train.txt", b"\xff\xfe\x00"), "the list of pictures cannot be read"),
+    ("voc", "pipe", both(delete("ImageSets/Segmentation/train.txt"), pipe("ImageSets/Segmentation/a.txt")), r"a\.txt: the list of pictures cannot be read: it is no regular"),
     ("voc", "labelmap", write("labelmap.txt", "# nothing\n"), r"labelmap\.txt: it lists 0 classes"),
     ("voc", "double", write("labelmap.txt", "a:1,1,1::\na:2,2,2::\n"), "the class 'a' is listed twice"),
     ("voc", "same_colour", write("labelmap.txt", "background:0,0,0::\ncircle:9,0,0::\nsquare:9,0,0::\n"), r"labelmap\.txt: .*the colour of 'square' is 9,0,0, that of another class, too"),
@@ -235,7 +236,7 @@ CASES: list[tuple[str, str, Damage, str]] = [
 ]  # fmt: skip
 FATAL = {
     ("yolo", "broken"), ("yolo", "no_names"), ("yolo", "gap"), ("yolo", "nc"), ("yolo", "double"),
-    ("voc", "list"), ("voc", "labelmap"), ("voc", "double"),
+    ("voc", "list"), ("voc", "pipe"), ("voc", "labelmap"), ("voc", "double"),
     ("voc", "same_colour"), ("voc", "two_levels"), ("voc", "high_level"),
     ("cvat", "broken"), ("cvat", "empty"), ("cvat", "bomb"), ("cvat", "entity"), ("cvat", "deep"),
     ("cvat", "encoding"), ("cvat", "root"), ("cvat", "video"), ("cvat", "no_image"),

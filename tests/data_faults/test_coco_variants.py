@@ -217,6 +217,16 @@ def test_images_without_segments_are_said(tmp_path, caplog) -> None:
     assert "1 images have no annotation and are left out" in caplog.text
 
 
+def test_a_file_of_nothing_is_not_called_sound(tmp_path) -> None:
+    (tmp_path / "a").mkdir()
+    name = instances(tmp_path / "a", put("annotations", value=[]))["name"]
+    assert any("no picture has any" in hint for hint in inspect_dataset(name).hints)
+    (tmp_path / "b").mkdir()
+    nothing = instances(tmp_path / "b", lambda content: content.update(images=[], annotations=[]))
+    with pytest.raises(ValueError, match="has no image"):
+        inspect_dataset(nothing["name"])
+
+
 def test_numbers_of_thousands_of_digits(tmp_path) -> None:
     made = instances(tmp_path)
     made["file"].write_text(f'{{"images": [{"9" * 5000}]}}')

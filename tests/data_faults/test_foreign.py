@@ -49,6 +49,23 @@ def test_each_fault_is_one_line_and_the_rest_is_read(
         assert re.search(rest, out)
 
 
+def test_a_page_tells_what_cannot_be_read_where_nothing_can(sources, tmp_path) -> None:
+    source = Path(shutil.copytree(sources["labelme"], tmp_path / "in"))
+    (source / "a.png").unlink()
+    (source / "b.png").unlink()
+    (tmp_path / "gone").mkdir()
+    nothing = tmp_path / "nothing.yaml"
+    keys = "task: semantic\nclasses: [a, b]\nsplits: {train: {images: gone, labels: gone}}\n"
+    nothing.write_text(f"name: nothing\n{keys}")
+    page = tmp_path / "page.html"
+    for target, words in ((source, "there is no picture"), (nothing, "cannot be loaded: ")):
+        assert main(["check", str(target), "--html", str(page)]) == 1
+        text = page.read_text()
+        assert words in text[text.index('id="problems"') : text.index('id="duplicates"')]
+        assert "all is well" not in text
+        assert "No problems found" not in text
+
+
 def test_what_cannot_be_used_is_left_out_and_said(sources, tmp_path, capsys) -> None:
     source = Path(shutil.copytree(sources["labelme"], tmp_path / "in"))
     shape(label="cow")(source)

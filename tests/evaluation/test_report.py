@@ -269,6 +269,18 @@ def test_a_page_of_an_earlier_evaluation_is_not_taken_for_this_one(tmp_path, cap
         (lambda d: (d / "run.json").write_bytes(b"\xff"), "run.json is damaged"),
         (lambda d: record_file(d).write_text('{"classes": ["a"]}'), "not what this version"),
         (lambda d: record_file(d).write_text("nothing"), "semantic.json is damaged"),
+        (lambda d: (d / "report.html").mkdir(), "report.html: [Errno 21] Is a directory"),
+        (lambda d: edit(d / "run.json", published="yes"), "run.json is not what this version"),
+        (lambda d: edit(d / "run.json", datasets=5), "run.json is not what this version"),
+        (lambda d: edit(record_file(d), boundary=[10**400]), "semantic.json is not what"),
+        (lambda d: edit(record_file(d), gallery=[{}]), "semantic.json is not what this version"),
+        (lambda d: edit(record_file(d), gallery=odd_panels()), "entry 0 of its gallery has no"),
+        (lambda d: edit(record_file(d, "run"), num_images="x"), "records/run.json is not what"),
+        (lambda d: write_volumes(d, {"volumes": [1]}), "volumes.json is not what this version"),
+        (
+            lambda d: (record_file(d, "referring")).write_text('{"ious": 3}'),
+            "referring.json is not",
+        ),
     ],
 )
 def test_damaged_files_are_named_in_one_line(
@@ -291,8 +303,21 @@ def test_damaged_files_are_named_in_one_line(
     assert error.count("\n") == 1
 
 
-def record_file(run_dir: Path) -> Path:
-    return run_dir / "inference" / cases.NAMES["semantic"] / "records" / "semantic.json"
+def record_file(run_dir: Path, name: str = "semantic") -> Path:
+    return run_dir / "inference" / cases.NAMES["semantic"] / "records" / f"{name}.json"
+
+
+def edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def odd_panels() -> list[dict]:
+    texts = dict.fromkeys(("group", "title", "note"), "")
+    return [{**texts, "classes": [], "panels": [["data:,", "", None]]}]
+
+
+def write_volumes(run_dir: Path, content: dict) -> None:
+    (record_file(run_dir).parents[1] / "volumes.json").write_text(json.dumps(content))
 
 
 def test_scores_alone_make_a_page(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The frame of reports: escaping, tables, plots; and in a browser what the scripts do."""
 
+import html
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from d2seg.reports import heat_map, jpeg_uri, line_chart, render
 from d2seg.reports.page import count, number
 from d2seg.reports.thumbnails import fitted
 
-HOSTILE = "</script><img src=x onerror=alert(1)>"
+HOSTILE = "</script><img src=x onerror=alert(1)>" + 200 * "x"
 PAGE = """{% extends "base.html" %}
 {% block title %}{{ name }}{% endblock %}
 {% block content %}<section><h2>A</h2>
@@ -46,8 +47,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows=[*numbers, ("none", {"text": "\u2013", "value": None})],
         items=items,
         curves=curves,
-        plot=line_chart({"a$b": ([0, 1], [1, 2]), "b": ([0, 1], [2, 1])}, "x", "y"),
-        matrix=heat_map(np.eye(3), ["a", "b", "c$"], "prediction", "truth", "of truth"),
+        plot=line_chart({"a$b": ([0, 1], [1, 2]), HOSTILE: ([0, 1], [2, 1])}, "x", "y"),
+        matrix=heat_map(np.eye(3), ["a", HOSTILE, "c$"], "prediction", "truth", "of truth"),
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
     return folder / "report.html"
@@ -58,6 +59,8 @@ def test_names_from_data_are_text(page_file: Path) -> None:
     assert "<img src=x" not in text
     assert text.count("</script>") == 2  # of the curves' data and of the page
     assert list(page_file.parent.glob(".*")) == []
+    [legend] = re.findall(r">(&lt;/script.*?)</text>", text)  # of the plot, which keeps its place
+    assert len(html.unescape(legend)) == 32
 
 
 def test_nothing_is_fetched(page_file: Path) -> None:
@@ -73,7 +76,8 @@ def test_numbers() -> None:
 
 
 def test_in_a_browser(page_file: Path, open_page: Callable[..., tuple[Any, list[str]]]) -> None:
-    page, errors = open_page(page_file)
+    page, errors = open_page(page_file, 390)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     names = lambda: [x.inner_text() for x in page.query_selector_all("#scores tbody th")]  # noqa: E731
     page.click("#scores thead th:nth-child(2) button")
     assert names() == ["class 1", "class 0", "class 2", "none"]

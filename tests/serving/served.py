@@ -14,7 +14,7 @@ from PIL import Image
 from d2seg.serving.app import make_app
 from d2seg.serving.assets import Sample
 from d2seg.serving.questions import Limits
-from d2seg.serving.run import bind
+from d2seg.serving.run import Connection, bind
 
 COLORS = ((200, 30, 30), (30, 160, 60), (30, 60, 200), (220, 180, 40))
 NAMES = ("floor", "cat", "dog", "sky")
@@ -99,7 +99,8 @@ def app_of(model: Bands, limits: Limits | None = None) -> Any:
 def server(app: Any) -> Iterator[str]:
     """The address of a server with ``app``, in a thread of this process."""
     with bind(0) as listening:
-        running = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
+        config = uvicorn.Config(app, http=Connection, log_level="warning", server_header=False)
+        running = uvicorn.Server(config)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:

@@ -10,9 +10,11 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx2 as httpx
+import numpy as np
 import pytest
 from served import Bands, app_of, encoded, server
 
+from d2seg.serving import run
 from d2seg.serving.questions import Limits
 
 LIMITS = Limits(max_bytes=300_000, max_held=1_000_000, max_waiting=3)
@@ -68,6 +70,42 @@ def test_an_upload_that_never_ends(model: Bands) -> None:
             slow.sendall(head(1000) + b"x")
             assert received(slow) == (408, {"error": "the upload took more than 0.3 seconds"})
         assert httpx.get(f"{address}/health", timeout=20).status_code == 200
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /predict HTTP/1.1\r\nHost: local"])
+def test_one_that_says_nothing_loses_its_place(
+    address: str, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(run, "_SILENT_SECONDS", 0.2)
+    with connect(address) as silent:
+        silent.sendall(said)
+        assert silent.recv(1) == b""
+    with connect(address) as second:  # what it has been answered before does not help it
+        second.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert received(second)[0] == 200
+        second.sendall(said or b"G")
+        assert second.recv(1) == b""
+
+
+def test_one_that_does_not_read_its_answer_gives_back_what_it_holds(
+    model: Bands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_UNREAD_SECONDS", 0.3)
+    noise = np.random.default_rng(0).integers(0, 255, (1300, 1300, 3), np.uint8)
+    body = encoded(noise, "JPEG")
+    ask = head(len(body)).replace(b"/predict", b"/predict?picture=true")
+    ask = ask.replace(b"Host", b"Accept: application/x-ndjson\r\nHost")
+    limits = replace(LIMITS, max_bytes=len(body), max_held=len(body))
+    model.gate.clear()
+    with server(app_of(model, limits)) as held, connect(held) as deaf:
+        deaf.sendall(ask + body)
+        until(held, waiting=1)
+        model.gate.set()
+        until(held, waiting=0)
+        ends = time.monotonic() + 10
+        while not is_well(held):
+            assert time.monotonic() < ends
+            time.sleep(0.05)
 
 
 def test_an_answer_that_does_not_come(model: Bands) -> None:

@@ -14,7 +14,7 @@ pictures that are there twice. Exit code 0: all is well; 1: something is wrong w
 
 import argparse
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             return report_mistake(error)
         for target, reason in unusable.items():
             print(printable(f"{target}: cannot be loaded: {reason}"))
-        return max(check_all(args, folders, names, cfg), int(bool(unusable)))
+        return max(check_all(args, folders, names, cfg, unusable), int(bool(unusable)))
 
 
 def check_all(
@@ -79,24 +79,29 @@ def check_all(
     folders: Sequence[ForeignFolder],
     names: Sequence[str],
     cfg: CfgNode | None,
+    unusable: Mapping[str, str],
 ) -> int:
     """
+    Args:
+        unusable: targets that cannot be loaded, with the reason; for the page
+
     Returns:
         The exit code.
     """
     faults_of_config = [] if cfg is None else class_faults(cfg)
     for fault in faults_of_config:
         print(printable(fault))
-    wrong, inspected = bool(faults_of_config), []
+    wrong = bool(faults_of_config)
+    inspected = [Inspected(t, Metadata(), error=reason) for t, reason in unusable.items()]
     for folder in folders:
         print(format_folder(folder))
         wrong |= bool(folder.report.problems)
+        inspected.append(folder.inspected)
     for name in (*(name for folder in folders for name in folder.names), *names):
         measures = None if args.html is None else Measures()
         one = check_one(name, cfg, args.workers, measures)
         wrong |= bool(one.error or one.report.problems)
-        if args.html is not None:
-            inspected.append(one)
+        inspected.append(one)
     if args.html is None:
         return int(wrong)
     try:

@@ -1,15 +1,16 @@
 """Folders of other tools' annotations, looked at as data sets without a conversion."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
 from ..data.datasets.categories import instance_metadata, semantic_metadata
 from ..data.faults import Faults
 from ..data.foreign.content import Source
 from ..data.foreign.reading import FORMATS, default_task, read_foreign, recognised
 from ..data.foreign.writing import categories_of, dicts_of, ignore_label_of
+from ..data.inspection.measures import Inspected, Measures
 from ..data.inspection.report import Report
 
 _EVALUATORS = {"instance": "coco", "semantic": "sem_seg"}
@@ -27,6 +28,13 @@ class ForeignFolder:
     folder: Path
     names: list[str]
     report: Report
+
+    @property
+    def inspected(self) -> Inspected:
+        """For a page; its pictures are those of the data sets."""
+        report, measures = replace(self.report, num_images=0), Measures()
+        measures.choose([], report)
+        return Inspected(str(self.folder), Metadata(), report, measures)
 
     @property
     def remedy(self) -> str:

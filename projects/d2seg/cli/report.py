@@ -33,9 +33,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         parser.error(f"there is no folder {args.output_dir}")
     try:
         path = write_report(args.output_dir)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         return report_mistake(error)
-    except OSError as error:
-        return report_mistake(OSError(f"{args.output_dir} cannot be written to: {error.strerror}"))
     print(printable(path))
     return 0

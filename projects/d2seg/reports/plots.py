@@ -18,6 +18,7 @@ LINE_COLORS = ("#0b57a4", "#b3420b", "#2c7a3f", "#7b3f98", "#8a6d00", "#b0246b",
 _FONT_SIZE = 9
 _MAX_NAMES = 40  # of classes beside a matrix
 _MAX_POINTS = 400  # of a line
+_MAX_LETTERS = 32  # of a name; long ones would take the place of the plot
 
 
 def line_chart(
@@ -44,7 +45,7 @@ def line_chart(
         axes.plot(
             np.asarray(x)[::step],
             np.asarray(y)[::step],
-            label=name,
+            label=_short(name),
             color=LINE_COLORS[i % len(LINE_COLORS)],
             linestyle=("-", "--", ":")[i // len(LINE_COLORS) % 3],
             linewidth=1.5,
@@ -80,8 +81,10 @@ def heat_map(
     shown = axes.imshow(percent, cmap=colors, vmin=0, vmax=100, aspect="equal")
     step = max(1, -(-num // _MAX_NAMES))
     ticks = list(range(0, num, step))
-    axes.set_xticks(ticks, [names[i] for i in ticks], rotation=90, fontsize=8, parse_math=False)
-    axes.set_yticks(ticks, [names[i] for i in ticks], fontsize=8, parse_math=False)
+    axes.set_xticks(
+        ticks, [_short(names[i]) for i in ticks], rotation=90, fontsize=8, parse_math=False
+    )
+    axes.set_yticks(ticks, [_short(names[i]) for i in ticks], fontsize=8, parse_math=False)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.set_title(title, fontsize=10)
@@ -95,6 +98,10 @@ def heat_map(
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, transparent=False)
     return data_uri(file.getvalue(), "image/png")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MAX_LETTERS else f"{name[: _MAX_LETTERS - 1]}\u2026"
 
 
 def _figure(inches: tuple[float, float]) -> "Figure":

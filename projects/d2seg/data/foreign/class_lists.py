@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..faults import Faults
-from .content import BACKGROUND, IGNORED, Picture, checked_class
+from .content import BACKGROUND, IGNORED, Picture, checked_class, read_lines
 
 _NO_CLASSES = (IGNORED, BACKGROUND)
 _MAX_BYTES = 5_000_000
@@ -21,10 +21,7 @@ def listed_classes(file: Path) -> list[str] | None:
     if not file.is_file():
         return None
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"a list of classes has at most {_MAX_BYTES} bytes")
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-        names = [checked_class(line) for line in lines if line.strip()]
+        names = [checked_class(line) for line in read_lines(file, _MAX_BYTES) if line.strip()]
         return unique(name for name in names if name not in _NO_CLASSES)
     except (OSError, ValueError) as error:
         raise ValueError(f"{file}: the classes cannot be read: {error}") from error

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from ...names import path_inside
-from ...pictures import UnreadableFileError, shown_size
+from ...pictures import UnreadableFileError, refuse_special_file, shown_size
 from ..faults import Faults
 from ..json_files import read_json
 from ..preparation import run_parallel
@@ -24,6 +24,7 @@ IGNORED = "__ignore__"  # a shape of no class, which counts for nothing; LabelMe
 BACKGROUND = "_background_"  # LabelMe's word for what has no class
 BOX_REMEDY = "boxes are no masks and left out; --boxes takes them as rectangles"
 _MAX_BYTES = 1 << 28  # of a JSON file for one picture
+_MAX_TEXT = 1 << 26  # of a text file
 DELAY = 5.0  # seconds from which on work has a progress bar
 _THREADS = 8
 _FIRST = ("train", "val", "test")  # of the splits
@@ -216,6 +217,18 @@ def read_picture_json(file: Path) -> Any:
             f"{file}: it has more than {_MAX_BYTES} bytes; leave the picture out of it"
         )
     return read_json(file, "annotation")
+
+
+def read_lines(file: Path, max_bytes: int = _MAX_TEXT) -> list[str]:
+    """The lines of a text file in UTF-8.
+
+    Raises:
+        OSError, ValueError: it cannot be read, is a pipe or device, larger, or no text in UTF-8.
+    """
+    refuse_special_file(file)
+    if file.stat().st_size > max_bytes:
+        raise ValueError(f"it has more than {max_bytes} bytes")
+    return file.read_text(encoding="utf-8-sig").splitlines()
 
 
 def grouped(shapes: Sequence[tuple[Any, Shape]], size: tuple[int, int]) -> tuple[Shape, ...]:

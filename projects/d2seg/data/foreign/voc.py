@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...names import path_inside
-from ...pictures import UnreadableFileError, opened, refuse_special_file
+from ...pictures import UnreadableFileError, opened
 from ..datasets.loaders import IMAGE_SUFFIXES, files_below
 from ..faults import Faults
 from ..id_runs import rles_of
@@ -31,6 +31,7 @@ from .content import (
     Source,
     checked_class,
     read_all,
+    read_lines,
     size_of,
 )
 
@@ -113,7 +114,7 @@ def _of_labelmap(file: Path) -> _Labels:
     names: dict[int, str | None] = {}
     colors: dict[int, int] = {}
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_lines(file)
         for line in (line for line in lines if line.strip() and not line.startswith("#")):
             name, _, rest = line.partition(":")
             value = len(names)
@@ -161,8 +162,7 @@ def _listed(root: Path, faults: Faults) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for file in files:
         try:
-            refuse_special_file(file)
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_lines(file)
         except (OSError, ValueError) as error:
             raise ValueError(f"{file}: the list of pictures cannot be read: {error}") from error
         split = file.stem if file.stem in _SPLITS else "train"

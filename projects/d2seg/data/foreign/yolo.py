@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ...pictures import refuse_special_file
 from ..datasets.declared_text import read_yaml
 from ..datasets.loaders import IMAGE_SUFFIXES, files_below
 from ..faults import Faults
@@ -28,6 +27,7 @@ from .content import (
     checked_name,
     find_picture,
     read_all,
+    read_lines,
     size_of,
 )
 from .outlines import rectangle, segmentation_of
@@ -35,7 +35,6 @@ from .outlines import rectangle, segmentation_of
 TITLE = "YOLO"
 _SPLITS = ("train", "val", "test")
 _SLACK = 1e-3  # by which rounded coordinates may leave 0..1
-_MAX_BYTES = 1 << 26  # of a text file
 _NO_FILE = "pictures have no file of labels and count as without an object"
 
 
@@ -118,8 +117,7 @@ def _pictures(
                 yield Path(picture), Path(picture).relative_to(found).as_posix()
             continue
         try:
-            refuse_special_file(found)
-            lines = found.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_lines(found)
         except (OSError, ValueError) as error:
             faults.add("missing folder", f"the list {found} cannot be read: {error}", str(file))
             continue
@@ -183,10 +181,7 @@ def _read(
         notes.left_out[_NO_FILE] += 1
         return Picture(picture, name, split, size, ()), notes
     try:
-        refuse_special_file(labels)
-        if labels.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
-        lines = labels.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_lines(labels)
     except (OSError, ValueError) as error:
         notes.fault("unreadable annotation", f"the labels cannot be read: {error}")
         return None, notes

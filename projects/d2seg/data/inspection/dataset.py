@@ -78,6 +78,8 @@ def inspect_dataset(
     """
     metadata = metadata_of(name)
     entries, problems, remarks = _load(name)
+    if isinstance(entries, list) and not entries and not problems:
+        raise ValueError(f"data set {name!r} has no image")  # as where it is trained on
     problems += _problems_of_classes(name, metadata)
     space = LabelSpace.of(metadata)
     report = Report(problems=problems, hints=[*remarks, *class_hints(metadata)])

@@ -34,7 +34,10 @@ def crowd_hints(entries: Sequence[dict[str, Any]]) -> list[str]:
     hints = []
     for key, what in (("annotations", "annotations"), ("segments_info", "segments")):
         flags = (_is_crowd(part) for entry in entries for part in _parts(entry, key))
-        if next(flags, 0) and all(flags):
+        first = next(flags, None)
+        if first is None and any(isinstance(entry, dict) and key in entry for entry in entries):
+            hints.append(f"no picture has any of its {what}: nothing is learnt or scored")
+        if first and all(flags):
             hints.append(
                 f"all {what} are crowd (iscrowd 1), of which nothing is learnt or scored: set it "
                 "to 0 for single objects"

@@ -70,7 +70,8 @@ def problems_of(one: Inspected, pictures: Pictures) -> dict[str, Any]:
             for number, problem in one.measures.examples.get(kind, [])
         ]
         kinds.append({"kind": kind, "times": num, "examples": examples})
-    return {"name": printable(one.name), "kinds": kinds, "num_shown": EXAMPLES_PER_KIND}
+    names = {"name": printable(one.name), "error": printable(one.error)}
+    return {**names, "kinds": kinds, "num_shown": EXAMPLES_PER_KIND}
 
 
 def _example(

@@ -31,6 +31,25 @@ def divided(over: float, under: float) -> float:
     return over / under if under else math.nan
 
 
+def gallery_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A record's pictures; one of boxes has none.
+
+    Raises:
+        ValueError: an entry is not as the template needs it.
+    """
+    entries = record.get("gallery", [])
+    if not isinstance(entries, list):
+        raise ValueError("its gallery is no list")
+    for place, entry in enumerate(entries):
+        texts = [entry[key] for key in ("group", "title", "note")]
+        for panel in entry["panels"]:
+            uri, description, caption = panel
+            texts += [uri, description, caption]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"entry {place} of its gallery has no text where one has to be")
+    return entries
+
+
 def shown_classes(record: Mapping[str, Any]) -> list[tuple[int, str, str]]:
     """Number, name and colour of the classes in a record's gallery, by name."""
     names, colors = record["classes"], record["colors"]

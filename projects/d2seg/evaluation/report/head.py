@@ -32,17 +32,19 @@ _PUBLISHED_IN = ("panoptic_seg", "segm", "sem_seg", "referring", "bbox")
 
 
 def head_part(
-    results: Mapping[str, Any], run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
+    results: Mapping[str, Any], run: Mapping[str, Any], data_rows: Sequence[list]
 ) -> dict[str, Any]:
     """What the template shows.
 
     Args:
         results: of results.json: metrics by group, or groups by data set
         run: of run.json; empty where it is missing
-        records: of each data set, ``records/run.json``
+        data_rows: :func:`data_row` of each data set
     """
     groups = _groups(results)
     published = run.get("published") or {}
+    if published:
+        published = {key: str(published[key]) for key in ("metric", "result", "source")}
     group_of_figure = next(
         (
             g
@@ -64,7 +66,7 @@ def head_part(
         "cards": cards,
         "scores": _score_rows(groups),
         "facts": _facts(run),
-        "data": _data_rows(records),
+        "data": data_rows,
         "published": published or None,
     }
 
@@ -96,16 +98,14 @@ def _score_rows(groups: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[li
     return rows
 
 
-def _data_rows(records: Sequence[Mapping[str, Any]]) -> list[list]:
-    rows = []
-    for record in records:
-        times = [
-            value(1000 * record[key] if _is_number(record.get(key)) else None, 0)
-            for key in ("seconds_model", "seconds_scoring")
-        ]
-        numbers = whole(record.get("num_images")), whole(record.get("num_processes"))
-        rows.append([record.get("dataset", ""), *numbers, *times, str(record.get("fingerprint"))])
-    return rows
+def data_row(record: Mapping[str, Any]) -> list:
+    """Of the table of data sets, from ``records/run.json``."""
+    times = [
+        value(1000 * record[key] if _is_number(record.get(key)) else None, 0)
+        for key in ("seconds_model", "seconds_scoring")
+    ]
+    numbers = whole(record.get("num_images")), whole(record.get("num_processes"))
+    return [str(record.get("dataset", "")), *numbers, *times, str(record.get("fingerprint"))]
 
 
 def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .cells import percent, shown_classes, value, whole
+from .cells import gallery_of, percent, shown_classes, value, whole
 
 _AP_COLUMNS = ("all", "50", "75", "small", "medium", "large")
 EXPLAINED = {
@@ -21,13 +21,12 @@ EXPLAINED = {
 def instance_part(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the template shows: tables, curves and the gallery."""
     names = record["classes"]
-    gallery = record.get("gallery", [])
     return {
         "what": {"segm": "masks", "bbox": "boxes"}[record["kind"]],
         "classes": _class_rows(record),
         "errors": _error_rows(record["errors"]),
-        "ap50": 100 * (record["errors"]["ap50"] or 0),
-        "right": record["errors"]["count"]["right"],
+        "ap50": 100 * float(record["errors"]["ap50"] or 0),
+        "right": whole(record["errors"]["count"]["right"])["text"],
         "by_class": _errors_by_class(record),
         "swaps": [
             [names[truth], names[found], whole(number)]
@@ -35,7 +34,7 @@ def instance_part(record: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "curves": _curves(record),
         "scores": _scores(record),
-        "gallery": gallery,
+        "gallery": gallery_of(record),
         "gallery_classes": shown_classes(record),
     }
 

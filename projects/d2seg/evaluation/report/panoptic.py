@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...reports import heat_map
-from .cells import percent, shown_classes, whole
+from .cells import gallery_of, percent, shown_classes, whole
 
 _MAX_PAIRS = 20
 EXPLAINED = {
@@ -31,7 +31,7 @@ def panoptic_part(record: Mapping[str, Any]) -> dict[str, Any]:
         "matrix": heat_map(shares, names, "prediction", "truth", "percent of the truth's pixels"),
         "groups": _group_rows(pixels, swaps, is_thing),
         "pairs": _pair_rows(pixels, swaps, names, is_thing),
-        "gallery": record["gallery"],
+        "gallery": gallery_of(record),
         "gallery_classes": shown_classes(record),
     }
 

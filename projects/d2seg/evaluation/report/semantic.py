@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...reports import heat_map, line_chart
-from .cells import divided, percent, shown_classes, whole
+from .cells import divided, gallery_of, percent, shown_classes, whole
 
 _MAX_PAIRS = 20
 
@@ -20,7 +20,7 @@ def semantic_part(record: Mapping[str, Any]) -> dict[str, Any]:
         "matrices": _matrices(confusion, names),
         "pairs": _confused_pairs(confusion, names),
         "calibration": _calibration(record["calibration"]),
-        "gallery": record["gallery"],
+        "gallery": gallery_of(record),
         "gallery_classes": shown_classes(record),
     }
 

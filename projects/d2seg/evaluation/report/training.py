@@ -55,6 +55,8 @@ def training_part(output_dir: Path) -> dict[str, Any] | None:
 
 def read_metrics(path: Path) -> list[Mapping[str, Any]]:
     """The lines of a metrics.json; those that a killed run has left half written are left out."""
+    if not path.is_file():
+        return []
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
