@@ -97,8 +97,16 @@ def _colons_of_annotations(entries: Any) -> int:
     total = sum(map(len, entries)) + sum(len(run) for run in runs if type(run) is dict)
     for entry in entries:
         if "segments_info" in entry:
-            total += _colons_of(entry["segments_info"]) + _colons_of(entry.get("file_name"))
+            total += _colons_of_segments(entry["segments_info"])
+            total += _colons_of(entry.get("file_name"))
     return total
+
+
+def _colons_of_segments(segments: Any) -> int:
+    """As :func:`_colons_of`, where segments hold numbers and boxes alone."""
+    if isinstance(segments, list) and {dict}.issuperset(map(type, segments)):
+        return sum(map(len, segments))
+    return _colons_of(segments)
 
 
 def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
