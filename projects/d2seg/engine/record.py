@@ -59,9 +59,8 @@ def trim_metrics(file: Path, start: int, due: Mapping[str, Any] | None = None) -
         lines[start - 1] = json.dumps({**due, "iteration": start - 1}, sort_keys=True)
     kept = "".join(f"{line}\n" for line in lines.values())
     if kept != content:
-        with file.open(
-            "r+" if content else "w", encoding="utf-8"
-        ) as opened:  # a writer has it open
+        mode = "r+" if content else "w"  # in place: a writer has it open
+        with file.open(mode, encoding="utf-8") as opened:
             opened.write(kept)
             opened.truncate()
 
