@@ -98,8 +98,9 @@ def image_size(entry: dict[str, Any]) -> tuple[int, int]:
     Raises:
         ValueError: they are missing, no positive whole numbers, or more than can be read.
     """
-    height, width = (whole_number(entry.get(key), key) for key in ("height", "width"))
-    if min(height, width) < 1 or height * width > MAX_PIXELS:
+    height = whole_number(entry.get("height"), "height")
+    width = whole_number(entry.get("width"), "width")
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise ValueError(
             f"'height' and 'width' are {height} and {width}; they are at least 1, and make at most "
             f"{MAX_PIXELS} pixels"

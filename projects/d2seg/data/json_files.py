@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +96,20 @@ def _colons_of_annotations(entries: Any) -> int:
         return _colons_of(entries)
     runs = (entry.get("segmentation") for entry in entries)
     total = sum(map(len, entries)) + sum(len(run) for run in runs if type(run) is dict)
-    for entry in entries:
-        if "segments_info" in entry:
-            total += _colons_of_segments(entry["segments_info"])
-            total += _colons_of(entry.get("file_name"))
+    of_segments = [entry["segments_info"] for entry in entries if "segments_info" in entry]
+    if of_segments:
+        names = (entry.get("file_name") for entry in entries)
+        total += _colons_of_segments(of_segments) + sum(map(_colons_of, names))
     return total
 
 
-def _colons_of_segments(segments: Any) -> int:
+def _colons_of_segments(lists: list[Any]) -> int:
     """As :func:`_colons_of`, where segments hold numbers and boxes alone."""
-    if isinstance(segments, list) and {dict}.issuperset(map(type, segments)):
-        return sum(map(len, segments))
-    return _colons_of(segments)
+    if not {list}.issuperset(map(type, lists)):
+        return _colons_of(lists)
+    if not {dict}.issuperset(map(type, chain.from_iterable(lists))):
+        return _colons_of(lists)
+    return sum(map(len, chain.from_iterable(lists)))
 
 
 def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -67,17 +67,16 @@ def read_coco(
     kinds = set(map(type, images))
     sound, unlisted, of_other_kind = [], 0, []
     for number, annotation in enumerate(lists["annotations"]):
-        image_id = annotation.get("image_id")
-        where = f"annotations[{number}] (id {annotation.get('id')!r}, image {image_id!r})"
         fault = check(annotation, ids)
+        image_id = annotation.get("image_id")
         if fault is not None:
-            faults.add("unusable annotation", f"{where}: {fault}")
+            faults.add("unusable annotation", f"{_where(number, annotation)}: {fault}")
         elif image_id in images or not is_listed:
             sound.append(annotation)
         else:
             unlisted += 1
             if kinds and type(image_id) not in kinds:
-                of_other_kind.append(where)
+                of_other_kind.append(_where(number, annotation))
             elif is_panoptic or faults.is_collecting:
                 faults.add(
                     "unlisted image",
@@ -97,6 +96,11 @@ def read_coco(
     return CocoContent(images, sound, categories, unlisted)
 
 
+def _where(number: int, annotation: Entry) -> str:
+    of = annotation.get("image_id")
+    return f"annotations[{number}] (id {annotation.get('id')!r}, image {of!r})"
+
+
 def _entries(content: Any, key: str, file: str | Path) -> list[Entry] | None:
     if not isinstance(content, dict):
         raise ValueError(f"{file}: not in COCO's format: it is no object with 'images'")
@@ -114,23 +118,21 @@ def _images(
     images: dict[Id, Entry] = {}
     for number, entry in enumerate(entries):
         image_id, name = entry.get("id"), entry.get("file_name")
-        where = f"images[{number}] (id {image_id!r})"
         try:
             if not is_id(image_id):
                 raise ValueError(f"'id' is {_with_remedy(image_id, 'a whole number or text')}")
             if (has_names or name is not None) and (not isinstance(name, str) or not name):
                 raise ValueError(f"'file_name' is {name!r}; it is a path below the images' folder")
             if has_names or not is_panoptic:
-                height, width = image_size(entry)
-                entry = {**entry, "height": height, "width": width}
+                entry["height"], entry["width"] = image_size(entry)
         except ValueError as error:
-            faults.add("unusable image entry", f"{where}: {error}")
+            faults.add("unusable image entry", f"images[{number}] (id {image_id!r}): {error}")
             continue
         if image_id in images:
             faults.add(
                 "image id used twice",
-                f"{where}: {name} has the id of {images[image_id].get('file_name')}, too; every "
-                "image has its own",
+                f"images[{number}] (id {image_id!r}): {name} has the id of "
+                f"{images[image_id].get('file_name')}, too; every image has its own",
             )
             continue
         images[image_id] = entry
