@@ -230,13 +230,13 @@ def measure(args: argparse.Namespace, work: Work) -> dict[str, Any]:
 
 
 def measure_runtimes(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each runtime of one network; the file is made and compared with PyTorch first."""
+    """A row for each runtime of one network; its file is made and compared with PyTorch first."""
     from benchmarking.runtime_sides import RUNTIMES, export_for
 
     with tempfile.TemporaryDirectory() as folder:
         work = Work(args.what, args.model, "", "cpu", args.dtype, folder, args.clock)
-        made = export_for(work)
         names = [name for name in RUNTIMES if args.dtype == "fp32" or name != "onnxruntime"]
+        made = {name: export_for(work, name) for name in names[1:]}
         sides = {name: Side(name, work) for name in names}
         expected, *_ = outputs = [side.ask("outputs") for side in sides.values()]
         times = interleaved(sides, args.warm_up, args.repeats, f"{args.model} runtimes")
@@ -251,8 +251,8 @@ def measure_runtimes(args: argparse.Namespace) -> list[dict[str, Any]]:
                     "start, s": f"{side.ask('start'):.1f}",
                     "peak, MiB": f"{side.ask('memory'):.0f}",
                     "difference": f"{relative_difference(expected, found):.1e}",
-                    "file, MB": "" if name == "eager" else f"{made.megabytes:.0f}",
-                    "export, s": "" if name == "eager" else f"{made.seconds:.0f}",
+                    "file, MB": f"{made[name].megabytes:.0f}" if name in made else "",
+                    "export, s": f"{made[name].seconds:.0f}" if name in made else "",
                 }
             )
             side.close()

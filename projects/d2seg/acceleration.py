@@ -11,6 +11,7 @@ from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from .layers.deformable_attention import MultiScaleDeformableAttention, gathered_sum
 from .layers.fused import fuse, works
 
 logger = logging.getLogger(__name__)
@@ -214,3 +215,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a tensor or an array could not be allocated, on any device."""
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
+def record_bags(model: nn.Module) -> None:
+    """Let deformable attention be recorded, for pictures of one size, as sums of gathered rows, for
+    runtimes that have an operator for these (``export/bags.py``)."""
+    for module in model.modules():
+        if isinstance(module, MultiScaleDeformableAttention):
+            module.recorded_sum = gathered_sum

@@ -14,6 +14,7 @@ from d2seg.cli.export import report
 from d2seg.config.loading import load_config
 from d2seg.export.exporting import Request, export
 from d2seg.export.verification import NUMBERS, Difference, DifferenceError, check
+from d2seg.layers.deformable_attention import MultiScaleDeformableAttention
 from d2seg.layers.segmentor import Segmentor
 from d2seg.runtimes import open_session
 from families.exports import trusted_programs  # noqa: F401
@@ -34,6 +35,22 @@ class Convolved(Segmentor):
 
     def network(self, images: Tensor) -> dict[str, Tensor]:
         return {"logits": self.backbone(images.to(self.backbone[0].weight.dtype))}
+
+
+class Deformed(Convolved):
+    """A layer of deformable attention over the two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = MultiScaleDeformableAttention(8, 1, 2, 3)
+
+    def network(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.backbone(images)
+        size = features.shape[-2:]
+        queries = features.flatten(2).transpose(1, 2)
+        points = queries.new_full((1, queries.shape[1], 1, 2), 0.4)
+        attended = self.attention(queries, points, queries, [tuple(size)])
+        return {"logits": attended.transpose(1, 2).unflatten(2, size)}
 
 
 @pytest.fixture
@@ -108,6 +125,20 @@ def test_openvino_files_take_any_size_and_explain_themselves(cfg: CfgNode, tmp_p
         expected = Convolved().eval().network(images)["logits"].detach()
         found = torch.from_numpy(session(images.numpy())["logits"])
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dynamic", "bags", "samplings"), [(False, 1, 0), (True, 0, 3)])
+def test_deformable_attention_is_a_bag_in_openvinos_files_of_one_size(
+    cfg: CfgNode, tmp_path: Path, dynamic: bool, bags: int, samplings: int
+) -> None:
+    for package in ("onnxscript", "openvino"):
+        pytest.importorskip(package)
+    path = tmp_path / "a.xml"
+    made = export(cfg, Deformed(), path, Request("openvino", "fp32", (48, 48), dynamic))
+    assert all(difference.value < 1e-5 for difference in made.differences)
+    graph = path.read_text()
+    assert graph.count('type="EmbeddingBagPackedSum"') == bags
+    assert graph.count('type="GridSample"') == samplings  # one a point
 
 
 def test_an_int8_file_says_what_it_loses_and_how_fast_it_is(cfg: CfgNode, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from d2seg.runtimes import Session, open_session
 from .contender import Contender, Outputs
 from .works import CONFIGS, DTYPES, NETWORKS, Work, padded_size
 
-RUNTIMES = ("eager", "onnxruntime", "openvino")
+FILES = {"onnxruntime": (".onnx", "onnx"), "openvino": (".xml", "openvino")}
+RUNTIMES = ("eager", *FILES)
 MASK_LEVEL = 10.0  # random weights make mask logits of -3 to 5
 
 
@@ -50,16 +51,12 @@ def attend_everywhere(model: nn.Module) -> None:
     embedding.weight[0], embedding.bias[0] = 0, MASK_LEVEL
 
 
-def export_for(work: Work) -> Exported:
-    """Write model.xml, or model.onnx, as the name of the number format allows, into the folder."""
+def export_for(work: Work, name: str) -> Exported:
+    """Write the file of a runtime but "eager" into the folder."""
     cfg, model = seeded_model(work)
-    size = padded_size(work.size)
-    if work.dtype == "bf16":
-        request = Request("openvino", "bf16", size, False)
-        return export(cfg, model, Path(work.folder) / "model.xml", request)
-    return export(
-        cfg, model, Path(work.folder) / "model.onnx", Request("onnx", "fp32", size, False)
-    )
+    suffix, form = FILES[name]
+    request = Request(form, work.dtype, padded_size(work.size), False)
+    return export(cfg, model, Path(work.folder) / f"model{suffix}", request)
 
 
 def inputs_of(session: Session) -> list[np.ndarray]:
@@ -84,7 +81,7 @@ class RuntimeSide(Contender):
             inputs = network.examples(padded_size(work.size), seed=1).values()
             self.step = lambda: network(*inputs)
         else:
-            [file] = [*Path(work.folder).glob("model.onnx"), *Path(work.folder).glob("model.xml")]
+            file = Path(work.folder) / f"model{FILES[name][0]}"
             session = open_session(file, name, trusted=True)
             arrays = inputs_of(session)
             self.step = lambda: session(*arrays)

@@ -13,6 +13,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from ..acceleration import record_bags
 from ..runtimes import open_session
 from .boxes import BoxNetwork
 from .description import describe
@@ -183,6 +184,8 @@ def _write(
     start = time.perf_counter()
     if request.format == "torch_export" and request.dtype != "fp32":
         network.convert(request.dtype)
+    if request.format == "openvino" and request.dtype != "bf16" and not request.dynamic:
+        record_bags(network)  # bf16 has too few digits for coordinates
     program = record(network, example, dynamic=request.dynamic, divisibility=network.divisibility)
     write_as(request.format, program, path, description, convert)
     return time.perf_counter() - start

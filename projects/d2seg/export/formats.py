@@ -111,7 +111,10 @@ def write_openvino(onnx_file: Path, path: Path, description: Description) -> Non
     """An .xml file and, beside it, a .bin file of the weights."""
     import openvino
 
+    from .bags import use_bags
+
     model = openvino.Core().read_model(str(onnx_file))
+    use_bags(model)
     for key, text in to_texts(description).items():
         model.set_rt_info(text, ["d2seg", key.removeprefix(PREFIX)])
     openvino.save_model(model, str(path), compress_to_fp16=description["dtype"] != "fp32")

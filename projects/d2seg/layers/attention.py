@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, empty, nn, zeros
 from torch.nn import functional as F
 
-from .recording import is_recording
-
 
 class MultiheadAttention(nn.Module):
     """``torch.nn.MultiheadAttention`` under the same parameter names, with one mask per image that
@@ -75,8 +73,9 @@ class MultiheadAttention(nn.Module):
 
 def _mask_of_torch(attn_mask: Tensor, dtype: torch.dtype) -> Tensor:
     """As torch wants it, with an axis for the heads: True where a query may attend, or, on a CPU,
-    what is added to the logits, which torch would else make of that in steps of its own."""
-    if attn_mask.device.type != "cpu" or is_recording():
+    what is added to the logits, which torch would else make of that in steps of its own, and ONNX
+    with a search for rows that attend to nothing."""
+    if attn_mask.device.type != "cpu":
         return attn_mask.logical_not().unsqueeze(-3)
     bias = zeros(attn_mask.shape, dtype=dtype, device=attn_mask.device)
     return bias.masked_fill_(attn_mask, -math.inf).unsqueeze(-3)

@@ -13,6 +13,7 @@ from torch import Tensor
 from d2seg.layers.chunking import budget
 from d2seg.layers.deformable_attention import bag
 from d2seg.layers.deformable_attention.bag import embedding_bag_sum
+from d2seg.layers.deformable_attention.gathered import gathered_sum
 from d2seg.layers.deformable_attention.reference import grid_sample_sum
 
 Shapes = list[tuple[int, int]]
@@ -65,13 +66,19 @@ def test_reference_by_hand() -> None:
     y = torch.tensor([0.0, 1.0, 0.5, 1.0, 0.0]).view(1, 5, 1, 1, 1)
     weights = torch.tensor([1.0, 0.5, 1.0, 1.0, 1.0]).view(1, 5, 1, 1, 1)
     expected = torch.tensor([0.0, 2.0, 2.0, 2.5, 0.0]).view(1, 5, 1)
-    for implementation in (grid_sample_sum, embedding_bag_sum):
+    for implementation in (grid_sample_sum, embedding_bag_sum, gathered_sum):
         torch.testing.assert_close(implementation(value, x, y, weights, [(2, 3)]), expected)
 
 
 @pytest.mark.parametrize("shapes", LEVELS)
 def test_embedding_bag_equals_grid_sample(shapes: Shapes) -> None:
     assert_equal_with_gradients(embedding_bag_sum, random_inputs(shapes), shapes)
+
+
+@pytest.mark.parametrize("shapes", LEVELS)
+def test_gathered_rows_equal_grid_sample(shapes: Shapes) -> None:
+    inputs = [tensor.detach() for tensor in random_inputs(shapes)]
+    torch.testing.assert_close(gathered_sum(*inputs, shapes), grid_sample_sum(*inputs, shapes))
 
 
 def test_embedding_bag_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..chunking import budget
 from ..recording import is_recording
-from .cells import Cells, cells_of, levels_of
+from .cells import Cells, cells_of, image_starts, levels_of
 
 # points worked on at a time: some ten temporaries of this length stay in the caches of a core
 _POINTS_AT_ONCE = budget(1 << 17)
@@ -57,7 +57,7 @@ class _BagSum(torch.autograd.Function):
             table = values.flatten(0, 2)
             for queries in _chunks(x):
                 chunk_x, chunk_y, attention = _points(images, queries, x, y, weights)
-                cells = cells_of(chunk_x, chunk_y, levels, _first_rows(values, len(chunk_x)))
+                cells = cells_of(chunk_x, chunk_y, levels, image_starts(values, len(chunk_x)))
                 bags = F.embedding_bag(
                     cells.rows.flatten(2).flatten(0, 1),  # (n * M, 4 * K)
                     table,
@@ -84,7 +84,7 @@ class _BagSum(torch.autograd.Function):
             row_weights = x.new_empty(4, *first_rows.shape)
             for queries in _chunks(x):
                 chunk_x, chunk_y, attention = _points(images, queries, x, y, weights)
-                cells = cells_of(chunk_x, chunk_y, levels, _first_rows(values, len(chunk_x)))
+                cells = cells_of(chunk_x, chunk_y, levels, image_starts(values, len(chunk_x)))
                 row_grads = _row_gradients(cells, table, grad[images, queries].flatten(0, 2))
                 for whole, part in zip(
                     (*grad_points[:, images], first_rows, *row_weights),
@@ -122,12 +122,6 @@ def _chunks(x: Tensor) -> Iterator[slice]:
 def _points(images: slice, queries: slice, *points: Tensor) -> list[Tensor]:
     """Some of the points (B, N, M, L, P), as (n, M, K)."""
     return [tensor[images, queries].flatten(0, 1).flatten(2) for tensor in points]
-
-
-def _first_rows(values: Tensor, num_queries: int) -> Tensor:
-    """(n,) int32, the row where each query's image begins; values: (G, S, M, D) of the group."""
-    starts = torch.arange(len(values), dtype=torch.int32, device=values.device)
-    return (starts * values.shape[1:3].numel()).repeat_interleave(num_queries // len(values))
 
 
 def _row_gradients(cells: Cells, table: Tensor, grad_bags: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ _OUT_OF_REACH = 1e30
 
 
 class Levels(NamedTuple):
-    """What each of a query's points needs to know of its level, (M, K); int32 but for the steps."""
+    """What each of a query's points needs to know of its level, (M, K); whole numbers but for the
+    steps."""
 
     last_x: Tensor  # the largest first pixel of a pair
     last_y: Tensor
@@ -28,8 +29,11 @@ class Levels(NamedTuple):
     start: Tensor  # row of the level's first pixel, of the point's head
 
 
-def levels_of(x: Tensor, spatial_shapes: list[tuple[int, int]]) -> Levels:
-    """The levels of the points ``x`` (B, N, M, L, P), on their device."""
+def levels_of(
+    x: Tensor, spatial_shapes: list[tuple[int, int]], dtype: torch.dtype = torch.int32
+) -> Levels:
+    """The levels of the points ``x`` (B, N, M, L, P), on their device; ``dtype``: of the whole
+    numbers, of rows, too."""
     num_heads, _, num_points = x.shape[2:]
 
     def per_point(per_level: list[list[float]], dtype: torch.dtype) -> Tensor:
@@ -45,7 +49,7 @@ def levels_of(x: Tensor, spatial_shapes: list[tuple[int, int]]) -> Levels:
             [num_heads * width if height > 1 else 0 for height, width in spatial_shapes],
             [sum(areas[:level]) * num_heads for level in range(len(areas))],
         ],
-        torch.int32,
+        dtype,
     )
     step_x, step_y = per_point(
         [
@@ -54,12 +58,12 @@ def levels_of(x: Tensor, spatial_shapes: list[tuple[int, int]]) -> Levels:
         ],
         x.dtype,
     )
-    start = start + torch.arange(num_heads, dtype=torch.int32, device=x.device)[:, None]
+    start = start + torch.arange(num_heads, dtype=dtype, device=x.device)[:, None]
     return Levels(last_x, last_y, step_x, step_y, right, below, start)
 
 
 class Cells(NamedTuple):
-    rows: Tensor  # int32, (n, M, 4, K)
+    rows: Tensor  # of the dtype of the levels, (n, M, 4, K)
     distances: list[Tensor]  # signed, (n, M, K) each, to the left, right, upper and lower pixels
 
     def negative_hats(self) -> list[Tensor]:
@@ -97,12 +101,19 @@ def cells_of(x: Tensor, y: Tensor, levels: Levels, first_rows: Tensor) -> Cells:
     return Cells(rows, [left, right, upper, lower])
 
 
+def image_starts(values: Tensor, num_queries: int) -> Tensor:
+    """(n,) int32, the row where each query's image begins; values: (G, S, M, D) of the group."""
+    starts = torch.arange(len(values), dtype=torch.int32, device=values.device)
+    return (starts * values.shape[1:3].numel()).repeat_interleave(num_queries // len(values))
+
+
 def _pair(position: Tensor, last: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """First pixel of the pair around each position, and the distances to both.
 
-    Bounded as integers, so that NaN and infinity, too, have a pixel that exists.
+    Bounded as integers, NaN and infinity, too, have a pixel that exists.
     """
-    first = position.to(torch.int32).clamp_(min=0)
+    is_float = last.is_floating_point()
+    first = (position.floor() if is_float else position.to(last.dtype)).clamp_(min=0)
     first = torch.minimum(first, last, out=first)
     distance = position - first.to(position.dtype)
     return first, distance, distance - step

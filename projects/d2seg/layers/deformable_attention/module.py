@@ -17,6 +17,7 @@ from .bag import embedding_bag_sum
 from .pointwise import pointwise_sum
 from .reference import grid_sample_sum
 
+SumOf = Callable[..., Tensor]
 IMPLEMENTATIONS = ("auto", "grid_sample", "embedding_bag", "triton")
 
 
@@ -39,7 +40,7 @@ class MultiScaleDeformableAttention(nn.Module):
                 "triton": the fast one on CUDA devices, and only there.
                 "auto": by the device of the input, "triton" on CUDA if it is installed,
                 "embedding_bag" on a CPU and "grid_sample" elsewhere.
-                A recorded graph holds "pointwise" sums of plain operators, whatever the choice.
+                A recorded graph holds plain operators, whatever the choice: :attr:`recorded_sum`.
 
         Raises:
             ValueError: ``dim`` is not a multiple of ``num_heads``, or ``implementation`` is unknown
@@ -57,6 +58,9 @@ class MultiScaleDeformableAttention(nn.Module):
         self.value_proj = nn.Linear(dim, dim)
         self.output_proj = nn.Linear(dim, dim)
         self._sum_of = choose_implementation(implementation)
+        #: what a recorded graph holds: :func:`pointwise_sum` runs everywhere at any size,
+        #: :func:`gathered_sum` is for runtimes that have a bag
+        self.recorded_sum: SumOf = pointwise_sum
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -104,28 +108,25 @@ class MultiScaleDeformableAttention(nn.Module):
                 f"levels expected, spatial_shapes {spatial_shapes} says otherwise"
             )
         value = self.value_proj(memory).unflatten(-1, (self.num_heads, -1))  # (B, S, M, D)
-        points, logits = self._project(queries)
-        points = points + self._in_pixels(reference_points, spatial_shapes)
-        grid = (self.num_heads, self.num_levels, self.num_points)
-        x, y = points.flatten(-2).unflatten(-1, grid).unbind(2)  # (B, N, M, L, P)
-        weights = _short_softmax(logits).unflatten(-1, grid[1:])
-        sum_of = pointwise_sum if is_recording() else self._sum_of
+        *offsets, logits = self._project(queries)
+        centres = self._in_pixels(reference_points, spatial_shapes).unbind(2)
+        grid = (self.num_levels, self.num_points)
+        x, y = ((a + b).unflatten(-1, grid) for a, b in zip(offsets, centres, strict=True))
+        weights = _short_softmax(logits).unflatten(-1, grid)  # as x and y, (B, N, M, L, P)
+        sum_of = self.recorded_sum if is_recording() else self._sum_of
         return self.output_proj(sum_of(value, x, y, weights, spatial_shapes))
 
-    def _project(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Offsets in pixels, (B, N, 2, M, L * P) with all x before all y, and attention logits,
-        (B, N, M, L * P): in one matrix product, whose layout suits the arithmetic that follows."""
-
-        def rows(parameter: Tensor) -> Tensor:  # (M * L * P * 2, ...) -> (2 * M * L * P, ...)
-            return parameter.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
-
+    def _project(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Offsets in pixels, x and y, and attention logits, (B, N, M, L * P) each."""
         offsets, logits = self.sampling_offsets, self.attention_weights
-        projected = F.linear(
-            queries,
-            torch.cat([rows(offsets.weight), logits.weight]),
-            torch.cat([rows(offsets.bias), logits.bias]),
-        ).unflatten(-1, (3, self.num_heads, -1))
-        return projected[:, :, :2], projected[:, :, 2]
+        weights = [*offsets.weight.unflatten(0, (-1, 2)).unbind(1), logits.weight]
+        biases = [*offsets.bias.unflatten(0, (-1, 2)).unbind(1), logits.bias]
+        if is_recording():  # runtimes copy what they take of a larger product
+            parts = (F.linear(queries, *of_part) for of_part in zip(weights, biases, strict=True))
+        else:
+            parts = F.linear(queries, torch.cat(weights), torch.cat(biases)).chunk(3, dim=-1)
+        x, y, attention = (part.unflatten(-1, (self.num_heads, -1)) for part in parts)
+        return x, y, attention
 
     def _in_pixels(self, reference_points: Tensor, spatial_shapes: list[tuple[int, int]]) -> Tensor:
         """Pixel coordinates of the reference points, (B or 1, N, 2, 1, L * P); 0 is the centre of
@@ -159,7 +160,7 @@ def _short_softmax(logits: Tensor) -> Tensor:
     return weights / weights.sum(-1, keepdim=True)
 
 
-def choose_implementation(name: str) -> Callable[..., Tensor]:
+def choose_implementation(name: str) -> SumOf:
     """The function behind one of ``IMPLEMENTATIONS``, see :class:`MultiScaleDeformableAttention`.
 
     Raises:
