@@ -26,7 +26,7 @@ demo: venv  ## train a small Mask2Former on the embedded data set, score it and 
 
 # A process for each core, files kept whole for the models that their tests share.
 test: venv  ## run the tests; ARGS go to pytest (-n 0: in one process)
-	@$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: venv  ## check style and format
 	@$(RUN) -m ruff check .

@@ -30,6 +30,12 @@ ask_for_huge_pages()
 keep_freed_memory()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: at the end, one process would be busy with them alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish() -> None:
     """Leave what was imported, a million objects that stay, out of every search for cycles."""
     gc.freeze()

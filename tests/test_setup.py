@@ -109,7 +109,7 @@ def test_make_without_a_target_lists_all_of_them(make: Callable, repo_dir: Path)
 
 def test_make_passes_its_variables_on(make: Callable) -> None:
     assert "tools/make_demo.py --device cuda" in make("-n", "demo", "DEVICE=cuda").stdout
-    assert "--dist loadfile -k matcher" in make("-n", "test", "ARGS=-k matcher").stdout
+    assert "--no-loadscope-reorder -k matcher" in make("-n", "test", "ARGS=-k matcher").stdout
     assert "python3.12 tools/setup_env.py" in make("-n", "test", "PYTHON=python3.12").stdout
 
 

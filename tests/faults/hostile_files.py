@@ -1,9 +1,10 @@
 """Checkpoints that were made to do harm, each of a few hundred bytes: kinds, and their relatives.
 
-``CASES`` is {name: (ending of the file, its bytes)}. None of them may run anything, crash the
+``all_cases`` gives {name: (ending of the file, its bytes)}. None of them may run anything, crash the
 process, take more memory than a few times its size, or go on for longer than some seconds.
 """
 
+import functools
 import io
 import itertools
 import pickle
@@ -231,7 +232,9 @@ def _all() -> Iterator[Case]:
     yield from archives(records, _npy("<f4", (1,)) + bytes(4))
 
 
-CASES: dict[str, tuple[str, bytes]] = {name: (ending, data) for name, ending, data in _all()}
+@functools.cache  # made where they are asked for: it takes seconds
+def all_cases() -> dict[str, tuple[str, bytes]]:
+    return {name: (ending, data) for name, ending, data in _all()}
 
 
 def written(cases: dict[str, tuple[str, bytes]], folder: Path) -> list[tuple[str, Path]]:

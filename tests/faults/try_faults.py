@@ -41,7 +41,7 @@ from d2seg.checkpoint.files import (  # noqa: E402
 )
 from faults import run_folders  # noqa: E402
 from faults.damaged_files import flipped_bits, zeroed_blocks  # noqa: E402
-from faults.hostile_files import CASES, MADE, kind_of, written  # noqa: E402
+from faults.hostile_files import MADE, all_cases, kind_of, written  # noqa: E402
 from faults.reading import outcomes  # noqa: E402
 
 Row = tuple[str, int, int]  # what was tried, how often, how often it held
@@ -50,9 +50,9 @@ OPTS = ("SOLVER.MAX_ITER", 24, "SOLVER.CHECKPOINT_PERIOD", 2, "MODEL.MASKFORMER.
 
 def hostile(folder: Path) -> Iterator[Row]:
     os.chdir(folder)
-    found = outcomes(read_checkpoint, written(CASES, folder))
+    found = outcomes(read_checkpoint, written(all_cases(), folder))
     assert not list(folder.rglob(MADE)), "a checkpoint ran code"
-    tried, held = Counter(map(kind_of, CASES)), Counter()
+    tried, held = Counter(map(kind_of, all_cases())), Counter()
     held.update(kind_of(name) for name, what in found.items() if what in ("refused", "loaded"))
     for kind, count in tried.items():
         yield f"hostile checkpoint: {kind}", count, held[kind]

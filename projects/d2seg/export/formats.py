@@ -83,13 +83,17 @@ def write_torch(program: ExportedProgram, path: Path, description: Description) 
 
 
 def write_onnx(program: ExportedProgram, path: Path, description: Description) -> None:
+    from onnxscript.optimizer import optimize
+
     made = torch.onnx.export(
         program,
         dynamo=True,
         verbose=False,
+        optimize=False,
         input_names=description["inputs"],
         output_names=description["outputs"],
     )
+    optimize(made.model, num_iterations=1)  # the second of torch's two removes next to nothing
     for node in made.model.graph.all_nodes():  # places in the source, on this machine
         node.metadata_props.clear()
         node.doc_string = None
