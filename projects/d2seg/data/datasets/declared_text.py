@@ -16,6 +16,7 @@ import yaml
 from ...checkpoint.nesting import check_nesting
 from ...checkpoint.plain_yaml import load_plain_yaml, reason_of
 from ...checkpoint.shown import brief as shown
+from ...pictures import refuse_special_file
 from ..json_files import once_each
 
 _MAX_BYTES, _MAX_VALUES = 5_000_000, 1_000_000  # of a file; values with all aliases written out
@@ -51,6 +52,7 @@ def read_yaml(file: Path) -> tuple[Any, Any]:
     if not file.is_file():
         raise ValueError(f"there is no declaration {file} of a data set")
     try:
+        refuse_special_file(file)
         if file.stat().st_size > _MAX_BYTES:
             raise ValueError(f"a declaration has at most {_MAX_BYTES} bytes")
         text = _decoded(file.read_bytes())
