@@ -14,14 +14,17 @@ from mapper_samples import make_cfg
 from PIL import Image
 
 from d2seg.data import build
-from d2seg.data.build import build_train_loader
+from d2seg.data import dicts as dicts_module
+from d2seg.data.build import build_test_loader, build_train_loader, picture_keys
 from d2seg.data.catalog import check_files
 from d2seg.data.datasets.declaration import register_declarations
+from d2seg.data.dicts import check_files_of
 from d2seg.data.dicts import load_dicts as read
 from d2seg.data.inspection.dataset import inspect_dataset
 from d2seg.engine.prepare import check_evaluation, setup
 from d2seg.engine.trainer import Trainer
 from d2seg.evaluation.panoptic_evaluation import PanopticEvaluator
+from d2seg.registries import READERS
 
 
 def command_line(config: str, **keys: object) -> argparse.Namespace:
@@ -155,6 +158,75 @@ def test_training_dicts_are_read_before_the_model_is_built(tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"annotation 0: .*far outside"):
         Trainer(cfg)
     assert steps == ["dicts"]
+
+
+@pytest.mark.parametrize(
+    ("mapper", "key", "gone"),
+    [
+        ("semantic", "file_name", "images/train/*"),
+        ("semantic", "sem_seg_file_name", "labels/train/*"),
+        ("semantic", "sem_seg_file_name", "labels/train/001.png"),
+        ("panoptic", "file_name", "images/*"),
+        ("panoptic", "pan_seg_file_name", "png/*"),
+        ("instance", "file_name", "00*.jpg"),
+        ("detectron2", "file_name", "001.jpg"),
+    ],
+)
+def test_missing_files_of_a_training_are_counted_before_it(
+    tmp_path, mapper: str, key: str, gone: str
+) -> None:
+    make = {"semantic": semantic, "panoptic": lambda root: panoptic(root)["name"]}
+    cfg = make_cfg(mapper, 3)
+    name = make.get(mapper, lambda root: instances(root)["name"])(tmp_path)
+    cfg.DATASETS.TRAIN = (name, name) if mapper == "semantic" else (name,)
+    build_train_loader(cfg)
+    build_test_loader(cfg, name)
+    files = sorted(tmp_path.glob(gone))
+    for file in files:  # a link that leads nowhere, as of data on a disk that is not mounted
+        file.unlink()
+        file.symlink_to("nowhere")
+    count = len(files) * len(cfg.DATASETS.TRAIN)
+    more = rf", nor {count - 1} more of \d files" if count > 1 else ""
+    with pytest.raises(ValueError, match=rf"{files[0]} \('{key}'\){more}; put it there, or corr"):
+        build_train_loader(cfg)
+    if key == "file_name":
+        with pytest.raises(ValueError, match=rf"there is no {files[0]} \('{key}'\)"):
+            build_test_loader(cfg, name)
+    else:
+        build_test_loader(cfg, name)
+
+
+def test_looking_for_files_ends_in_time(tmp_path, monkeypatch) -> None:
+    """A disk behind a network may take a millisecond for each."""
+    now = [0.0]
+
+    def slow(path: str) -> bool:
+        now[0] += 0.001
+        return path != "file90000"
+
+    monkeypatch.setattr(dicts_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(dicts_module.os.path, "exists", slow)
+    entries = [{"file_name": f"file{number}"} for number in range(100_000)]
+    check_files_of(entries, ["far"], seconds=2)
+    assert 2 <= now[0] < 2.01
+    with pytest.raises(ValueError, match=r"there is no file90000 \('file_name'\); put it there"):
+        check_files_of(entries, ["far"])
+    entries[97 * 3]["file_name"] = "file90000"  # of the first that are looked at
+    with pytest.raises(ValueError, match="'far': there is no file90000"):
+        check_files_of(entries, ["far"], seconds=2)
+
+
+def test_names_that_a_users_reader_gives_a_meaning_are_not_looked_for() -> None:
+    cfg = make_cfg("semantic", 3)
+
+    @READERS.register()
+    def of_an_archive(cfg: CfgNode):
+        raise NotImplementedError
+
+    cfg.INPUT.READER = "of_an_archive"
+    assert picture_keys(cfg) == ()
+    cfg.INPUT.READER = "picture"
+    assert picture_keys(cfg) == ("file_name",)
 
 
 def test_setup_asks_before_it_trains(tmp_path) -> None:

@@ -179,7 +179,7 @@ def test_names_of_categories_are_names(tmp_path, capsys, name: object, message: 
 def test_the_file_that_is_meant_is_named(tmp_path, name: str) -> None:
     made = instances(tmp_path, put("images", 0, "file_name", value=name))
     with pytest.raises(ValueError, match=r"'file_name'\); correct it to .*/000\.jpg") as caught:
-        check_files_of(load_dicts(made["name"]), made["name"])
+        check_files_of(load_dicts(made["name"]), [made["name"]])
     assert name in str(caught.value)
     [problem] = inspect_dataset(made["name"]).problems
     assert problem.detail.endswith("there is " + str(tmp_path / "000.jpg"))
@@ -188,7 +188,7 @@ def test_the_file_that_is_meant_is_named(tmp_path, name: str) -> None:
 def test_a_file_that_nothing_is_like_has_a_remedy_too(tmp_path) -> None:
     made = instances(tmp_path, put("images", 0, "file_name", value="none.jpg"))
     with pytest.raises(ValueError, match=r"none\.jpg \('file_name'\); put it there, or correct"):
-        check_files_of(load_dicts(made["name"]), made["name"])
+        check_files_of(load_dicts(made["name"]), [made["name"]])
 
 
 def test_categories_of_one_name_are_hinted_at(tmp_path) -> None:

@@ -19,7 +19,7 @@ from ..config.checks import check_values
 from ..config.files import own_keys
 from ..config.loading import load_config
 from ..config.tasks import tasks_of
-from ..data.build import images_per_process
+from ..data.build import images_per_process, picture_keys
 from ..data.catalog import check_data
 from ..data.datasets.declaration import register_declarations
 from ..data.dicts import check_files_of, load_dicts
@@ -156,8 +156,9 @@ def check_evaluation(cfg: CfgNode) -> None:
         ValueError, ImportError: as :func:`build_evaluator` and :func:`load_dicts`; a picture or a
             label map is missing; or there is nothing to find.
     """
+    keys = (*picture_keys(cfg), "sem_seg_file_name", "pan_seg_file_name")
     for name in cfg.DATASETS.TEST:
-        check_files_of(load_dicts(name, for_test=True), name)
+        check_files_of(load_dicts(name, for_test=True), [name], keys)
         folder = path_inside(Path(cfg.OUTPUT_DIR) / "inference", name, "name of a data set")
         evaluator = build_evaluator(cfg, name, str(folder), tasks_of(cfg))
         for part in getattr(evaluator, "_evaluators", [evaluator]):
