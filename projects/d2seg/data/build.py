@@ -67,6 +67,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         # images of one size need no grouping
         group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not is_referring,
         seed=choose_seed(cfg.SEED),
+        name=", ".join(cfg.DATASETS.TRAIN),
     )
 
 
