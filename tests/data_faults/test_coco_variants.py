@@ -6,7 +6,7 @@ import re
 
 import pytest
 from coco_cases import RUNS, SQUARE, instances, panoptic, put, rle
-from dataset_files import H, W, annotation, coco_json, unique_name, write_image
+from dataset_files import H, W, annotation, coco_json, square_rle, unique_name, write_image
 
 from d2seg.cli import check
 from d2seg.data.datasets.categories import Category
@@ -47,9 +47,19 @@ def test_masks_are_refused_with_their_value(tmp_path, case: str) -> None:
     assert message in problem.detail
 
 
-def test_runs_that_a_script_wrote_as_floats_are_runs() -> None:
-    found = sound_segmentation(rle([float(run) for run in RUNS]), (H, W))
-    assert found == sound_segmentation(rle(RUNS), (H, W))
+@pytest.mark.parametrize("is_text", [False, True])
+def test_runs_and_sizes_that_a_script_wrote_as_floats_are_those(tmp_path, is_text: bool) -> None:
+    """As MATLAB and pandas do."""
+    counts = square_rle()["counts"] if is_text else [float(run) for run in RUNS]
+    mask = rle(counts, (float(H), float(W)))
+    expected = sound_segmentation(rle(RUNS), (H, W))
+    found = sound_segmentation(mask, (H, W))
+    assert found == expected
+    name = instances(tmp_path, put(*MASK, value=mask))["name"]
+    loaded = load_dicts(name)[0]["annotations"][0]["segmentation"]
+    for sizes in (found["size"], loaded["size"]):
+        assert [type(number) for number in sizes] == [int, int]
+    assert not inspect_dataset(name).problems
 
 
 @pytest.mark.parametrize("value", [0, False, "", {}, "3,2,5,4"])

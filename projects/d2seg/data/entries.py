@@ -123,7 +123,7 @@ def _is_same(found: Any, mask: Any) -> bool:
     if not isinstance(found, dict):
         return found is mask
     has_arrays = any(isinstance(value, np.ndarray | torch.Tensor) for value in mask.values())
-    return not has_arrays and found == mask
+    return not has_arrays and found == mask and {int}.issuperset(map(type, mask["size"]))
 
 
 def is_unchanged(found: Sequence[Any], original: Sequence[Any]) -> bool:
