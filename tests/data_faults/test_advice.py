@@ -90,6 +90,53 @@ def test_labels_of_another_format_are_not_called_missing(tmp_path, capsys, suffi
     assert f"image without label map: {tmp_path}/images/train/000.jpg: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("images/train/000.jpg", "images/train/000.HEIC", r"000\.HEIC is not read: convert it to"),
+        ("images/train/000.jpg", "images/train/000.dcm", r"000\.dcm is not read: convert it to"),
+        (
+            "images/train/a.jpg",
+            "images/train/A.jpg",
+            r"a\.png differs from it in case, spaces or U",
+        ),
+        ("labels/train/a.png", "labels/train/a .png", r"a \.png differs from it in case, spaces"),
+        (
+            "labels/train/\xe9.png",
+            "labels/train/e\u0301.png",
+            "e\u0301.png differs from it in case",
+        ),
+        (
+            "labels/train/000.png",
+            "labels/train/000_mask.png",
+            r"_mask\.png is one where label_suffix i",
+        ),
+    ],
+)
+@pytest.mark.parametrize("both", [False, True])
+def test_what_a_file_without_a_partner_may_belong_to(
+    tmp_path, capsys, caplog, old: str, new: str, hint: str, both: bool
+) -> None:
+    write_semantic(tmp_path)
+    stem = Path(old).stem
+    for file in (tmp_path / "images/train/000.jpg", tmp_path / "labels/train/000.png"):
+        file.rename(file.with_stem(stem))
+    (tmp_path / old).rename(tmp_path / new)
+    if both:  # there is no pair at all
+        (tmp_path / "images/train/001.jpg").unlink()
+        (tmp_path / "labels/train/001.png").unlink()
+    file = semantic_declaration(tmp_path / "a.json", unique_name())
+    [name] = register_declarations([file])
+    if both:
+        with pytest.raises(ValueError, match=f"no image of .*{hint}"):
+            load_dicts(name)
+    else:
+        load_dicts(name)
+        assert re.search(f"1 .* are left out, as .*{hint}", caplog.text)
+    assert check.main([str(file)]) == 1
+    assert re.search(hint, capsys.readouterr().out)
+
+
 def test_jpeg_labels_ask_for_values(tmp_path) -> None:
     write_semantic(tmp_path)
     for label in (tmp_path / "labels/train").glob("*.png"):
