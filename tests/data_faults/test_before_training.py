@@ -10,6 +10,7 @@ import torch
 from coco_cases import instances, panoptic, put
 from dataset_files import unique_name, write_semantic
 from detectron2.config import CfgNode
+from detectron2.structures import Boxes, Instances
 from mapper_samples import make_cfg
 from PIL import Image
 
@@ -19,10 +20,11 @@ from d2seg.data.build import build_test_loader, build_train_loader, picture_keys
 from d2seg.data.catalog import check_files
 from d2seg.data.datasets.declaration import register_declarations
 from d2seg.data.dicts import check_files_of
-from d2seg.data.dicts import load_dicts as read
+from d2seg.data.dicts import load_dicts as load_checked
 from d2seg.data.inspection.dataset import inspect_dataset
 from d2seg.engine.prepare import check_evaluation, setup
 from d2seg.engine.trainer import Trainer
+from d2seg.evaluation.instance import InstanceEvaluator
 from d2seg.evaluation.panoptic_evaluation import PanopticEvaluator
 from d2seg.registries import READERS
 
@@ -105,6 +107,39 @@ def test_ground_truth_of_nothing(tmp_path, is_crowd: bool) -> None:
             check_evaluation(cfg_of(made["name"], [task], tmp_path))
 
 
+def test_masks_of_some_annotations_alone(tmp_path) -> None:
+    """As exporters mix polygons and boxes: AP of masks ended in a KeyError, after the training."""
+
+    def edit(content: dict) -> None:
+        content["annotations"][1]["segmentation"] = []
+
+    name = instances(tmp_path, edit)["name"]
+    message = rf"{name}: 1 of 2 annotations have no 'segmentation', as that of image 1 with the box"
+    cfg = cfg_of(name, ["instance"], tmp_path)
+    with pytest.raises(ValueError, match=message):
+        check_evaluation(cfg)
+    evaluator = InstanceEvaluator(name)
+    for has_masks in (False, True):
+        evaluator.reset()
+        for entry in load_checked(name):
+            found = Instances((12, 16))
+            found.pred_boxes = Boxes(torch.tensor([[3.0, 2, 8, 6]]))
+            found.scores, found.pred_classes = torch.ones(1), torch.zeros(1, dtype=torch.int64)
+            if has_masks:
+                found.pred_masks = torch.ones(1, 12, 16, dtype=torch.bool)
+            evaluator.process([entry], [{"instances": found}])
+        if has_masks:
+            with pytest.raises(ValueError, match=message):
+                evaluator.evaluate()
+        else:
+            assert set(evaluator.evaluate()) == {"bbox"}
+    cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"  # of boxes alone
+    check_evaluation(cfg)
+    cfg.MODEL.MASK_ON = True
+    with pytest.raises(ValueError, match=message):
+        check_evaluation(cfg)
+
+
 @pytest.mark.parametrize("order", ["grey", "BGR"])
 def test_segments_that_are_encoded_otherwise(tmp_path, order: str) -> None:
     """Every prediction would score 0."""
@@ -154,7 +189,9 @@ def test_training_dicts_are_read_before_the_model_is_built(tmp_path, monkeypatch
     cfg.DATASETS.TRAIN = (instances(tmp_path, nan)["name"],)
     steps = []
     monkeypatch.setattr(Trainer, "build_model", lambda cfg: steps.append("model"))
-    monkeypatch.setattr(build, "load_dicts", lambda *a, **k: steps.append("dicts") or read(*a, **k))
+    monkeypatch.setattr(
+        build, "load_dicts", lambda *a, **k: steps.append("dicts") or load_checked(*a, **k)
+    )
     with pytest.raises(ValueError, match=r"annotation 0: .*far outside"):
         Trainer(cfg)
     assert steps == ["dicts"]

@@ -149,9 +149,27 @@ class InstanceEvaluator(COCOEvaluator):
                     )
                 )
 
+    def check_masks(self) -> None:
+        """See that masks can be scored, of a model that gives them.
+
+        Raises:
+            ValueError: some annotations have masks and others have none.
+        """
+        truth = list(self._coco_api.anns.values())
+        without = [found for found in truth if "segmentation" not in found]
+        if 0 < len(without) < len(truth):
+            raise ValueError(
+                f"{self._dataset_name}: {len(without)} of {len(truth)} annotations have no "
+                f"'segmentation', as that of image {without[0]['image_id']!r} with the box "
+                f"{without[0]['bbox']}, so that masks cannot be scored; add them, or take these "
+                "annotations out"
+            )
+
     def _tasks_with_ground_truth(self, results: list[dict]) -> list[str]:
         tasks = sorted(self._tasks_from_predictions(results))
         truth = self._coco_api.anns.values()
+        if "segm" in tasks:
+            self.check_masks()
         if "segm" in tasks and truth and not any("segmentation" in x for x in truth):
             logger.info("%s has boxes and no masks: mask AP is skipped.", self._dataset_name)
             tasks.remove("segm")
