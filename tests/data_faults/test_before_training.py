@@ -140,6 +140,27 @@ def test_masks_of_some_annotations_alone(tmp_path) -> None:
         check_evaluation(cfg)
 
 
+@pytest.mark.parametrize("num_with", [0, 1, 2])
+def test_key_points_of_some_annotations_alone(tmp_path, num_with: int) -> None:
+    """Those that are not annotated are not scored; it was a KeyError after the training."""
+
+    def edit(content: dict) -> None:
+        for annotation in content["annotations"][:num_with]:
+            annotation["keypoints"] = [3, 2, 2, 8, 2, 2, 8, 6, 1]
+
+    evaluator = InstanceEvaluator(instances(tmp_path, edit)["name"], kpt_oks_sigmas=[0.1] * 3)
+    evaluator.reset()
+    for image_id, category in ((0, 0), (1, 1)):
+        found = Instances((12, 16), pred_boxes=Boxes(torch.tensor([[3.0, 2, 8, 6]])))
+        found.scores, found.pred_classes = torch.ones(1), torch.tensor([category])
+        # detectron2 counts them from the edge of a pixel, COCO from its middle
+        found.pred_keypoints = torch.tensor([[[3.5, 2.5, 1], [8.5, 2.5, 1], [8.5, 6.5, 1]]])
+        evaluator.process([{"image_id": image_id}], [{"instances": found}])
+    scores = evaluator.evaluate()
+    assert set(scores) == ({"bbox", "keypoints"} if num_with else {"bbox"})
+    assert not num_with or scores["keypoints"]["AP"] == pytest.approx(100)
+
+
 @pytest.mark.parametrize("order", ["grey", "BGR"])
 def test_segments_that_are_encoded_otherwise(tmp_path, order: str) -> None:
     """Every prediction would score 0."""
