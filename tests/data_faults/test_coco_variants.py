@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from pathlib import Path
 
 import pytest
 from coco_cases import RUNS, SQUARE, instances, panoptic, put, rle
@@ -193,6 +194,29 @@ def test_the_file_that_is_meant_is_named(tmp_path, name: str) -> None:
     assert name in str(caught.value)
     [problem] = inspect_dataset(made["name"]).problems
     assert problem.detail.endswith("there is " + str(tmp_path / "000.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        ("my pic #1.jpg", "my%20pic%20%231.jpg"),
+        ("my%20pic.jpg", "my pic.jpg"),
+        ("my pic.jpg", "img/my%20pic.jpg"),
+        ("a.jpg", "a"),
+        ("a.jpg", "a.png"),
+        ("f\u00e4lle.jpg", "fa\u0308lle.jpg"),
+    ],
+)
+def test_the_file_that_an_address_or_another_extension_means(tmp_path, there, name: str) -> None:
+    made = instances(tmp_path, put("images", 0, "file_name", value=name))
+    (tmp_path / "000.jpg").rename(tmp_path / there)
+    with pytest.raises(ValueError, match=rf"correct it to {re.escape(str(tmp_path / there))}$"):
+        check_files_of(load_dicts(made["name"]), [made["name"]])
+    (tmp_path / f"{Path(there).stem}.gif").touch()
+    (tmp_path / f"{Path(there).stem}.bmp").touch()
+    if name in ("a", "a.png"):  # which of them?
+        with pytest.raises(ValueError, match="put it there, or correct the name"):
+            check_files_of(load_dicts(made["name"]), [made["name"]])
 
 
 def test_a_file_that_nothing_is_like_has_a_remedy_too(tmp_path) -> None:
