@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote
 
+_MAX_OUTPUT, _MAX_PATH = 250, 1000  # bytes of a name without .json, characters of a path
 _MAX_STEM = 230  # bytes of an output's name, which with number and suffix may have 255
 
 
@@ -30,6 +31,17 @@ class OneLine(logging.Formatter):
 def shortened(stem: str) -> str:
     """What a file that is made may have of the stem of another one, with number and suffix."""
     return os.fsencode(stem)[:_MAX_STEM].decode(sys.getfilesystemencoding(), "ignore")
+
+
+def holdable(stem: str, place: int) -> str:
+    """``stem``, a path of an output without its ending; where no file can be called so, a shorter
+    one, which ``place``, from 0, tells from others."""
+    parts = stem.split("/")
+    longest = max(len(os.fsencode(part)) for part in parts)
+    if longest <= _MAX_OUTPUT and len(stem) <= _MAX_PATH:
+        return stem
+    parts = parts if len(stem) <= _MAX_PATH else parts[-1:]
+    return f"{'/'.join(map(shortened, parts))}-{place + 1}"
 
 
 def composed(name: str) -> str:
