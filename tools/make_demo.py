@@ -22,6 +22,7 @@ from d2seg.cli.messages import Parser
 from d2seg.config.loading import load_config
 from d2seg.data.shapes import ensure_shapes, shapes_folder
 from d2seg.data.shapes.generate import NUM_IMAGES
+from d2seg.names import printable
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG = Path("configs/mask2former/shapes_panoptic_small.yaml")
@@ -35,7 +36,7 @@ SCORES = {  # what is printed: where detectron2's evaluators put it
 
 
 def run(*command: str) -> None:
-    print(f"\n$ {shlex.join(command)}", flush=True)
+    print(f"\n$ {printable(shlex.join(command))}", flush=True)
     done = subprocess.run([sys.executable, *command[1:]], cwd=REPO, check=False)
     if done.returncode:
         sys.exit(done.returncode)
@@ -80,7 +81,7 @@ def main() -> None:
         print(f"  {name:<22} {results[group][metric]:5.1f}")
     print("Pictures:")
     for path in sorted((REPO / pictures).iterdir()):
-        print(f"  {path.relative_to(REPO)}")
+        print(f"  {printable(path.relative_to(REPO))}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,10 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
 from d2seg.cli.messages import Parser
+from d2seg.data.dicts import load_dicts
+from d2seg.data.json_files import read_json
 from d2seg.engine import Trainer, run, setup
+from d2seg.engine.prepare import check_evaluation
 
 logger = logging.getLogger("d2seg.overfit")
 
@@ -37,6 +40,8 @@ def main(args: argparse.Namespace) -> int:
     few = register_first_images(cfg.DATASETS.TRAIN[0], args.num_images, Path(cfg.OUTPUT_DIR))
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (few,)
     cfg.freeze()
+    if comm.is_main_process():
+        check_evaluation(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     start = time.perf_counter()
@@ -53,14 +58,15 @@ def register_first_images(name: str, num_images: int, output: Path) -> str:
     ``output``.
 
     Raises:
-        ValueError: ``num_images`` is not from 1 to the size of the data set.
+        ValueError: ``num_images`` is not from 1 to the size of the data set; or as
+            :func:`load_dicts`.
     """
-    entries = DatasetCatalog.get(name)
+    entries = load_dicts(name)
     if not 1 <= num_images <= len(entries):
         raise ValueError(
             f"--num-images is {num_images}, but {name} has {len(entries)} images; give 1 or more"
         )
-    entries = entries[:num_images]
+    entries = [entries[number] for number in range(num_images)]
     metadata = MetadataCatalog.get(name).as_dict()
     image_ids = {entry.get("image_id") for entry in entries}
     for key in ("json_file", "panoptic_json"):
@@ -77,7 +83,7 @@ def write_subset(annotations: Path, image_ids: set, output: Path) -> str:
 
     COCO's panoptic entries carry their image's id as the stem of its file.
     """
-    content = json.loads(annotations.read_text())
+    content = read_json(annotations)
     wanted = {str(image_id).lstrip("0") for image_id in image_ids}
     for part, key in (("images", "id"), ("annotations", "image_id")):
         content[part] = [row for row in content[part] if str(row[key]).lstrip("0") in wanted]

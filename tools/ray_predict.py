@@ -27,6 +27,7 @@ from d2seg.config.loading import load_config
 from d2seg.config.tasks import choose_task
 from d2seg.data.datasets.declaration import register_declarations
 from d2seg.engine.output_folder import check_folder
+from d2seg.names import printable
 from d2seg.prediction.batch import BatchPredictor
 from d2seg.prediction.columns import ColumnPredictor
 from d2seg.prediction.folders.tables import TablePictures
@@ -135,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         num_failed = predict(args)
     except (ValueError, ImportError, OSError) as error:
         return report_mistake(error)
-    print(f"{args.output}: written; {num_failed} pictures failed")
+    print(printable(f"{args.output}: written; {num_failed} pictures failed"))
     return int(num_failed > 0)
 
 

@@ -13,7 +13,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +36,7 @@ _OUT_OF_MEMORY = (
     "could not create a primitive",  # of oneDNN
 )
 _SMALL_FILE = 1 << 16  # bytes
+_POINTER, _LARGEST_POINTER = b"version https://git-lfs", 256  # of Git LFS; bytes
 _OF_BANDS = (".tif", ".tiff", ".npy")
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _ORIENTATION, _PHOTOMETRIC = 0x0112, 262  # tags of EXIF and TIFF; of the latter 0: white is 0
@@ -228,7 +229,8 @@ def refuse_special_file(file_name: str | Path) -> int | None:
     """Bytes of a file; None: it is not there, or not on this machine.
 
     Raises:
-        ValueError: it is a pipe, a device or a folder, whose reading might never end.
+        ValueError: it is a pipe, a device or a folder, whose reading might never end; or what Git
+            LFS leaves in the place of a file until that is fetched.
     """
     try:
         status = os.stat(file_name)
@@ -236,6 +238,10 @@ def refuse_special_file(file_name: str | Path) -> int | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is no regular file")
+    if status.st_size <= _LARGEST_POINTER:  # next to no picture: nothing else is opened twice
+        with suppress(OSError), open(file_name, "rb", buffering=0) as file:
+            if file.read(len(_POINTER)) == _POINTER:
+                raise ValueError("it is a Git LFS pointer; fetch the file itself: git lfs pull")
     return status.st_size
 
 
@@ -246,13 +252,6 @@ def check_num_pixels(width: int, height: int, max_pixels: int = MAX_PIXELS) -> N
             f"it has {width}x{height} pixels (width x height), more than {max_pixels}; make it "
             "smaller or cut it into parts"
         )
-
-
-def png_size(content: bytes) -> tuple[int, int] | None:
-    """(width, height) as the header of a PNG says; None: ``content`` is no PNG."""
-    if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
-        return None
-    return struct.unpack(">II", content[16:24])
 
 
 def turned_by_exif(image: Image.Image) -> bool:

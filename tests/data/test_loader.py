@@ -144,3 +144,30 @@ def test_memory_is_pinned_where_there_is_cuda(monkeypatch, has_cuda):
     monkeypatch.setattr(loader_module, "QuietDataLoader", record)
     iter(make())
     assert [kwargs["pin_memory"] for kwargs in options] == [has_cuda]
+
+
+@pytest.mark.parametrize("has_stuff", [None, False, True])
+@pytest.mark.parametrize("num_labelled", [0, 1])
+def test_a_data_set_of_which_all_is_ignored_is_said(caplog, has_stuff, num_labelled) -> None:
+    """One with a single object goes on, whenever it comes."""
+
+    def mapper(record: dict[str, Any]) -> dict[str, Any]:
+        found = record["index"] < num_labelled
+        sample = {"file_name": f"{record['index']}.jpg", "instances": [1] * found}
+        if has_stuff is not None:
+            sample["sem_seg"] = torch.tensor([[255, 3 if has_stuff else 255]])
+        return sample
+
+    dicts = [{"index": number} for number in range(300)]
+    last_first = lambda seed: itertools.cycle(reversed(range(300)))  # noqa: E731
+    loader = TrainLoader(dicts, mapper, last_first, batch_size=7, seed=0, name="mine")
+    if num_labelled or has_stuff:
+        assert len(take(loader, 50)) == 50
+    else:
+        with pytest.raises(
+            ValueError, match=r"the first 301 samples of mine .*, as 299\.jpg: noth"
+        ):
+            take(loader, 50)
+    is_late = not has_stuff
+    assert ("none of the first 203 samples of mine has a label" in caplog.text) == is_late
+    assert len(caplog.records) == is_late

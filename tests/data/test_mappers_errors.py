@@ -56,7 +56,9 @@ def test_label_map_that_cannot_be_decoded(tmp_path, mapper: str, key: str):
 @pytest.mark.parametrize("is_train", [True, False])
 def test_image_size_contradicts_the_annotation(tmp_path, is_train: bool):
     entry = {**three_tasks(tmp_path, blocks())["semantic"], "height": H + 1}
-    with pytest.raises(ValueError, match=r"image\.png, got \(60, 40\), expect \(60, 41\)"):
+    with pytest.raises(
+        ValueError, match=r"image\.png: the image is 40x60 .*, its entry says 41x60"
+    ):
         build_mapper(make_cfg("semantic"), is_train)(entry)
 
 

@@ -56,6 +56,7 @@ def test_a_list_has_stems_or_file_names(tmp_path):
         ("a1\na2\na1.png\n", r"train\.txt lists a1\.png twice"),
         ("\n", r"train\.txt lists no image"),
         (b"\xff\xfe\xfa", "the list of images cannot be read"),
+        (b"f\xe4lle\n", r"cannot be read: .*train\.txt: .*; save it in UTF-8"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(tmp_path, content, message):
@@ -65,6 +66,12 @@ def test_a_list_that_does_not_fit_is_refused(tmp_path, content, message):
         Selection(file).pick(STEMS)
     with pytest.raises(ValueError, match=r"cannot be read: .*absent\.txt"):
         Selection(tmp_path / "absent.txt").pick(STEMS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_as_windows_writes_it(tmp_path, encoding: str) -> None:
+    (tmp_path / "train.txt").write_bytes("a2.jpg\r\na1.jpg\r\n".encode(encoding))
+    assert Selection(tmp_path / "train.txt").pick(STEMS) == ["a1", "a2"]
 
 
 @pytest.mark.parametrize("file", [Path("/dev/zero"), Path("/dev")])

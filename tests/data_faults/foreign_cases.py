@@ -117,6 +117,8 @@ CASES: list[tuple[str, str, Damage, str]] = [
     # LabelMe
     ("labelme", "broken", write("a.json", '{"shapes": ['), r"a\.json: not a JSON file"),
     ("labelme", "text", write("a.json", b"\xff\xfe\x00{"), r"a\.json: not a JSON file"),
+    ("labelme", "size_text", edit_json("a.json", lambda c: c.update(imageHeight="30")), r"a\.json: 'height' is '30'; it is a whole number"),
+    ("yolo", "latin1", write("labels/train/a.txt", b"0 0.1 \xe9"), r"a\.txt: the labels cannot be read: .*; save it in UTF-8"),
     ("labelme", "deep", write("a.json", "[" * 100000), r"a\.json: not a JSON file"),
     ("labelme", "no_list", edit_json("a.json", lambda c: c.update(shapes={})), "'shapes' is no list"),
     ("labelme", "no_picture", delete("a.png"), r"no picture 'a\.png'; put it there, or .*--images"),
@@ -217,7 +219,7 @@ CASES: list[tuple[str, str, Damage, str]] = [
     ("supervisely", "no_objects", write("ds0/ann/a.png.json", "{}"), "'objects' is no list"),
     ("supervisely", "no_picture", delete("ds0/img/a.png"), r"there is no .*img/a\.png; put it there"),
     ("supervisely", "size", edit_json("ds0/ann/a.png.json", lambda c: c.update(size={"height": 3, "width": 3})), r"is 40x30 .* of 3x3"),
-    ("supervisely", "odd_size", edit_json("ds0/ann/a.png.json", lambda c: c.update(size={"height": [], "width": "x" * 999})), "of x{20}x.."),
+    ("supervisely", "odd_size", edit_json("ds0/ann/a.png.json", lambda c: c.update(size={"height": 30, "width": "x" * 999})), r"'width' is 'x{20,40}\.\.\.x{20,40}'; it is a whole number"),
     ("supervisely", "class", thing(classTitle="cow"), r"class 'cow' is not in the list of meta\.json"),
     ("supervisely", "nan", thing(points={"exterior": [[1, 1], [2, float("nan")], [3, 3]], "interior": []}), "'exterior' has a number that is not finite"),
     ("supervisely", "hole", thing(points={"exterior": SQUARE, "interior": [[[1, 1]]]}), "'interior' has 1 points"),

@@ -1,6 +1,8 @@
 """Messages name the true cause, and a remedy that leads out."""
 
+import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +18,57 @@ from dataset_files import (
 from mapper_samples import make_cfg
 from PIL import Image
 
+from d2seg.checkpoint.files import read_checkpoint
 from d2seg.cli import check
+from d2seg.data.bands import read_bands
 from d2seg.data.build import build_train_loader
 from d2seg.data.datasets.declaration import read_declaration, register_declarations
+from d2seg.data.datasets.object_ids import read_table
+from d2seg.data.datasets.selection import Selection
 from d2seg.data.dicts import load_dicts
 from d2seg.data.inspection.hints import undeclared_hints, value_hints
+from d2seg.data.json_files import read_json
+from d2seg.data.label_maps import read_id_map, read_labels
 from d2seg.data.label_values import LabelValues
 from d2seg.data.mappers import build_mapper
+from d2seg.data.medical.files import read_slice, volume_shape
+from d2seg.data.referring.references import read_references
+from d2seg.data.xml_files import read_xml
 from d2seg.engine.prepare import setup
+from d2seg.pictures import read_image, shown_size
+from d2seg.visualization.video_reading import UnreadableError, VideoReader
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
+READERS: dict[str, Callable[[Path], object]] = {
+    "a.jpg": lambda file: read_image(str(file), "RGB"),
+    "size.png": lambda file: shown_size(str(file)),
+    "labels.png": read_labels,
+    "ids.png": lambda file: read_id_map(str(file)),
+    "bands.tif": lambda file: read_bands(str(file)),
+    "bands.npy": lambda file: read_bands(str(file)),
+    "a.json": read_json,
+    "refs.json": lambda file: read_references(file, "train"),
+    "refs.p": lambda file: read_references(file, "train"),
+    "a.xml": read_xml,
+    "a.csv": lambda file: read_table(file, ["cell"]),
+    "list.txt": lambda file: Selection(list_file=file).pick(["a"]),
+    "a.yaml": read_declaration,
+    "declared.json": read_declaration,
+    "a.npz": lambda file: read_slice(str(file)),
+    "a.h5": lambda file: volume_shape(str(file)),
+    "a.pth": lambda file: read_checkpoint(str(file)),
+    "a.pkl": lambda file: read_checkpoint(str(file)),
+    "a.mp4": VideoReader,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_git_lfs_has_not_fetched_is_called_so(tmp_path, name: str) -> None:
+    (tmp_path / name).write_text(POINTER)
+    message = f"{re.escape(str(tmp_path / name))}.*(?i:git.lfs pointer); .*git lfs pull"
+    with pytest.raises((ValueError, UnreadableError), match=message) as raised:
+        READERS[name](tmp_path / name)
+    assert "\n" not in str(raised.value)
 
 
 def semantic(root: Path, **keys: object) -> str:
@@ -43,6 +88,53 @@ def test_labels_of_another_format_are_not_called_missing(tmp_path, capsys, suffi
     write_png(tmp_path / "labels/train/a.png", np.zeros((12, 16), np.uint8))
     assert check.main([str(file)]) == 1
     assert f"image without label map: {tmp_path}/images/train/000.jpg: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("images/train/000.jpg", "images/train/000.HEIC", r"000\.HEIC is not read: convert it to"),
+        ("images/train/000.jpg", "images/train/000.dcm", r"000\.dcm is not read: convert it to"),
+        (
+            "images/train/a.jpg",
+            "images/train/A.jpg",
+            r"a\.png differs from it in case, spaces or U",
+        ),
+        ("labels/train/a.png", "labels/train/a .png", r"a \.png differs from it in case, spaces"),
+        (
+            "labels/train/\xe9.png",
+            "labels/train/e\u0301.png",
+            "e\u0301.png differs from it in case",
+        ),
+        (
+            "labels/train/000.png",
+            "labels/train/000_mask.png",
+            r"_mask\.png is one where label_suffix i",
+        ),
+    ],
+)
+@pytest.mark.parametrize("both", [False, True])
+def test_what_a_file_without_a_partner_may_belong_to(
+    tmp_path, capsys, caplog, old: str, new: str, hint: str, both: bool
+) -> None:
+    write_semantic(tmp_path)
+    stem = Path(old).stem
+    for file in (tmp_path / "images/train/000.jpg", tmp_path / "labels/train/000.png"):
+        file.rename(file.with_stem(stem))
+    (tmp_path / old).rename(tmp_path / new)
+    if both:  # there is no pair at all
+        (tmp_path / "images/train/001.jpg").unlink()
+        (tmp_path / "labels/train/001.png").unlink()
+    file = semantic_declaration(tmp_path / "a.json", unique_name())
+    [name] = register_declarations([file])
+    if both:
+        with pytest.raises(ValueError, match=f"no image of .*{hint}"):
+            load_dicts(name)
+    else:
+        load_dicts(name)
+        assert re.search(f"1 .* are left out, as .*{hint}", caplog.text)
+    assert check.main([str(file)]) == 1
+    assert re.search(hint, capsys.readouterr().out)
 
 
 def test_jpeg_labels_ask_for_values(tmp_path) -> None:

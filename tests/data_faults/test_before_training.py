@@ -10,18 +10,23 @@ import torch
 from coco_cases import instances, panoptic, put
 from dataset_files import unique_name, write_semantic
 from detectron2.config import CfgNode
+from detectron2.structures import Boxes, Instances
 from mapper_samples import make_cfg
 from PIL import Image
 
 from d2seg.data import build
-from d2seg.data.build import build_train_loader
+from d2seg.data import dicts as dicts_module
+from d2seg.data.build import build_test_loader, build_train_loader, picture_keys
 from d2seg.data.catalog import check_files
 from d2seg.data.datasets.declaration import register_declarations
-from d2seg.data.dicts import load_dicts as read
+from d2seg.data.dicts import check_files_of
+from d2seg.data.dicts import load_dicts as load_checked
 from d2seg.data.inspection.dataset import inspect_dataset
 from d2seg.engine.prepare import check_evaluation, setup
 from d2seg.engine.trainer import Trainer
+from d2seg.evaluation.instance import InstanceEvaluator
 from d2seg.evaluation.panoptic_evaluation import PanopticEvaluator
+from d2seg.registries import READERS
 
 
 def command_line(config: str, **keys: object) -> argparse.Namespace:
@@ -102,6 +107,60 @@ def test_ground_truth_of_nothing(tmp_path, is_crowd: bool) -> None:
             check_evaluation(cfg_of(made["name"], [task], tmp_path))
 
 
+def test_masks_of_some_annotations_alone(tmp_path) -> None:
+    """As exporters mix polygons and boxes: AP of masks ended in a KeyError, after the training."""
+
+    def edit(content: dict) -> None:
+        content["annotations"][1]["segmentation"] = []
+
+    name = instances(tmp_path, edit)["name"]
+    message = rf"{name}: 1 of 2 annotations have no 'segmentation', as that of image 1 with the box"
+    cfg = cfg_of(name, ["instance"], tmp_path)
+    with pytest.raises(ValueError, match=message):
+        check_evaluation(cfg)
+    evaluator = InstanceEvaluator(name)
+    for has_masks in (False, True):
+        evaluator.reset()
+        for entry in load_checked(name):
+            found = Instances((12, 16))
+            found.pred_boxes = Boxes(torch.tensor([[3.0, 2, 8, 6]]))
+            found.scores, found.pred_classes = torch.ones(1), torch.zeros(1, dtype=torch.int64)
+            if has_masks:
+                found.pred_masks = torch.ones(1, 12, 16, dtype=torch.bool)
+            evaluator.process([entry], [{"instances": found}])
+        if has_masks:
+            with pytest.raises(ValueError, match=message):
+                evaluator.evaluate()
+        else:
+            assert set(evaluator.evaluate()) == {"bbox"}
+    cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"  # of boxes alone
+    check_evaluation(cfg)
+    cfg.MODEL.MASK_ON = True
+    with pytest.raises(ValueError, match=message):
+        check_evaluation(cfg)
+
+
+@pytest.mark.parametrize("num_with", [0, 1, 2])
+def test_key_points_of_some_annotations_alone(tmp_path, num_with: int) -> None:
+    """Those that are not annotated are not scored; it was a KeyError after the training."""
+
+    def edit(content: dict) -> None:
+        for annotation in content["annotations"][:num_with]:
+            annotation["keypoints"] = [3, 2, 2, 8, 2, 2, 8, 6, 1]
+
+    evaluator = InstanceEvaluator(instances(tmp_path, edit)["name"], kpt_oks_sigmas=[0.1] * 3)
+    evaluator.reset()
+    for image_id, category in ((0, 0), (1, 1)):
+        found = Instances((12, 16), pred_boxes=Boxes(torch.tensor([[3.0, 2, 8, 6]])))
+        found.scores, found.pred_classes = torch.ones(1), torch.tensor([category])
+        # detectron2 counts them from the edge of a pixel, COCO from its middle
+        found.pred_keypoints = torch.tensor([[[3.5, 2.5, 1], [8.5, 2.5, 1], [8.5, 6.5, 1]]])
+        evaluator.process([{"image_id": image_id}], [{"instances": found}])
+    scores = evaluator.evaluate()
+    assert set(scores) == ({"bbox", "keypoints"} if num_with else {"bbox"})
+    assert not num_with or scores["keypoints"]["AP"] == pytest.approx(100)
+
+
 @pytest.mark.parametrize("order", ["grey", "BGR"])
 def test_segments_that_are_encoded_otherwise(tmp_path, order: str) -> None:
     """Every prediction would score 0."""
@@ -151,10 +210,81 @@ def test_training_dicts_are_read_before_the_model_is_built(tmp_path, monkeypatch
     cfg.DATASETS.TRAIN = (instances(tmp_path, nan)["name"],)
     steps = []
     monkeypatch.setattr(Trainer, "build_model", lambda cfg: steps.append("model"))
-    monkeypatch.setattr(build, "load_dicts", lambda *a, **k: steps.append("dicts") or read(*a, **k))
+    monkeypatch.setattr(
+        build, "load_dicts", lambda *a, **k: steps.append("dicts") or load_checked(*a, **k)
+    )
     with pytest.raises(ValueError, match=r"annotation 0: .*far outside"):
         Trainer(cfg)
     assert steps == ["dicts"]
+
+
+@pytest.mark.parametrize(
+    ("mapper", "key", "gone"),
+    [
+        ("semantic", "file_name", "images/train/*"),
+        ("semantic", "sem_seg_file_name", "labels/train/*"),
+        ("semantic", "sem_seg_file_name", "labels/train/001.png"),
+        ("panoptic", "file_name", "images/*"),
+        ("panoptic", "pan_seg_file_name", "png/*"),
+        ("instance", "file_name", "00*.jpg"),
+        ("detectron2", "file_name", "001.jpg"),
+    ],
+)
+def test_missing_files_of_a_training_are_counted_before_it(
+    tmp_path, mapper: str, key: str, gone: str
+) -> None:
+    make = {"semantic": semantic, "panoptic": lambda root: panoptic(root)["name"]}
+    cfg = make_cfg(mapper, 3)
+    name = make.get(mapper, lambda root: instances(root)["name"])(tmp_path)
+    cfg.DATASETS.TRAIN = (name, name) if mapper == "semantic" else (name,)
+    build_train_loader(cfg)
+    build_test_loader(cfg, name)
+    files = sorted(tmp_path.glob(gone))
+    for file in files:  # a link that leads nowhere, as of data on a disk that is not mounted
+        file.unlink()
+        file.symlink_to("nowhere")
+    count = len(files) * len(cfg.DATASETS.TRAIN)
+    more = rf", nor {count - 1} more of \d files" if count > 1 else ""
+    with pytest.raises(ValueError, match=rf"{files[0]} \('{key}'\){more}; put it there, or corr"):
+        build_train_loader(cfg)
+    if key == "file_name":
+        with pytest.raises(ValueError, match=rf"there is no {files[0]} \('{key}'\)"):
+            build_test_loader(cfg, name)
+    else:
+        build_test_loader(cfg, name)
+
+
+def test_looking_for_files_ends_in_time(tmp_path, monkeypatch) -> None:
+    """A disk behind a network may take a millisecond for each."""
+    now = [0.0]
+
+    def slow(path: str) -> bool:
+        now[0] += 0.001
+        return path != "file90000"
+
+    monkeypatch.setattr(dicts_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(dicts_module.os.path, "exists", slow)
+    entries = [{"file_name": f"file{number}"} for number in range(100_000)]
+    check_files_of(entries, ["far"], seconds=2)
+    assert 2 <= now[0] < 2.01
+    with pytest.raises(ValueError, match=r"there is no file90000 \('file_name'\); put it there"):
+        check_files_of(entries, ["far"])
+    entries[97 * 3]["file_name"] = "file90000"  # of the first that are looked at
+    with pytest.raises(ValueError, match="'far': there is no file90000"):
+        check_files_of(entries, ["far"], seconds=2)
+
+
+def test_names_that_a_users_reader_gives_a_meaning_are_not_looked_for() -> None:
+    cfg = make_cfg("semantic", 3)
+
+    @READERS.register()
+    def of_an_archive(cfg: CfgNode):
+        raise NotImplementedError
+
+    cfg.INPUT.READER = "of_an_archive"
+    assert picture_keys(cfg) == ()
+    cfg.INPUT.READER = "picture"
+    assert picture_keys(cfg) == ("file_name",)
 
 
 def test_setup_asks_before_it_trains(tmp_path) -> None:

@@ -3,10 +3,11 @@
 import json
 import logging
 import re
+from pathlib import Path
 
 import pytest
 from coco_cases import RUNS, SQUARE, instances, panoptic, put, rle
-from dataset_files import H, W, annotation, coco_json, unique_name, write_image
+from dataset_files import H, W, annotation, coco_json, square_rle, unique_name, write_image
 
 from d2seg.cli import check
 from d2seg.data.datasets.categories import Category
@@ -47,9 +48,19 @@ def test_masks_are_refused_with_their_value(tmp_path, case: str) -> None:
     assert message in problem.detail
 
 
-def test_runs_that_a_script_wrote_as_floats_are_runs() -> None:
-    found = sound_segmentation(rle([float(run) for run in RUNS]), (H, W))
-    assert found == sound_segmentation(rle(RUNS), (H, W))
+@pytest.mark.parametrize("is_text", [False, True])
+def test_runs_and_sizes_that_a_script_wrote_as_floats_are_those(tmp_path, is_text: bool) -> None:
+    """As MATLAB and pandas do."""
+    counts = square_rle()["counts"] if is_text else [float(run) for run in RUNS]
+    mask = rle(counts, (float(H), float(W)))
+    expected = sound_segmentation(rle(RUNS), (H, W))
+    found = sound_segmentation(mask, (H, W))
+    assert found == expected
+    name = instances(tmp_path, put(*MASK, value=mask))["name"]
+    loaded = load_dicts(name)[0]["annotations"][0]["segmentation"]
+    for sizes in (found["size"], loaded["size"]):
+        assert [type(number) for number in sizes] == [int, int]
+    assert not inspect_dataset(name).problems
 
 
 @pytest.mark.parametrize("value", [0, False, "", {}, "3,2,5,4"])
@@ -179,16 +190,39 @@ def test_names_of_categories_are_names(tmp_path, capsys, name: object, message: 
 def test_the_file_that_is_meant_is_named(tmp_path, name: str) -> None:
     made = instances(tmp_path, put("images", 0, "file_name", value=name))
     with pytest.raises(ValueError, match=r"'file_name'\); correct it to .*/000\.jpg") as caught:
-        check_files_of(load_dicts(made["name"]), made["name"])
+        check_files_of(load_dicts(made["name"]), [made["name"]])
     assert name in str(caught.value)
     [problem] = inspect_dataset(made["name"]).problems
     assert problem.detail.endswith("there is " + str(tmp_path / "000.jpg"))
 
 
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        ("my pic #1.jpg", "my%20pic%20%231.jpg"),
+        ("my%20pic.jpg", "my pic.jpg"),
+        ("my pic.jpg", "img/my%20pic.jpg"),
+        ("a.jpg", "a"),
+        ("a.jpg", "a.png"),
+        ("f\u00e4lle.jpg", "fa\u0308lle.jpg"),
+    ],
+)
+def test_the_file_that_an_address_or_another_extension_means(tmp_path, there, name: str) -> None:
+    made = instances(tmp_path, put("images", 0, "file_name", value=name))
+    (tmp_path / "000.jpg").rename(tmp_path / there)
+    with pytest.raises(ValueError, match=rf"correct it to {re.escape(str(tmp_path / there))}$"):
+        check_files_of(load_dicts(made["name"]), [made["name"]])
+    (tmp_path / f"{Path(there).stem}.gif").touch()
+    (tmp_path / f"{Path(there).stem}.bmp").touch()
+    if name in ("a", "a.png"):  # which of them?
+        with pytest.raises(ValueError, match="put it there, or correct the name"):
+            check_files_of(load_dicts(made["name"]), [made["name"]])
+
+
 def test_a_file_that_nothing_is_like_has_a_remedy_too(tmp_path) -> None:
     made = instances(tmp_path, put("images", 0, "file_name", value="none.jpg"))
     with pytest.raises(ValueError, match=r"none\.jpg \('file_name'\); put it there, or correct"):
-        check_files_of(load_dicts(made["name"]), made["name"])
+        check_files_of(load_dicts(made["name"]), [made["name"]])
 
 
 def test_categories_of_one_name_are_hinted_at(tmp_path) -> None:

@@ -80,6 +80,25 @@ def test_what_cannot_be_used_is_left_out_and_said(sources, tmp_path, capsys) -> 
     assert len(json.loads((out / "annotations/train.json").read_text())["annotations"]) == 1
 
 
+@pytest.mark.parametrize("suffix", ["", ".heic"])
+def test_labels_of_yolo_without_a_picture_are_said(sources, tmp_path, capsys, suffix: str) -> None:
+    """They were left out without a word."""
+    source = Path(shutil.copytree(sources["yolo"], tmp_path / "in"))
+    (source / "labels/train/classes.txt").write_text("circle\n")
+    assert main(["check", str(source)]) == 0
+    assert "have no picture" not in capsys.readouterr().out
+    picture = source / "images/train/a.png"
+    if suffix:
+        picture.rename(picture.with_suffix(suffix))
+    else:
+        picture.unlink()
+    said = f"1 files of labels have no picture (as {source}/labels/train/a.txt)"
+    main(["check", str(source)])
+    assert f"hint: {said}" in capsys.readouterr().out
+    assert main(["convert-data", str(source), str(tmp_path / "out")]) == 0
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -102,3 +102,33 @@ def test_panoptic_maps_are_looked_at_too(tmp_path) -> None:
     entry["file_name"] = write(tmp_path, 3, labels)["file_name"]
     with pytest.raises(ValueError, match=r"panoptic\.png: it fits"):
         build_mapper(make_cfg("panoptic", 2), is_train=True)(entry)
+
+
+@pytest.mark.parametrize("mapper", ["instance", "semantic", "bands"])
+@pytest.mark.parametrize(
+    ("orientation", "stated", "remedy"),
+    [
+        (6, (40, 60), "annotations are of the picture as its EXIF orientation turns it"),
+        (1, (60, 40), "correct the entry, or put the picture there that was annotated"),
+        (6, (41, 60), "correct the entry, or put the picture there that was annotated"),
+    ],
+)
+def test_an_entry_of_another_size(
+    tmp_path, mapper: str, orientation: int, stated: tuple[int, int], remedy: str
+) -> None:
+    labels = np.rot90(scene()[1], -1) if orientation == 6 else scene()[1]
+    entry = write(tmp_path, orientation, labels)
+    entry |= {"height": stated[0], "width": stated[1], "annotations": []}
+    cfg = make_cfg("detectron2" if mapper == "bands" else mapper, 2)
+    if mapper == "bands":  # of which it is not known
+        cfg.INPUT.READER = "bands"
+        remedy = "correct the entry, or put the picture there that was annotated"
+    shown = "60x40" if orientation == 6 else "40x60"
+    message = rf"{entry['file_name']}: the image is {shown} \(height x width\), its entry says "
+    with pytest.raises(ValueError, match=f"{message}{stated[0]}x{stated[1]}; {remedy}$"):
+        build_mapper(cfg, is_train=True)(entry)
+    for key in ("height", "width"):
+        entry[key] = None  # as where it is not said
+    if mapper != "bands":
+        sample = build_mapper(cfg, is_train=True)(entry)
+        assert f"{sample['height']}x{sample['width']}" == shown

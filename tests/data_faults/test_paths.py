@@ -2,14 +2,17 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import prepare_coco_semantic_from_panoptic
 import prepare_coco_stuff_10k
 import prepare_own_labels
 import pytest
 import scipy.io
 import torch
+from coco_cases import panoptic
 from dataset_files import semantic_declaration, unique_name, write_image, write_png, write_semantic
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from torch import nn
@@ -32,8 +35,13 @@ from d2seg.cli.predict_folders import make_merge_parser
 from d2seg.config.loading import load_config
 from d2seg.data.datasets.declaration import register_declarations
 from d2seg.data.datasets.loaders import files_below
+from d2seg.data.dicts import load_dicts
 from d2seg.engine.launch import _one_line
+from d2seg.evaluation.panoptic_evaluation import PanopticEvaluator
 from d2seg.prediction import building
+from d2seg.prediction.folders.tables import TablePictures
+from d2seg.prediction.formats.common import put
+from d2seg.visualization.media import plan_outputs, read_picture, write_picture
 from d2seg.visualization.runner import Runner
 
 OUTSIDE = ("../../x", "a/../../x", "/tmp/x")
@@ -74,6 +82,78 @@ def test_listed_names_do_not_lead_out_of_the_data_set(tmp_path, name: str) -> No
     with pytest.raises(ValueError, match=r"the image listed .* leads out of the folder"):
         prepare_coco_stuff_10k.main(["--root", str(tmp_path), "--workers", "1"])
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def panoptic_elsewhere(root: Path) -> str:
+    """A data set whose picture and PNG are named by "../../", and lie there."""
+    made = panoptic(root)
+    content = made["content"]
+    for entry, folder, name in (
+        (content["images"][0], "images", "000.jpg"),
+        (content["annotations"][0], "png", "000.png"),
+    ):
+        (root / folder / name).rename(root.parent / f"x{name}")
+        entry["file_name"] = f"../../x{name}"
+    made["file"].write_text(json.dumps(content))
+    return made["name"]
+
+
+def evaluate_panoptic(name: str, out: Path) -> None:
+    evaluator = PanopticEvaluator(name, str(out), record=True)
+    evaluator.reset()
+    (entry,) = load_dicts(name)
+    found = torch.ones(12, 16, dtype=torch.int32), [{"id": 1, "category_id": 0, "isthing": True}]
+    evaluator.process([entry], [{"panoptic_seg": found}])
+    evaluator.evaluate()
+
+
+def prepare_semantic(name: str, out: Path) -> None:
+    entries = load_dicts(name)
+    prepare_coco_semantic_from_panoptic.convert(entries[0], out)
+
+
+def write_masks(name: str, out: Path) -> None:
+    """As ``d2seg predict --format masks`` of a table of these paths."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    paths = [entry["file_name"] for entry in load_dicts(name)]
+    for column in ("path", "id"):
+        parquet.write_table(
+            pyarrow.table({"path": paths, column: [f"../../{paths[0]}"]}), out / "t.parquet"
+        )
+        for row in TablePictures(out / "t.parquet").rows(0, 1):
+            put(out / "masks" / f"{row['stem']}.png", b"pixels")
+
+
+def draw_files(name: str, out: Path) -> None:
+    files = [Path(entry["file_name"]) for entry in load_dicts(name)]
+    for file, target in zip(files, plan_outputs(files, out), strict=True):
+        write_picture(target, read_picture(file))
+
+
+WRITERS: dict[str, Callable[[str, Path], object]] = {
+    "visualize": lambda name, out: visualize.main([name, "--output", str(out)]),
+    "check": lambda name, out: check.main([name, "--html", str(out / "page.html")]),
+    "evaluation": evaluate_panoptic,
+    "prepare": prepare_semantic,
+    "predict": write_masks,
+    "draw": draw_files,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_names_in_data_do_not_lead_out_of_the_output(tmp_path, monkeypatch, writer: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = panoptic_elsewhere(tmp_path / "data/set")
+    out = tmp_path / "data/set/out"
+    out.mkdir()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    WRITERS[writer](name, out)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    written = {path for path, time in after.items() if before.get(path) != time}
+    assert written
+    assert all(path.is_relative_to(out) for path in written)
+    assert before.keys() <= after.keys()
 
 
 def damaged(folder: Path) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from d2seg.prediction.folders.names import NOT_UTF8, Names, read_folder, read_list
-from d2seg.prediction.folders.running import open_input, parse_shard
+from d2seg.prediction.folders.running import _reported, open_input, parse_shard
+from d2seg.prediction.formats.common import put
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -120,6 +121,30 @@ class TestList:
             self.read(tmp_path, content)
 
 
+def test_results_of_the_longest_names_can_be_written(tmp_path: Path) -> None:
+    names = [f"{'x' * 251}.{suffix}" for suffix in ("jpg", "png")]
+    names += [f"{'x' * 249}{number}.jpg" for number in (1, 2)] + ["a.jpg", "a.png", "b.jpg"]
+    touch(tmp_path / "in", *names)
+    rows = list(open_input(tmp_path / "in").rows(0, len(names)))
+    for row in rows:
+        put(tmp_path / "out" / f"{row['stem']}.json", b"")
+    assert len(list((tmp_path / "out").iterdir())) == len(names)
+    assert [row["stem"] for row in rows[:3]] == ["a.jpg", "a.png", "b"]
+
+
+@pytest.mark.parametrize("name", ["list.txt", "table.parquet"])
+def test_what_git_lfs_has_not_fetched_names_no_pictures(tmp_path: Path, name: str) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (tmp_path / name).write_text(pointer)
+    with pytest.raises(ValueError, match=rf"--input .*{name}.*: it is a Git LFS pointer; .*pull$"):
+        open_input(tmp_path / name)
+
+
+def test_failures_are_shown_in_one_line(capsys: pytest.CaptureFixture) -> None:
+    assert _reported({"name": "a\n\x1b[31m.png", "error": "x"}, 0) == 1
+    assert r"a\n\x1b[31m.png: x" in "".join(capsys.readouterr())
+
+
 class TestTable:
     def write(self, file: Path, group: int = 3, **columns: list) -> Path:
         pyarrow = pytest.importorskip("pyarrow")
@@ -158,6 +183,19 @@ class TestTable:
             self.write(tmp_path / "t.parquet", id=["..", "x", "x/", "y.z"], path=list("abcd"))
         )
         assert [row["stem"] for row in source.rows(0, 4)] == ["1", "x-2", "x-3", "y.z"]
+
+    def test_results_of_any_id_can_be_written(self, tmp_path: Path) -> None:
+        """They are after all have been predicted."""
+        ids = ["a\0b", "x" * 400, "x" * 401, "deep/" + "\u00e9" * 200 + "/c", "d/" * 900 + "e", "f"]
+        paths = [f"{number}.png" for number in range(len(ids))]
+        source = open_input(self.write(tmp_path / "t.parquet", id=ids, path=paths))
+        rows = list(source.rows(0, len(ids)))
+        assert [row["id"] for row in rows] == ids
+        for row in rows:
+            put(tmp_path / "out" / f"{row['stem']}.json", b"")
+        written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+        assert len(written) == len(ids)
+        assert [rows[0]["stem"], rows[-1]["stem"]] == ["ab", "f"]
 
     def test_the_fingerprint_knows_each_row(self, tmp_path: Path) -> None:
         first = open_input(self.write(tmp_path / "a.parquet", path=["a", "b"]))

@@ -8,6 +8,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from d2seg.names import printable
+
 CONFIG = "configs/mask2former/shapes_panoptic_small.yaml"
 RESULTS = {
     "panoptic_seg": {"PQ": 61.25, "SQ": 1.0},
@@ -102,9 +104,21 @@ def test_it_trains_and_then_draws(
     ]
 
 
+@pytest.mark.parametrize("device", ["cpu", "odd\n\x1b[31m"])
 def test_scores_are_those_of_the_results_file(
-    make_demo: ModuleType, commands: Commands, capsys: pytest.CaptureFixture
+    make_demo: ModuleType,
+    commands: Commands,
+    project: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
 ) -> None:
+    """Names with line ends and escape codes are shown in one line."""
+    monkeypatch.setattr(sys, "argv", ["make_demo.py", "--device", device])
+    pictures = project / "output/demo/pictures"
+    pictures.mkdir(parents=True)
+    (pictures / f"{device}.png").touch()
+    (project / "datasets/shapes/images_val" / f"00{device}.jpg").touch()
     make_demo.main()
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith(
@@ -116,7 +130,7 @@ def test_scores_are_those_of_the_results_file(
         ["semantic", "mIoU", "72.5"],
         ["instance", "mask", "AP", "43.8"],
         ["Pictures:"],
-        ["output/demo/pictures/one.png"],
+        *sorted([f"output/demo/pictures/{name}.png"] for name in (printable(device), "one")),
     ]
 
 

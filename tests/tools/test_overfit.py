@@ -2,14 +2,19 @@
 
 import argparse
 import json
+import logging
 from pathlib import Path
 
 import pytest
+import torch
+from dataset_files import semantic_declaration, unique_name, write_semantic
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
 
 from d2seg.data.shapes import ensure_shapes
 from d2seg.data.shapes.register import shapes_folder
+from d2seg.engine import run
+from d2seg.names import printable
 
 TINY = [
     "MODEL.DEVICE", "cpu", "SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2",
@@ -57,3 +62,27 @@ def test_number_of_images_is_checked(load_tool, tmp_path: Path, num_images: int)
     message = f"--num-images is {num_images}, but shapes_panoptic_train has 5 images"
     with pytest.raises(ValueError, match=message):
         register("shapes_panoptic_train", num_images, tmp_path)
+
+
+def test_names_of_files_are_shown_in_one_line(load_tool, repo_dir, tmp_path, capfd) -> None:
+    odd = "000\n\x1b[31m.jpg"
+    write_semantic(tmp_path)
+    file = tmp_path / "images/train/000.jpg"
+    file.rename(file.with_name(odd))
+    (tmp_path / "labels/train/000.png").rename(tmp_path / "labels/train/000\n\x1b[31m.png")
+    name = unique_name()
+    semantic_declaration(tmp_path / "a.json", name)
+    args = arguments(repo_dir / "configs/segformer/shapes_semantic_small.yaml", tmp_path / "o", 1)
+    args.opts += ["DATASETS.DECLARATIONS", f"['{tmp_path}/a.json']", "DATASETS.TEST", "()"]
+    args.opts += ["DATASETS.TRAIN", f"('{name}_train',)", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "3"]
+    (tmp_path / "images/train" / odd).write_bytes(b"no picture")
+    handlers = {name: logging.getLogger(name).handlers[:] for name in (None, "d2seg", "fvcore")}
+    try:
+        assert run(load_tool("overfit").main, args) == 2
+    finally:
+        for name, before in handlers.items():
+            logging.getLogger(name).handlers[:] = before
+        torch.set_flush_denormal(False)
+    said = capfd.readouterr()
+    assert f"{tmp_path}/images/train/{printable(odd)}: it is no picture" in said.err
+    assert "\x1b[31m" not in said.err + said.out

@@ -12,6 +12,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from d2seg.names import printable
+
 COUNTING = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -110,13 +112,18 @@ def test_two_processes_preempted_end_with_the_weights_of_the_uninterrupted_run(
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
 
 
+@pytest.mark.parametrize("folder", ["jobs", "odd\n\x1b[31m"])
 def test_a_training_that_fails_fails_the_job(
-    submit: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture
+    submit: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture, folder: str
 ) -> None:
     (tmp_path / "state.json").write_text('{"iteration": 20, "lives": 0}')
-    assert call(submit, tmp_path / "jobs", "--", tmp_path / "state.json", 3) == 1
-    log = capsys.readouterr().err.split("the job failed; ")[1].split(" says why")[0]
-    assert "the training ended with exit code 3" in Path(log).read_text()
+    assert call(submit, tmp_path / folder, "--", tmp_path / "state.json", 3) == 1
+    said = capsys.readouterr()
+    log = said.err.split("the job failed; ")[1].split(" says why")[0]
+    (file,) = (tmp_path / folder).glob("*_log.err")
+    assert log == printable(file)
+    assert "the training ended with exit code 3" in file.read_text()
+    assert f"its output goes to {tmp_path}/{printable(folder)}/" in said.out
 
 
 def test_machines_meet_at_the_first(submit: ModuleType) -> None:
@@ -150,6 +157,7 @@ def test_machines_meet_at_the_first(submit: ModuleType) -> None:
         (("--nodes", 0), "--nodes is 0; it is 1 or more"),
         (("--nodes", 2), "--cluster local is this machine alone"),
         (("--slurm", "gpu"), "--slurm takes KEY=VALUE, not gpu"),
+        (("--slurm", "g\n\x1b[31m"), r"--slurm takes KEY=VALUE, not g\n\x1b[31m"),
     ],
 )
 def test_mistakes(

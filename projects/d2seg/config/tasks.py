@@ -42,6 +42,12 @@ def tasks_of(cfg: CfgNode) -> tuple[str, ...]:
     return tuple(cfg.TEST.TASKS)
 
 
+def gives_masks(cfg: CfgNode) -> bool:
+    """Whether the objects that the config's model finds have masks, or boxes alone."""
+    has_boxes = _STOCK_TASKS.get(cfg.MODEL.META_ARCHITECTURE) == ("instance",)
+    return cfg.MODEL.MASK_ON or not has_boxes
+
+
 def classes_key(cfg: CfgNode) -> str:
     """The key of the number of classes that the config's model tells apart."""
     is_boxes = cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper
-from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
 from .entries import with_own_box
 from .label_maps import read_labels
+from .orientation import check_stated_size
 from .readers import PictureReader, build_reader
 
 
@@ -41,8 +41,8 @@ class BoxMapper(DatasetMapper):
         if self.reader is None:
             return super().__call__(dataset_dict)
         sample = copy.deepcopy(dataset_dict)
-        image = self.reader(sample["file_name"])
-        utils.check_image_size(sample, image)
+        image, orientation = self.reader.oriented(sample["file_name"])
+        check_stated_size(sample, image, orientation)
         label_file = sample.pop("sem_seg_file_name", None)
         labels = None if label_file is None else read_labels(label_file, sample.get("label_values"))
         inputs = T.AugInput(image, sem_seg=labels)

@@ -11,10 +11,10 @@ from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSample
 from detectron2.utils import comm
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
-from ..registries import SAMPLERS
+from ..registries import MAPPERS, READERS, SAMPLERS
 from .augmentation import reading_config
 from .catalog import metadata_of
-from .dicts import Dicts, load_dicts
+from .dicts import Dicts, check_files_of, load_dicts
 from .faults import flag
 from .loader import TrainLoader
 from .mappers import build_mapper
@@ -30,6 +30,12 @@ _TRUTH_OF = {  # the entry of a dict that a mapper cannot do without
     "instance": "annotations",
 }
 _KEYS = {"semantic": (), "panoptic": ("segments_info",), "slice": ()}  # that mappers read of dicts
+_MAPS = {  # the entries with files that mappers make targets of
+    "semantic": "sem_seg_file_name",
+    "panoptic": "pan_seg_file_name",
+    "detectron2": "sem_seg_file_name",
+}
+_SECONDS = 10.0  # to look for the files of a data set
 
 
 def build_train_loader(cfg: CfgNode) -> TrainLoader:
@@ -42,7 +48,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
 
     Raises:
         ValueError: an unknown sampler, or one that the mapper cannot have; a number of images does
-            not divide.
+            not divide; a file of the data sets is missing.
     """
     SAMPLERS.check(cfg.DATALOADER.SAMPLER_TRAIN)
     is_referring = cfg.INPUT.MAPPER == "referring"
@@ -61,6 +67,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         # images of one size need no grouping
         group_by_aspect=cfg.DATALOADER.ASPECT_RATIO_GROUPING and not is_referring,
         seed=choose_seed(cfg.SEED),
+        name=", ".join(cfg.DATASETS.TRAIN),
     )
 
 
@@ -85,9 +92,10 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     """Return a loader that goes once through ``dataset_name``, one image at a time.
 
     Raises:
-        ValueError: as :func:`load_dicts`.
+        ValueError: as :func:`load_dicts`, or a file is missing.
     """
     dicts = load_dicts(dataset_name, for_test=True, keys=())
+    check_files_of(dicts, [dataset_name], picture_keys(cfg), _SECONDS)
     if cfg.MODEL.LOAD_PROPOSALS:
         at = list(cfg.DATASETS.TEST).index(dataset_name)
         file = cfg.DATASETS.PROPOSAL_FILES_TEST[at]
@@ -100,6 +108,13 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=stock.collate_fn,
     )
+
+
+def picture_keys(cfg: CfgNode) -> tuple[str, ...]:
+    """The entry of a dict that names its picture; none where a part of the user's reads pictures,
+    to which it may be the name of something else."""
+    is_own = cfg.INPUT.MAPPER in MAPPERS or cfg.INPUT.READER in READERS
+    return () if is_own else ("file_name",)
 
 
 def images_per_process(cfg: CfgNode, num_processes: int) -> int:
@@ -124,7 +139,7 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
     panoptic mapper do not read.
     """
     if cfg.INPUT.MAPPER == "referring":  # no image without expressions
-        return expanded_dicts(cfg.DATASETS.TRAIN, cfg.INPUT.EXPRESSIONS_PER_IMAGE)
+        return expanded_dicts(cfg.DATASETS.TRAIN, cfg.INPUT.EXPRESSIONS_PER_IMAGE, _SECONDS)
     dataset = _loaded(cfg)
     if not isinstance(dataset, list):
         return dataset
@@ -150,6 +165,8 @@ def _training_dicts(cfg: CfgNode) -> Dicts:
             f"no image of DATASETS.TRAIN {cfg.DATASETS.TRAIN} has {what} that is not crowd; "
             "check its annotations or set DATALOADER.FILTER_EMPTY_ANNOTATIONS to False"
         )
+    keys = (*picture_keys(cfg), *filter(None, [_MAPS.get(cfg.INPUT.MAPPER)]))
+    check_files_of(kept, cfg.DATASETS.TRAIN, keys, _SECONDS)
     class_names = metadata_of(cfg.DATASETS.TRAIN[0]).get("thing_classes")
     if is_instance and class_names:
         detectron2_build.print_instances_class_histogram(kept, class_names)

@@ -6,9 +6,13 @@ reach neither compiled code nor a training before they have been looked at.
 """
 
 import json
+import math
 import os
 import re
-from collections.abc import Collection, Hashable, Iterable
+import time
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -29,6 +33,7 @@ _FOREIGN = (
     *(RuntimeError, ImportError),
 )
 _URL = re.compile(r"[A-Za-z][\w+.-]*://")
+_STRIDE = 97
 _FILES = ("file_name", "sem_seg_file_name", "pan_seg_file_name")
 # lists of a dict, and the key that asks for them
 _LISTS = {"annotations": "annotations", "segments_info": "pan_seg_file_name"}
@@ -202,16 +207,40 @@ def _numbered(dicts: list[Entry], name: str) -> list[Entry]:
     return result
 
 
-def check_files_of(dicts: Dicts, name: str) -> None:
+def check_files_of(
+    dicts: Dicts, names: Sequence[str], keys: Collection[str] = _FILES, seconds: float = math.inf
+) -> None:
     """See that the pictures and label maps of dicts are there, except volumes.
 
+    Args:
+        names: of the data sets, for the message
+        keys: of the files that are going to be read
+        seconds: until the rest is left, as on a disk behind a network
+
     Raises:
-        ValueError: one is not.
+        ValueError: some are not.
     """
-    for entry in dicts if isinstance(dicts, list) else ():
-        for key in _FILES:
-            is_local = key in entry and not _URL.match(entry[key]) and "slice_index" not in entry
-            if is_local and not os.path.exists(entry[key]):
-                meant = meant_file(entry[key])
-                remedy = f"correct it to {meant}" if meant else "put it there, or correct the name"
-                raise ValueError(f"data set {name!r}: there is no {entry[key]} ('{key}'); {remedy}")
+    missing, num_seen = [], 0
+    end = time.monotonic() + seconds
+    for number in _spread(len(dicts) if isinstance(dicts, list) else 0):
+        entry = dicts[number]
+        paths = [(key, str(entry[key])) for key in keys if key in entry]
+        local = [] if "slice_index" in entry else [x for x in paths if not _URL.match(x[1])]
+        missing += [(number, *x) for x in local if not os.path.exists(x[1])]
+        num_seen += len(local)
+        if time.monotonic() > end:
+            break
+    if not missing:
+        return
+    _, key, path = min(missing, key=itemgetter(0))
+    others = f", nor {len(missing) - 1} more of {num_seen} files" if len(missing) > 1 else ""
+    meant = meant_file(path)
+    remedy = f"correct it to {meant}" if meant else "put it there, or correct the name"
+    of = f"data set{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
+    raise ValueError(f"{of}: there is no {path} ('{key}'){others}; {remedy}")
+
+
+def _spread(count: int) -> Iterator[int]:
+    """Each of 0 .. ``count`` - 1, the first ones from all parts: files of one kind and folder stand
+    together."""
+    return chain.from_iterable(range(start, count, _STRIDE) for start in range(_STRIDE))

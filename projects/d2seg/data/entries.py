@@ -50,6 +50,11 @@ def sound_annotation(annotation: Any, size: tuple[int, int] | None) -> Entry:
         values = None
     if values is not None:
         numbers = box(values)
+        if len(numbers) == 5 and annotation.get("bbox_mode") != BoxMode.XYWHA_ABS:
+            raise ValueError(
+                f"'bbox' is {shown(values)}; it is four numbers, or five of a turned box where "
+                "'bbox_mode' is BoxMode.XYWHA_ABS"
+            )
         if type(values) is not list:
             changed["bbox"] = numbers
     mask = annotation.get("segmentation")
@@ -123,7 +128,7 @@ def _is_same(found: Any, mask: Any) -> bool:
     if not isinstance(found, dict):
         return found is mask
     has_arrays = any(isinstance(value, np.ndarray | torch.Tensor) for value in mask.values())
-    return not has_arrays and found == mask
+    return not has_arrays and found == mask and {int}.issuperset(map(type, mask["size"]))
 
 
 def is_unchanged(found: Sequence[Any], original: Sequence[Any]) -> bool:

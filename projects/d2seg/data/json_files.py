@@ -1,5 +1,6 @@
 """The one reader of JSON files of annotations, with errors that name the file."""
 
+import codecs
 import gc
 import json
 import os
@@ -48,13 +49,28 @@ def read_json(file: str | Path, what: str = "annotations") -> Any:
                 json.loads(data, object_pairs_hook=once_each)
             return content
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        if data.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ")):
-            reason = "it is compressed; unpack it, and name the file in it"
-        if "set_int_max_str_digits" in reason:  # Python's advice is for programs
-            reason = "a number in it has thousands of digits"
+        reason = _reason(error, data)
         form = " in COCO's format" if what in ("annotations", "categories") else ""
         raise ValueError(f"{file}: not a JSON file{form}: {reason}") from error
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    """Why ``data`` are no JSON, in one line with a remedy where one is known."""
+    start = data[:100].removeprefix(codecs.BOM_UTF8).lstrip()
+    if not start:
+        return "it is empty"
+    if data.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ")):
+        return "it is compressed; unpack it, and name the file in it"
+    if start[:9].lower().startswith((b"<!doctype", b"<html")):
+        return "it is a web page, so the download went wrong"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is no UTF-8; save it as UTF-8"
+    reason = " ".join(str(error).split())
+    if "set_int_max_str_digits" in reason:  # Python's advice is for programs
+        return "a number in it has thousands of digits"
+    if reason.startswith("Extra data: line"):
+        return f"{reason}; it holds one JSON value, not one in each line"
+    return reason
 
 
 def _may_hold_twice(data: bytes, content: Any) -> bool:

@@ -5,6 +5,7 @@ A COCO panoptic PNG stores one segment id per pixel: ``id = R + 256 * G + 256**2
 """
 
 import re
+import struct
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +19,6 @@ from ..pictures import (
     UnreadableFileError,
     check_num_pixels,
     opened,
-    png_size,
     refuse_special_file,
     turned_by_exif,
 )
@@ -57,7 +57,7 @@ def read_id_map(path: str) -> np.ndarray:
         refuse_special_file(path)
         with PathManager.open(path, "rb") as file:
             content = file.read()
-        size = png_size(content)
+        size = _png_size(content)
         if size is None:
             raise ValueError("it is no PNG")
         check_num_pixels(*size)
@@ -78,6 +78,13 @@ def read_id_map(path: str) -> np.ndarray:
     ids = rgba.view("<u4")[..., 0]
     ids &= np.uint32(NUM_IDS - 1)
     return _turned(ids, path, content) if b"eXIf" in content else ids
+
+
+def _png_size(content: bytes) -> tuple[int, int] | None:
+    """(width, height) as the header of a PNG says; None: ``content`` is no PNG."""
+    if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
+        return None
+    return struct.unpack(">II", content[16:24])
 
 
 def advice_on_unlisted(segment_id: int) -> str:

@@ -25,6 +25,7 @@ from .workers import QuietDataLoader
 logger = logging.getLogger(__name__)
 
 _MAX_DROPPED = 100  # samples in a row that a mapper may turn down
+_FIRST = 200  # samples: by then crops of few images will have shown something that is labelled
 
 
 class TrainLoader:
@@ -39,6 +40,7 @@ class TrainLoader:
         group_by_aspect: only images that are all wider than high, or all not, share a batch; left
             undone where a dict lacks ``width`` or ``height``
         seed: of the order and of the augmentations; the same in all processes, at least 0
+        name: of the data set, for messages
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class TrainLoader:
         num_workers: int = 0,
         group_by_aspect: bool = False,
         seed: int,
+        name: str = "the data set",
     ) -> None:
+        self._name = name
         self._is_wide = _aspects(dicts) if group_by_aspect else None
         self._dicts = DatasetFromList(dicts, copy=False) if isinstance(dicts, list) else dicts
         self._mapper = mapper
@@ -73,16 +77,55 @@ class TrainLoader:
         batches = _Batches(
             self._sampler_of(self._seed), self._batch_size, self._is_wide, self._start
         )
-        return iter(
-            QuietDataLoader(
-                _SeededSamples(self._dicts, self._mapper, self._seed),
-                batch_sampler=batches,
-                num_workers=self._num_workers,
-                collate_fn=list,
-                pin_memory=torch.cuda.is_available(),
-                generator=torch.Generator(),  # else it draws from that of the model's dropout
-            )
+        loader = QuietDataLoader(
+            _SeededSamples(self._dicts, self._mapper, self._seed),
+            batch_sampler=batches,
+            num_workers=self._num_workers,
+            collate_fn=list,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # else it draws from that of the model's dropout
         )
+        return _until_labelled(iter(loader), self.num_images, self._name)
+
+
+def _until_labelled(
+    batches: Iterator[list[Any]], num_images: int, name: str
+) -> Iterator[list[Any]]:
+    """Pass on batches, with a look at their targets up to the first that there is.
+
+    Raises:
+        ValueError: there is none in as many samples as there are images, and some hundred: all is
+            ignored, of which a per-pixel model has a loss of 0, and one with queries learns to find
+            nothing.
+    """
+    num_seen, limit = 0, max(num_images, _FIRST)
+    for batch in batches:
+        num_seen += len(batch)
+        if any(map(_is_labelled, batch)):
+            yield batch
+            del batch  # which would live as long as the training
+            break
+        said = f"none of the first {num_seen} samples of {name} has a labelled pixel or an object"
+        remedy = "d2seg check shows what is labelled"
+        if num_seen >= limit:
+            raise ValueError(f"{said}, as {_file_name(batch[-1])}: nothing is learnt; {remedy}")
+        if num_seen >= _FIRST > num_seen - len(batch):
+            logger.warning("%s; %s", said, remedy)
+        yield batch
+    yield from batches
+
+
+def _is_labelled(sample: Any) -> bool:
+    """Whether a sample has targets, or another kind of them than is known here."""
+    instances = sample.get("instances") if isinstance(sample, dict) else None
+    if instances is None or len(instances):
+        return True
+    stuff = sample.get("sem_seg")  # beside objects alone, as detectron2's mapper gives it
+    return stuff is not None and bool(stuff.min() != stuff.max())
+
+
+def _file_name(sample: dict[str, Any]) -> str:
+    return str(sample.get("file_name", "the last one"))
 
 
 class _Draw(NamedTuple):

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper
-from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
 from ..registries import MAPPERS
@@ -27,7 +26,7 @@ from .label_maps import read_id_map, read_labels
 from .label_values import check_ignore_label
 from .masks import CodedImage, draw_annotation, segment_codes, to_instances
 from .medical.mapper import SliceMapper
-from .orientation import check_orientation, check_size
+from .orientation import check_orientation, check_size, check_stated_size
 from .readers import PictureReader, build_reader
 from .referring.mapper import ReferringMapper
 from .resized_crop import join_crops
@@ -108,7 +107,7 @@ class MaskMapper(DatasetMapper, ABC):
         dataset_dict = dict(dataset_dict)
         image, orientation = self.reader.oriented(dataset_dict["file_name"])
         dataset_dict["orientation"] = orientation  # of a picture that EXIF data have turned
-        utils.check_image_size(dataset_dict, image)  # adds height and width where there are none
+        check_stated_size(dataset_dict, image, orientation)
         inputs = self._inputs(dataset_dict, image) if self.is_train else T.AugInput(image)
         try:
             transforms = self.augmentations(inputs)

@@ -1,5 +1,6 @@
-"""Label maps of pictures that EXIF data turn by 180 degrees or mirror: their size does not tell
-whether they are of the picture as it is stored or as it is shown.
+"""Sizes of pictures and of what is annotated; and label maps of pictures that EXIF data turn by 180
+degrees or mirror: their size does not tell whether they are of the picture as it is stored or as it
+is shown.
 
 H, W: height and width of the picture as it is shown.
 """
@@ -64,6 +65,33 @@ def complaint(picture: str, orientation: int) -> str:
         "are of the picture as it is shown: turn the label map, or take the orientation out of the "
         "picture"
     )
+
+
+def check_stated_size(dataset_dict: dict[str, Any], image: np.ndarray, orientation: int) -> None:
+    """See that a picture (H, W, C) has the size of its dict, which gets it where it says none.
+
+    Args:
+        orientation: the EXIF orientation that has been applied to it
+
+    Raises:
+        ValueError: it has another one.
+    """
+    size = image.shape[:2]
+    for key, length in zip(("height", "width"), size, strict=True):
+        if dataset_dict.get(key) is None:
+            dataset_dict[key] = length
+    stated = dataset_dict["height"], dataset_dict["width"]
+    if stated != size:
+        is_turned = stated == size[::-1] and orientation > 1
+        raise ValueError(
+            f"{dataset_dict['file_name']}: the image is {size[0]}x{size[1]} (height x width), its "
+            f"entry says {stated[0]}x{stated[1]}; "
+            + (
+                "annotations are of the picture as its EXIF orientation turns it"
+                if is_turned
+                else "correct the entry, or put the picture there that was annotated"
+            )
+        )
 
 
 def check_size(labels: np.ndarray, image: np.ndarray, file_name: str) -> None:

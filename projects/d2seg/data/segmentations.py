@@ -207,7 +207,7 @@ def _outline(polygon: list[float]) -> float:
 
 
 def _sound_rle(rle: dict[str, Any], size: tuple[int, int], slack: int) -> dict[str, Any]:
-    own, counts = rle.get("size"), _whole_numbers(rle.get("counts"))
+    own, counts = (_whole_numbers(rle.get(key)) for key in ("size", "counts"))
     if not (isinstance(own, list | tuple) and [type(n) for n in own] == [int, int]):
         raise ValueError(
             f"the mask's RLE has no size [height, width]: {shown(rle)}; it is an object of 'size' "

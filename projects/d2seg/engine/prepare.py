@@ -18,13 +18,14 @@ from ..checkpoint.files import find_file
 from ..config.checks import check_values
 from ..config.files import own_keys
 from ..config.loading import load_config
-from ..config.tasks import tasks_of
-from ..data.build import images_per_process
+from ..config.tasks import gives_masks, tasks_of
+from ..data.build import images_per_process, picture_keys
 from ..data.catalog import check_data
 from ..data.datasets.declaration import register_declarations
 from ..data.dicts import check_files_of, load_dicts
 from ..data.referring.training import write_vocabulary
 from ..evaluation.build import build_evaluator
+from ..evaluation.instance import InstanceEvaluator
 from ..names import path_inside
 from .full_disk import report_once
 from .output_folder import check_folder, claim_folder, hold
@@ -154,10 +155,12 @@ def check_evaluation(cfg: CfgNode) -> None:
 
     Raises:
         ValueError, ImportError: as :func:`build_evaluator` and :func:`load_dicts`; a picture or a
-            label map is missing; or there is nothing to find.
+            label map is missing; there is nothing to find; or masks are missing that it is scored
+            by.
     """
+    keys = (*picture_keys(cfg), "sem_seg_file_name", "pan_seg_file_name")
     for name in cfg.DATASETS.TEST:
-        check_files_of(load_dicts(name, for_test=True), name)
+        check_files_of(load_dicts(name, for_test=True), [name], keys)
         folder = path_inside(Path(cfg.OUTPUT_DIR) / "inference", name, "name of a data set")
         evaluator = build_evaluator(cfg, name, str(folder), tasks_of(cfg))
         for part in getattr(evaluator, "_evaluators", [evaluator]):
@@ -166,6 +169,8 @@ def check_evaluation(cfg: CfgNode) -> None:
                     f"data set {name!r} of DATASETS.TEST has no object or segment but crowds, so "
                     f"that {type(part).__name__} would score NaN; add some, or take it out"
                 )
+            if isinstance(part, InstanceEvaluator) and gives_masks(cfg):
+                part.check_masks()
 
 
 def set_vocabulary(cfg: CfgNode, resume: bool) -> None:

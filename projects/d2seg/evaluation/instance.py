@@ -5,7 +5,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -53,6 +53,16 @@ def _limits(max_detections: int) -> list[int]:
     # takes AP at the last one. The others take it at 100, but for a class of detectron2's own.
     is_fast = coco_eval_class().__name__ == "COCOeval_faster"
     return [1, 10, *([_COCO_DETECTIONS] if is_fast else []), max_detections]
+
+
+def _complete_keypoints(truth: Collection[dict[str, Any]]) -> bool:
+    """Give annotations without key points some that are not annotated, as COCO's have them, and
+    each the number of those that are; return whether there are any at all."""
+    longest = max((len(found.get("keypoints") or ()) for found in truth), default=0)
+    for found in truth:
+        found["keypoints"] = found.get("keypoints") or [0] * longest
+        found.setdefault("num_keypoints", sum(seen > 0 for seen in found["keypoints"][2::3]))
+    return longest > 0
 
 
 class InstanceEvaluator(COCOEvaluator):
@@ -149,12 +159,33 @@ class InstanceEvaluator(COCOEvaluator):
                     )
                 )
 
+    def check_masks(self) -> None:
+        """See that masks can be scored, of a model that gives them.
+
+        Raises:
+            ValueError: some annotations have masks and others have none.
+        """
+        truth = list(self._coco_api.anns.values())
+        without = [found for found in truth if "segmentation" not in found]
+        if 0 < len(without) < len(truth):
+            raise ValueError(
+                f"{self._dataset_name}: {len(without)} of {len(truth)} annotations have no "
+                f"'segmentation', as that of image {without[0]['image_id']!r} with the box "
+                f"{without[0]['bbox']}, so that masks cannot be scored; add them, or take these "
+                "annotations out"
+            )
+
     def _tasks_with_ground_truth(self, results: list[dict]) -> list[str]:
         tasks = sorted(self._tasks_from_predictions(results))
         truth = self._coco_api.anns.values()
+        if "segm" in tasks:
+            self.check_masks()
         if "segm" in tasks and truth and not any("segmentation" in x for x in truth):
             logger.info("%s has boxes and no masks: mask AP is skipped.", self._dataset_name)
             tasks.remove("segm")
+        if "keypoints" in tasks and not _complete_keypoints(truth):
+            logger.info("%s has no key points: their AP is skipped.", self._dataset_name)
+            tasks.remove("keypoints")
         return tasks
 
     def _evaluate_task(self, results: list[dict], task: str, img_ids: list | None) -> COCOeval:

@@ -172,6 +172,10 @@ def _sound_annotation(annotation: Entry, size: tuple[int, int]) -> Entry | None:
         found.pop("segmentation", None)
     if not annotation.get("bbox"):
         found["bbox"] = around
+    elif len(found["bbox"]) != 4:
+        if around is None:
+            raise ValueError("'bbox' is a turned box, and AP is of upright ones; add its mask")
+        found["bbox"] = around
     elif around is not None and boxes_differ(found["bbox"], around):
         found["bbox"], found["is_moved"] = around, True
     if annotation.get("area") is not None:

@@ -72,10 +72,19 @@ def _read_categories(annotations: Path, task: str) -> list[tuple[int, str, bool]
     entries = content.get("categories")
     needed = {"id", "name", "isthing"} if task == "panoptic" else {"id", "name"}
     is_list = isinstance(entries, list) and entries and all(isinstance(e, dict) for e in entries)
+    if entries is None:
+        raise ValueError(
+            f"{annotations}: not in COCO's format: 'categories' is missing; what LabelMe, YOLO, "
+            "Pascal VOC, CVAT and Supervisely write is converted by d2seg convert-data"
+        )
     if not is_list or any(needed - entry.keys() for entry in entries):
         raise ValueError(f"{annotations}: 'categories' needs entries with {sorted(needed)}")
     for number, entry in enumerate(entries):
         name = entry["name"]
+        if "isthing" in needed and entry["isthing"] is None:
+            raise ValueError(
+                f"{annotations}: 'isthing' of categories[{number}] is null; it is 0 or 1"
+            )
         if not isinstance(name, str | int | float) or isinstance(name, bool) or name == "":
             raise ValueError(
                 f"{annotations}: the name of categories[{number}] is {shown(repr(name))}, no text"

@@ -16,6 +16,7 @@ import yaml
 from ...checkpoint.nesting import check_nesting
 from ...checkpoint.plain_yaml import load_plain_yaml, reason_of
 from ...checkpoint.shown import brief as shown
+from ...pictures import refuse_special_file
 from ..json_files import once_each
 
 _MAX_BYTES, _MAX_VALUES = 5_000_000, 1_000_000  # of a file; values with all aliases written out
@@ -51,9 +52,10 @@ def read_yaml(file: Path) -> tuple[Any, Any]:
     if not file.is_file():
         raise ValueError(f"there is no declaration {file} of a data set")
     try:
+        refuse_special_file(file)
         if file.stat().st_size > _MAX_BYTES:
             raise ValueError(f"a declaration has at most {_MAX_BYTES} bytes")
-        text = _decoded(file.read_bytes())
+        text = decoded(file.read_bytes())
         if file.suffix.lower() == ".json" and (content := _of_json(text)):
             return content
         if text.count(",") + text.count("\n") > _MAX_SEPARATED:
@@ -68,11 +70,20 @@ def read_yaml(file: Path) -> tuple[Any, Any]:
     return typed, written
 
 
-def _decoded(data: bytes) -> str:
-    """The text of a file in UTF-8, or in the UTF-16 that Windows writes, by its byte order mark."""
-    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+def encoding_of(start: bytes) -> str:
+    """UTF-8, or the UTF-16 that Windows writes, by the byte order mark at the start of a file."""
+    is_utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if is_utf16 else "utf-8-sig"
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file in the encoding of :func:`encoding_of`.
+
+    Raises:
+        ValueError: it is in another one.
+    """
     try:
-        return data.decode("utf-16" if is_utf16 else "utf-8-sig")
+        return data.decode(encoding_of(data))
     except UnicodeDecodeError as error:
         raise ValueError(f"{error}; save it in UTF-8") from error
 

@@ -3,7 +3,6 @@
 H, W: height and width of a label map.
 """
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -20,11 +19,9 @@ from tqdm import tqdm
 from ..faults import Faults
 from ..id_runs import Rle, num_parts, rles_of, split_parts
 from ..label_maps import read_values
-from .loaders import pair_files, unpaired_message
+from .loaders import hints_on_unpaired, pair_files, unpaired_message, warn_of_unpaired
 from .object_ids import ObjectIds, Table, read_table
 from .selection import Selection
-
-logger = logging.getLogger(__name__)
 
 _BINARY_GREY = 255
 _THREADS = 8
@@ -70,12 +67,12 @@ class InstanceMaps:
         pairs, no_label, no_image = pair_files(
             self.image_root, self.label_root, self.label_suffix, selection=self.selection
         )
+        folders = self.image_root, self.label_root, self.label_suffix
+        hints = hints_on_unpaired(*folders, no_label, no_image)
         if not pairs:
-            raise ValueError(unpaired_message(self.image_root, self.label_root, self.label_suffix))
+            raise ValueError(unpaired_message(*folders, hints))
         if not faults.is_collecting:
-            for kind, files in (("images without a label map", no_label), ("unused", no_image)):
-                if files:
-                    logger.warning("%d %s are left out, as %s", len(files), kind, files[0])
+            warn_of_unpaired(no_label, no_image, hints)
         names = {name for image, _ in pairs for name in self._names(image)}
         for image in sorted((table or {}).keys() - names) if self.selection is None else ():
             detail = f"lists {image!r}, which is not there; a split's table has its own pictures"

@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...names import alike
 from ..label_values import LabelValues
 from .selection import Selection
 
@@ -16,6 +17,11 @@ ARRAY_SUFFIXES = (".npy",)  # of images where there are no others, for INPUT.REA
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless ones
 CONVERT = "convert it to PNG, as tools/prepare_own_labels.py does with GIF"
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
+_UNREAD_SUFFIXES = (  # of pictures, as cameras and programs write them
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".tga", ".ppm", ".pgm", ".psd", ".exr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".dcm", ".nii", ".nrrd", ".mha", ".npy"),
+)
+_RENAME = "give both one name"
 
 
 def pair_files(
@@ -85,19 +91,54 @@ def _refuse_lossy(label_root: str | Path, suffix: str, images: dict[str, str]) -
         )
 
 
-def of_other_formats(
-    label_root: str | Path, label_suffix: str, images: Iterable[str], image_root: str | Path
+def hints_on_unpaired(
+    image_root: str | Path,
+    label_root: str | Path,
+    label_suffix: str,
+    no_label: Sequence[str],
+    no_image: Sequence[str],
 ) -> dict[str, str]:
-    """What lies in the place of the label maps that ``images`` lack, by image: files of their names
-    with an extension that label maps do not have."""
+    """What may be the partner of images and label maps that have none, by file: one of a format
+    that is not read, whose name is written in another way, or has more behind it."""
     suffix, _ = _split_suffix(label_suffix)
-    stems = {os.path.splitext(os.path.relpath(i, image_root))[0] + suffix: i for i in images}
-    found = {}
-    for file in files_below(label_root, ("",)):
-        image = stems.get(os.path.splitext(os.path.relpath(file, label_root))[0])
+    of_images = {_stem(image, image_root) + suffix: image for image in no_label}
+    of_labels = {_stem(label, label_root): label for label in no_image}
+    hints: dict[str, str] = {}
+    near = {alike(stem): label for stem, label in of_labels.items()}
+    for stem, image in of_images.items():
+        if label := near.get(alike(stem)):
+            hints[image] = f"{label} differs from it in case, spaces or Unicode; {_RENAME}"
+            hints[label] = f"{image} differs from it in case, spaces or Unicode; {_RENAME}"
+    for stem, label in of_labels.items():
+        for separator in "_-.":
+            start, _, end = stem.rpartition(separator)
+            if start in of_images:
+                hint = f"{label} is one where label_suffix is {separator}{end}"
+                hints.setdefault(of_images[start], hint)
+    for file in files_below(label_root, ("",)) if of_images else ():
+        image = of_images.get(_stem(file, label_root))
         if image is not None and not os.path.samefile(file, image):
-            found.setdefault(image, file)
-    return found
+            hints.setdefault(image, f"{file} is none: {CONVERT}")
+    for file in files_below(image_root, _UNREAD_SUFFIXES) if of_labels else ():
+        label = of_labels.get(_stem(file, image_root) + suffix)
+        if label is not None:
+            hints.setdefault(label, f"{file} is not read: convert it to PNG or JPEG")
+    return hints
+
+
+def warn_of_unpaired(
+    no_label: Sequence[str], no_image: Sequence[str], hints: dict[str, str]
+) -> None:
+    """Log how many files have no partner, with one that has a hint, if any has."""
+    for kind, files in (("images without a label map", no_label), ("unused label maps", no_image)):
+        if files:
+            shown = next(filter(hints.get, files), files[0])
+            hint = f": {hints[shown]}" if shown in hints else ""
+            logger.warning("%d %s are left out, as %s%s", len(files), kind, shown, hint)
+
+
+def _stem(file: str, root: str | Path) -> str:
+    return os.path.splitext(os.path.relpath(file, root))[0]
 
 
 def files_below(root: str | Path, suffixes: tuple[str, ...]) -> Iterable[str]:
@@ -137,7 +178,7 @@ def _leads_back(link: str, real: dict[str, str]) -> bool:
 def _by_stem(files: Iterable[str], root: str | Path, suffix: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in files:
-        stem = os.path.splitext(os.path.relpath(file, root))[0]
+        stem = _stem(file, root)
         if not stem.endswith(suffix):
             continue
         stem = stem[: len(stem) - len(suffix)]
@@ -148,13 +189,19 @@ def _by_stem(files: Iterable[str], root: str | Path, suffix: str) -> dict[str, s
 
 
 def unpaired_message(
-    image_root: str | Path, label_root: str | Path, label_suffix: str, *, lossy: bool = False
+    image_root: str | Path,
+    label_root: str | Path,
+    label_suffix: str,
+    hints: dict[str, str],
+    *,
+    lossy: bool = False,
 ) -> str:
     """Says that no image has a label map, and what a label map would be called."""
     return (
         f"no image of {image_root} has a label map in {label_root}: the name of a label map is "
         f"that of its image{f' with {label_suffix} behind it' if label_suffix else ''}, "
         f"with the extension {' or '.join(LABEL_SUFFIXES + LOSSY_SUFFIXES * lossy)}"
+        + "".join(f"; {file}: {hint}" for file, hint in list(hints.items())[:1])
     )
 
 
@@ -182,21 +229,14 @@ def load_semantic(
             f"{len(no_label)} images that {selection.list_file} lists have no label map in "
             f"{label_root}, as {no_label[0]}"
         )
-    others = of_other_formats(label_root, label_suffix, no_label, image_root) if no_label else {}
-    instead = f"; {next(iter(others.values()))} is none: {CONVERT}" if others else ""
+    hints = hints_on_unpaired(image_root, label_root, label_suffix, no_label, no_image)
     if not pairs:
-        message = unpaired_message(image_root, label_root, label_suffix, lossy=lossy)
-        raise ValueError(message + instead)
-    for kind, files, hint in (
-        ("images without a label map", no_label, instead),
-        ("unused label maps", no_image, ""),
-    ):
-        if files:
-            logger.warning("%d %s are left out, as %s%s", len(files), kind, files[0], hint)
+        raise ValueError(unpaired_message(image_root, label_root, label_suffix, hints, lossy=lossy))
+    warn_of_unpaired(no_label, no_image, hints)
     return [
         {
             "file_name": image,
-            "image_id": os.path.splitext(os.path.relpath(image, image_root))[0],
+            "image_id": _stem(image, image_root),
             "sem_seg_file_name": label,
             **({} if label_values is None else {"label_values": label_values}),
         }

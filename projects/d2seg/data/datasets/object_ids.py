@@ -12,6 +12,7 @@ from typing import Any
 
 from ...pictures import refuse_special_file
 from ..label_values import OTHER
+from .declared_text import encoding_of
 
 _COLUMNS = ("image", "id", "class")
 _OBJECTS = ("ids", "parts")
@@ -116,7 +117,9 @@ def read_table(file: str | Path, class_names: Sequence[str]) -> Table:
         refuse_special_file(file)
         if Path(file).stat().st_size > _MAX_BYTES:
             raise ValueError(f"a table has at most {_MAX_BYTES} bytes")
-        with open(file, encoding="utf-8-sig", newline="") as opened:
+        with open(file, "rb") as opened:
+            encoding = encoding_of(opened.read(2))
+        with open(file, encoding=encoding, newline="") as opened:
             rows = csv.reader(opened)
             header = [name.strip() for name in next(rows, [])]
             if sorted(header) != sorted(_COLUMNS):
@@ -127,7 +130,8 @@ def read_table(file: str | Path, class_names: Sequence[str]) -> Table:
     except (csv.Error, _RowError) as error:
         raise ValueError(f"{file}, line {rows.line_num}: {error}") from error
     except (OSError, ValueError) as error:
-        raise ValueError(f"the table of objects cannot be read: {file}: {error}") from error
+        remedy = "; save it in UTF-8" if isinstance(error, UnicodeError) else ""
+        raise ValueError(f"the table of objects cannot be read: {file}: {error}{remedy}") from error
     return found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...pictures import refuse_special_file
+from .declared_text import decoded
 
 SELECTION_KEYS = ("list", "names", "part")
 
@@ -56,7 +57,7 @@ class Selection:
     def _listed(self, stems: list[str]) -> list[str]:
         try:
             refuse_special_file(self.list_file)
-            text = self.list_file.read_text(encoding="utf-8-sig")
+            text = decoded(self.list_file.read_bytes())
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise ValueError(

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from ...names import path_inside
 from ...pictures import UnreadableFileError, refuse_special_file, shown_size
-from ..faults import Faults
+from ..datasets.declared_text import decoded
+from ..faults import Faults, whole_number
 from ..json_files import read_json
 from ..preparation import run_parallel
 from ..segmentations import Segmentation, union
@@ -192,12 +193,15 @@ def size_of(picture: Path, stated: tuple[Any, Any] = (None, None)) -> tuple[int,
         stated: (H, W) that the annotations are of; None is not said
 
     Raises:
-        ValueError: it cannot be read, or has another size.
+        ValueError: it cannot be read, or has another size than stated, or what is stated is none.
     """
     try:
         height, width, _ = shown_size(str(picture))
     except UnreadableFileError as error:
         raise ValueError(f"the picture cannot be read: {error.reason}") from error
+    for value, key in zip(stated, ("height", "width"), strict=True):
+        if value is not None:
+            whole_number(value, key)
     if None not in stated and stated != (height, width):
         raise ValueError(
             f"the picture {picture.name} is {width}x{height} (width x height), annotated is one of "
@@ -220,7 +224,7 @@ def read_picture_json(file: Path) -> Any:
 
 
 def read_lines(file: Path, max_bytes: int = _MAX_TEXT) -> list[str]:
-    """The lines of a text file in UTF-8.
+    """The lines of a text file in UTF-8, or in UTF-16 with its mark.
 
     Raises:
         OSError, ValueError: it cannot be read, is a pipe or device, larger, or no text in UTF-8.
@@ -228,7 +232,7 @@ def read_lines(file: Path, max_bytes: int = _MAX_TEXT) -> list[str]:
     refuse_special_file(file)
     if file.stat().st_size > max_bytes:
         raise ValueError(f"it has more than {max_bytes} bytes")
-    return file.read_text(encoding="utf-8-sig").splitlines()
+    return decoded(file.read_bytes()).splitlines()
 
 
 def grouped(shapes: Sequence[tuple[Any, Shape]], size: tuple[int, int]) -> tuple[Shape, ...]:

@@ -6,7 +6,7 @@ of ``images/train/a.jpg`` is ``labels/train/a.txt``; below ``data.yaml`` it may 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from .outlines import rectangle, segmentation_of
 TITLE = "YOLO"
 _SPLITS = ("train", "val", "test")
 _SLACK = 1e-3  # by which rounded coordinates may leave 0..1
+_CLASSES = "classes.txt"  # as labelImg writes it beside them
 _NO_FILE = "pictures have no file of labels and count as without an object"
 
 
@@ -82,7 +83,21 @@ def read(source: Source, faults: Faults) -> Content:
     pictures, remarks = read_all(
         lambda item: _read(*item, classes, file, source), items, faults, TITLE
     )
-    return Content(classes, pictures, remarks)
+    return Content(classes, pictures, remarks + _without_picture(items, file))
+
+
+def _without_picture(items: Sequence[tuple[Path, str, str]], file: Path) -> list[str]:
+    """Says how many files of labels stand beside those of pictures, and are of none: it is missing,
+    or of a format that is not read."""
+    used = {found for picture, name, _ in items if (found := _labels_of(picture, name, file))}
+    folders = {labels.parent for labels in used if "labels" in labels.parts}
+    unused = [
+        labels
+        for folder in sorted(folders)
+        for labels in sorted(folder.glob("*.txt"))
+        if labels not in used and labels.name != _CLASSES
+    ]
+    return [f"{len(unused)} files of labels have no picture (as {unused[0]})"] if unused else []
 
 
 def _classes(content: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from detectron2.data import Metadata
 
 from ..catalog import kind_of
-from ..datasets.loaders import CONVERT, of_other_formats, pair_files
+from ..datasets.loaders import hints_on_unpaired, pair_files
 from ..faults import area
 from ..json_files import read_json
 from .report import Report
@@ -37,12 +37,13 @@ def check_files_left_out(entries: list[dict[str, Any]], metadata: Metadata, repo
             lossy=values is not None and values.nearest,
             selection=metadata.get("selection"),
         )
-        others = of_other_formats(label_root, metadata.label_suffix, no_label, metadata.image_root)
+        hints = hints_on_unpaired(
+            metadata.image_root, label_root, metadata.label_suffix, no_label, no_image
+        )
         for file in no_label:
-            detail = f"{others[file]} is none: {CONVERT}" if file in others else ""
-            report.problem("image without label map", file, detail)
+            report.problem("image without label map", file, hints.get(file, ""))
         for file in no_image:
-            report.problem("label map without image", file)
+            report.problem("label map without image", file, hints.get(file, ""))
     if kind == "instance" and json_file and Path(json_file).is_file():
         annotated = read_json(json_file).get("annotations") or []
         wrong_areas = [fault for a in annotated if (fault := _area_fault(a))]

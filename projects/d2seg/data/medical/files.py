@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.format import MAGIC_PREFIX
 
 from ...checkpoint.npz import check_unpacked, read_npz
+from ...pictures import refuse_special_file
 
 ENTRIES = ("image", "label")
 SUFFIXES = (".npz", ".h5", ".hdf5")
@@ -75,6 +76,7 @@ def _read(path: str, dims: int, index: int | None) -> tuple[np.ndarray, np.ndarr
 def _open(path: str) -> Iterator[Mapping]:
     opened = _open_npz if path.endswith(".npz") else _open_hdf5
     try:
+        refuse_special_file(path)
         with opened(path) as arrays:
             yield arrays
     except (ArrayFileError, ImportError):

@@ -14,6 +14,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...pictures import refuse_special_file
+from ..datasets.declared_text import decoded
 from ..datasets.registration import check_is_new
 from .files import ArrayFileError, volume_shape
 from .inspection import inspect_slice
@@ -137,7 +138,7 @@ def _listed(list_file: str | Path, folders: Sequence[str | Path], suffix: str) -
     """{name: path} in the order of the list."""
     try:
         refuse_special_file(list_file)
-        lines = Path(list_file).read_text(encoding="utf-8").splitlines()
+        lines = decoded(Path(list_file).read_bytes()).splitlines()
     except (OSError, ValueError) as error:
         raise ValueError(f"the list of files cannot be read: {list_file}: {error}") from error
     names = [line.strip() for line in lines if line.strip()]

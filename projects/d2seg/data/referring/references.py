@@ -75,7 +75,8 @@ def _read(file: Path) -> Any:
         refuse_special_file(file)
         content = file.read_bytes()
     except (OSError, ValueError) as error:
-        raise ValueError(f"the expressions cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"the expressions cannot be read: {file}: {reason}") from error
     try:
         return load_plain_pickle(content)
     except UnsafePickleError as error:

@@ -1,6 +1,7 @@
 """Dicts and words that a training takes from registered referring data sets."""
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ...text import SPECIAL_WORDS, Vocabulary
 from ..catalog import metadata_of
+from ..dicts import check_files_of
 from ..preparation import replacing
 
 logger = logging.getLogger(__name__)
@@ -36,14 +38,20 @@ class RepeatedDicts(Dataset):
         return self._dicts[int(self._indices[index])]
 
 
-def expanded_dicts(names: Sequence[str], num_expressions: int) -> RepeatedDicts:
+def expanded_dicts(
+    names: Sequence[str], num_expressions: int, seconds: float = math.inf
+) -> RepeatedDicts:
     """Dicts of the data sets, each as often as its expressions make samples.
 
     An image with E expressions stands there ceil(E / ``num_expressions``) times, so that each
     expression is drawn about equally often; images without expressions are left out.
 
+    Args:
+        seconds: to look for the pictures
+
     Raises:
-        ValueError: a data set is unknown or has no ``expressions``, or nothing is left.
+        ValueError: a data set is unknown or has no ``expressions``, nothing is left, or a picture
+            is missing.
     """
     dicts = [entry for name in names for entry in _referring_dicts(name)]
     times = [-(-len(entry["expressions"]) // num_expressions) for entry in dicts]
@@ -54,6 +62,8 @@ def expanded_dicts(names: Sequence[str], num_expressions: int) -> RepeatedDicts:
         )
     if not any(times):
         raise ValueError(f"no image of {', '.join(names)} has an expression; check the data sets")
+    used = [entry for entry, count in zip(dicts, times, strict=True) if count]
+    check_files_of(used, names, ("file_name",), seconds)
     logger.info(
         "%d expressions of %d images make %d samples an epoch.",
         sum(len(entry["expressions"]) for entry in dicts),

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ...names import holdable
+from ...pictures import refuse_special_file
 from ...visualization.media import IMAGE_SUFFIXES
 
 Row = dict[str, Any]
@@ -81,7 +83,7 @@ class NamedPictures:
             row = {
                 "id": number,
                 "name": name,
-                "stem": name if hash(stem) in self._repeated else stem,
+                "stem": holdable(name if hash(stem) in self._repeated else stem, place),
                 "path": os.path.join(self.base, name),
             }
             if not _is_utf8(name):
@@ -193,6 +195,10 @@ def _common_folder(paths: Iterable[str]) -> str:
 
 
 def _lines(path: Path) -> Iterator[str]:
+    try:
+        refuse_special_file(path)
+    except ValueError as error:
+        raise ValueError(f"--input {path}: {error}") from error
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:

@@ -10,6 +10,7 @@ from detectron2.data import Metadata
 from tqdm import tqdm
 
 from ...checkpoint.files import clear_remains, write_atomically
+from ...names import printable
 from ..batch import BatchPredictor
 from ..formats import FORMATS
 from ..formats.common import Run
@@ -105,7 +106,7 @@ def predict_parts(
 def _reported(row: dict[str, Any], before: int) -> int:
     """1 for a picture that failed, which is then said, but for a long list of them."""
     if row["error"] and before < _MOST_SHOWN:
-        tqdm.write(f"{row['name']}: {row['error']}")
+        tqdm.write(printable(f"{row['name']}: {row['error']}"))
     elif row["error"] and before == _MOST_SHOWN:
         tqdm.write(f"and more, see {FAILED} at the end")
     return int(bool(row["error"]))

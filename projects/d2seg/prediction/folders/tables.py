@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ...names import holdable
+from ...pictures import refuse_special_file
 from .names import repeated
 
 Row = dict[str, Any]
@@ -48,6 +50,7 @@ class TablePictures:
         """
         parquet = import_parquet()
         try:
+            refuse_special_file(path)
             self._file = parquet.ParquetFile(path)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
@@ -115,8 +118,8 @@ class TablePictures:
         """What the results of a row are named by, and those of no other row."""
         for stem, taken in zip((self._stem(name), _safe(name)), self._taken, strict=True):
             if stem and hash(stem) not in taken:
-                return stem
-        return f"{_safe(name)}-{place + 1}".lstrip("-")
+                return holdable(stem, place)
+        return holdable(f"{_safe(name)}-{place + 1}".lstrip("-"), place)
 
     def fingerprint(self) -> str:
         """Of the ids and paths, or of the file where these are not its content."""
@@ -161,5 +164,5 @@ class TablePictures:
 
 def _safe(stem: str) -> str:
     """A relative path that stays in its folder."""
-    parts: Sequence[str] = stem.split("://")[-1].split("/")
+    parts: Sequence[str] = stem.replace("\0", "").split("://")[-1].split("/")
     return "/".join(part for part in parts if part not in ("", ".", ".."))
