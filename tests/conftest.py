@@ -31,9 +31,13 @@ keep_freed_memory()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: at the end, one process would be busy with them alone."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """First the files whose tests train in a fork, which is impossible once autograd has had
+    threads in this process; then those with slow tests: at the end, one process would be busy with
+    them alone."""
+    forks, slow = (
+        {item.path for item in items if item.get_closest_marker(name)} for name in ("forks", "slow")
+    )
+    items.sort(key=lambda item: (item.path not in forks, item.path not in slow))
 
 
 def pytest_collection_finish() -> None:

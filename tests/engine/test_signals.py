@@ -28,6 +28,8 @@ from d2seg.data.workers import ENDING, QuietDataLoader, held_back, start_tracker
 from d2seg.engine import launch
 from families.programs import server_context
 
+pytestmark = pytest.mark.forks
+
 SECONDS = 120
 ENDLESS = ("SOLVER.MAX_ITER", 10_000, "SOLVER.CHECKPOINT_PERIOD", 2)
 

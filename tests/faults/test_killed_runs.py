@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from faults.try_faults import kill_in_save, killed_runs
+
+pytestmark = pytest.mark.forks
 
 
 def test_killed_inside_a_save(tmp_path: Path) -> None:
