@@ -59,6 +59,7 @@ def test_an_evaluation_needs_a_data_set(tests: str) -> None:
         setup(default_argument_parser().parse_args(argv))
 
 
+@pytest.mark.usefixtures("few_shapes")
 @pytest.mark.parametrize("output", ["file", "file/below"])
 def test_pictures_of_data_sets_need_a_folder(tmp_path, capsys, output: str) -> None:
     (tmp_path / "file").write_text("")

@@ -76,12 +76,14 @@ def test_names_of_files_are_shown_in_one_line(load_tool, repo_dir, tmp_path, cap
     args.opts += ["DATASETS.DECLARATIONS", f"['{tmp_path}/a.json']", "DATASETS.TEST", "()"]
     args.opts += ["DATASETS.TRAIN", f"('{name}_train',)", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "3"]
     (tmp_path / "images/train" / odd).write_bytes(b"no picture")
-    handlers = {name: logging.getLogger(name).handlers[:] for name in (None, "d2seg", "fvcore")}
+    loggers = [logging.getLogger(name) for name in (None, "d2seg", "detectron2", "fvcore")]
+    before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
     try:
         assert run(load_tool("overfit").main, args) == 2
     finally:
-        for name, before in handlers.items():
-            logging.getLogger(name).handlers[:] = before
+        for logger, (handlers, logger.propagate, level) in zip(loggers, before, strict=True):
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
         torch.set_flush_denormal(False)
     said = capfd.readouterr()
     assert f"{tmp_path}/images/train/{printable(odd)}: it is no picture" in said.err
