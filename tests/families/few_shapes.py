@@ -11,7 +11,12 @@ def make_few_shapes(folder: Path, train: int, val: int) -> None:
     stamp_file = folder / "stamp.json"
     if stamp_file.exists():
         return
-    ensure_shapes(folder, {"train": train, "val": val})
+    try:
+        ensure_shapes(folder, {"train": train, "val": val})
+    except ValueError:
+        if stamp_file.exists():  # another process has made the whole one meanwhile
+            return
+        raise
     stamp = json.loads(stamp_file.read_text())
     stamp["num_images"] = NUM_IMAGES
     stamp_file.write_text(json.dumps(stamp))
