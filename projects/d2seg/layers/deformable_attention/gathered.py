@@ -23,7 +23,8 @@ def gathered_sum(
     """
     dtype = torch.promote_types(value.dtype, torch.float32)
     x, y, weights = (points.to(dtype) for points in (x, y, weights))
-    # as floats, whose arithmetic runtimes join into one pass; each row has one up to 2 ** 24
+    # as floats, whose arithmetic runtimes join into one pass; exact for up to 2 ** 24 rows, of
+    # pictures of 10,000 pixels square
     levels = levels_of(x, spatial_shapes, dtype)
     x, y, weights = (points.flatten(0, 1).flatten(2) for points in (x, y, weights))
     cells = cells_of(x, y, levels, image_starts(value, len(x)))
