@@ -18,13 +18,15 @@ from d2seg.config.loading import load_config
 from d2seg.export.exporting import Exported, Request, export
 from d2seg.export.network import Network
 from d2seg.mask2former.transformer_decoder import MaskedAttentionDecoder
-from d2seg.runtimes import Session, open_session
+from d2seg.runtimes import open_session
+from d2seg.text import SPECIAL_WORDS, Vocabulary
 
 from .contender import Contender, Outputs
 from .works import CONFIGS, DTYPES, NETWORKS, Work, padded_size
 
 FILES = {"onnxruntime": (".onnx", "onnx"), "openvino": (".xml", "openvino")}
 RUNTIMES = ("eager", *FILES)
+NUM_WORDS = 10_000  # of the model that reads expressions, about as many as RefCOCO has
 MASK_LEVEL = 10.0  # random weights make mask logits of -3 to 5
 
 
@@ -33,6 +35,10 @@ def seeded_model(work: Work) -> tuple[Any, nn.Module]:
     cfg = load_config(str(CONFIGS / f"{NETWORKS[work.model].config}.yaml"))
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.TIMM.PRETRAINED = cfg.MODEL.VIT.PRETRAINED = False
+    if NETWORKS[work.model].kind == "words":
+        words = Path(work.folder) / "words.txt"
+        Vocabulary((*SPECIAL_WORDS, *(f"w{i}" for i in range(NUM_WORDS)))).save(words)
+        cfg.MODEL.RESTR.TEXT.VOCABULARY = str(words)
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     if isinstance(getattr(model, "transformer_decoder", None), MaskedAttentionDecoder):
@@ -55,18 +61,11 @@ def export_for(work: Work, name: str) -> Exported:
     """Write the file of a runtime but "eager" into the folder."""
     cfg, model = seeded_model(work)
     suffix, form = FILES[name]
-    request = Request(form, work.dtype, padded_size(work.size), False)
+    size = padded_size(work.size)
+    inputs = {k: tensor.numpy() for k, tensor in Network(model).examples(size, seed=1).items()}
+    np.savez(Path(work.folder) / "inputs.npz", **inputs)  # for sides that have no model
+    request = Request(form, work.dtype, size, False)
     return export(cfg, model, Path(work.folder) / f"model{suffix}", request)
-
-
-def inputs_of(session: Session) -> list[np.ndarray]:
-    """Those of ``Network.examples`` with the seed 1."""
-    size = tuple(session.description["size"])
-    generator = torch.Generator().manual_seed(1)
-    arrays = [torch.randn(1, 3, *size, generator=generator).numpy()]
-    if "image_size" in session.description["inputs"]:
-        arrays.append(np.asarray(size, np.float32))
-    return arrays
 
 
 class RuntimeSide(Contender):
@@ -83,7 +82,8 @@ class RuntimeSide(Contender):
         else:
             file = Path(work.folder) / f"model{FILES[name][0]}"
             session = open_session(file, name, trusted=True)
-            arrays = inputs_of(session)
+            with np.load(Path(work.folder) / "inputs.npz") as stored:
+                arrays = [stored[key] for key in session.description["inputs"]]
             self.step = lambda: session(*arrays)
         self.seconds = self.now() - start
 

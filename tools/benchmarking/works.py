@@ -22,7 +22,7 @@ class Model(NamedTuple):
     size: tuple[int, int]  # of the picture at inference
     task: str
     num_classes: int
-    kind: str  # "masks", "pixels" or "boxes"
+    kind: str  # "masks", "pixels", "boxes" or "words"
 
 
 MODELS = {
@@ -48,6 +48,10 @@ NETWORKS = MODELS | {
     "mask2former_instance": Model(
         "mask2former/coco_instance_resnet50", (800, 1067), "instance", 80, "masks"
     ),
+    "per_pixel_plus": Model(
+        "maskformer/ade20k_semantic_per_pixel_plus_resnet50", (512, 683), "semantic", 150, "pixels"
+    ),
+    "restr": Model("restr/refcoco_unc_referring_vit_base", (480, 480), "referring", 1, "words"),
     "setr_l": Model("setr/ade20k_semantic_pup_vit_large", (512, 512), "semantic", 150, "pixels"),
     "topformer": Model("topformer/ade20k_semantic_base", (512, 512), "semantic", 150, "pixels"),
     "transunet": Model(
