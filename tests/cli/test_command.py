@@ -51,6 +51,23 @@ def run(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
     return call
 
 
+@pytest.mark.parametrize("word", ["train", "draw", "predict", "serve"])
+def test_programs_that_run_a_model_flush_denormal_numbers(run, tmp_path: Path, word: str) -> None:
+    """Before anything else; here no model is there to run."""
+    inputs = ["--input", tmp_path / "a.png", "--output", tmp_path / "out"]
+    given = {
+        "train": ["--config-file", tmp_path / "none.yaml"],
+        "draw": ["--config-file", "none", *inputs],
+        "predict": ["--config-file", "none", *inputs],
+        "serve": ["--weights", tmp_path / "none.pth"],
+    }[word]
+    number = torch.tensor([1e-39])
+    assert (number * 0.5).item() > 0
+    code, _, _ = run(word, *given)
+    assert code == 2
+    assert (number * 0.5).item() == 0
+
+
 def test_without_a_word_all_are_listed(run) -> None:
     for arguments in ((), ("--help",)):
         code, out, _ = run(*arguments)

@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor, nn
 
-from d2seg.acceleration import prepare_for_inference, prepare_for_training
+from d2seg.acceleration import flush_denormals, prepare_for_inference, prepare_for_training
 from d2seg.checkpoint.layouts import find_layout
 from d2seg.config.loading import load_config
 from d2seg.mask_classification import postprocessing
@@ -38,6 +38,7 @@ class Ours(Contender):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
+        flush_denormals()  # as the programs do
         facts = self.model_facts
         if work.what == "postprocess":
             self.step = self._postprocess()

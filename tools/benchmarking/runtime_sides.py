@@ -13,7 +13,7 @@ import torch
 from detectron2.modeling import build_model
 from torch import nn
 
-from d2seg.acceleration import prepare_for_inference
+from d2seg.acceleration import flush_denormals, prepare_for_inference
 from d2seg.config.loading import load_config
 from d2seg.export.exporting import Exported, Request, export
 from d2seg.export.network import Network
@@ -73,6 +73,7 @@ class RuntimeSide(Contender):
 
     def __init__(self, work: Work, name: str) -> None:
         super().__init__(work)
+        flush_denormals()  # as the programs and the runtimes do
         start = self.now()
         if name == "eager":
             network = Network(seeded_model(work)[1])

@@ -24,6 +24,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
+from ..acceleration import flush_denormals
 from ..config.files import own_keys
 from ..config.input_checks import check_channels
 from ..config.loading import load_config
@@ -231,6 +232,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     parser = make_parser(prog)
     args = parser.parse_args(argv)
     show_warnings("%(levelname)s: %(message)s")
+    flush_denormals()
     seed_all_rng(0)  # the same colours in every run
     try:
         runner, draw = prepare(args)

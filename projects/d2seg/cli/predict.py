@@ -24,6 +24,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from ..acceleration import flush_denormals
 from ..engine.output_folder import check_folder
 from ..names import printable
 from ..pictures import drawing_failure
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if args.weights is not None:
         args.opts = [*args.opts, "MODEL.WEIGHTS", args.weights]
     show_warnings("%(levelname)s: %(message)s")
+    flush_denormals()
     if args.format is not None:
         return _guarded(lambda given: run_folder(given, load_model_config(given)), args)
     try:

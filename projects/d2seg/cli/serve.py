@@ -18,6 +18,7 @@ from importlib.util import find_spec
 
 import cv2
 
+from ..acceleration import flush_denormals
 from ..config.imports import import_modules
 from ..data.shapes.render import render
 from ..data.shapes.scene import compose_scene
@@ -87,6 +88,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if args.config_file is None and args.weights is None:
         parser.error("give --weights of a model, --config, or both")
     show_warnings("%(levelname)s: %(message)s")
+    flush_denormals()
     try:
         serve(args)
     except (ValueError, ImportError, OSError) as error:

@@ -6,12 +6,12 @@ import logging
 import os
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from ..acceleration import flush_denormals
 from ..checkpoint.checkpointer import NO_WEIGHTS, checkpoints_in
 from ..checkpoint.download import split_options
 from ..checkpoint.files import find_file
@@ -103,9 +103,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
         ValueError: as :func:`read_config`; a data set is missing or does not fit the config; or
             OUTPUT_DIR is in use, cannot be written to, or holds another run's checkpoints.
     """
-    # Squares of small gradients are denormal numbers in Adam's averages, which a CPU computes with
-    # in microcode: up to a third of a small model's step. Threads made from here on inherit it.
-    torch.set_flush_denormal(True)
+    flush_denormals()
     cfg = read_config(args)
     check_run(cfg, args.eval_only)
     check_weights(cfg, args.eval_only, args.resume)
