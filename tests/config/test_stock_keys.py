@@ -145,6 +145,7 @@ def test_the_walk_covers_all_keys() -> None:
     assert {"TEST.AUG.FLIP", "MODEL.RPN.NMS_THRESH", "GLOBAL.HACK"} <= set(stock_defaults())
 
 
+@pytest.mark.usefixtures("few_shapes")  # a part of the thousand pictures
 @pytest.mark.parametrize("name", CONFIGS)
 def test_each_key_is_read_or_refused(name: str, of_the_loop: set[str]) -> None:
     opts = ["MODEL.DEVICE", "cpu", "MODEL.VIT.PRETRAINED", "False", *CONFIGS[name]]
