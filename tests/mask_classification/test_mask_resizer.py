@@ -17,24 +17,54 @@ def test_equals_detectron2(output: tuple[int, int]) -> None:
     torch.testing.assert_close(resize.rows(masks, slice(0, output[0])), expected)
 
 
+@pytest.mark.parametrize("width", [1, 31, 32, 33, 64, 100, 257])
+@pytest.mark.parametrize(("cells", "padded", "content"), [(1, 4, 4), (9, 36, 33), (70, 288, 257)])
+def test_columns_in_bands_are_those_of_each_stage(
+    cells: int, padded: int, content: int, width: int
+) -> None:
+    rows = torch.randn(3, 2, cells, generator=torch.Generator().manual_seed(0))
+    resize = MaskResizer((2, padded), (2, content), (2, width))
+    actual = resize.rows(rows, slice(0, 2))
+    assert actual.is_contiguous()
+    expected = resize.plain_columns(rows.double()).float()  # torch counts positions in its dtype
+    torch.testing.assert_close(actual, expected, rtol=0, atol=2e-6)
+
+
+def test_no_maps_are_none() -> None:
+    resize = MaskResizer((32, 32), (30, 27), (45, 40))
+    assert resize.rows(torch.empty(0, 8, 8), slice(0, 3)).shape == (0, 3, 40)
+
+
 @pytest.mark.parametrize("output", [None, (45, 40), (17, 9), (3, 1)])
 def test_strips_are_the_whole_in_bounded_pieces(
     output: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also on the way, where the columns are those of the padded batch."""
+    """Also on the way, where an accelerator has the columns of the padded batch, and a CPU bands."""
     masks = torch.randn(5, 8, 8, generator=torch.Generator().manual_seed(0))
     resize = MaskResizer((32, 32), (30, 27), output)
     whole = resize.rows(masks, slice(0, resize.final_size[0]))
-    columns, sizes = mask_resizer.resize_columns, []
+    columns, bmm, sizes = mask_resizer.resize_columns, torch.bmm, []
 
     def record(maps: torch.Tensor, width: int) -> torch.Tensor:
         sizes.append(len(maps) * maps.shape[1] * width)
         return columns(maps, width)
 
+    def record_bands(cells: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+        bands = bmm(cells, matrices)
+        sizes.extend([cells.numel(), bands.numel()])
+        return bands
+
     monkeypatch.setattr(mask_resizer, "resize_columns", record)
+    monkeypatch.setattr(mask_resizer.torch, "bmm", record_bands)
+    monkeypatch.setattr(mask_resizer, "_BAND", 8)
     at_once = 5 * 40 * 2
     monkeypatch.setattr(mask_resizer, "STRIP", budget(at_once))
     strips = list(resize.strips(masks))
     assert [rows.start for rows, _ in strips] == list(range(0, resize.final_size[0], 2))
+    assert sizes
     assert max(sizes) <= at_once
     torch.testing.assert_close(torch.cat([strip for _, strip in strips], dim=1), whole)
+    for rows, strip in strips:
+        plain = resize.plain_columns(resize._rows(masks, rows))
+        torch.testing.assert_close(strip, plain)
+    assert max(sizes) <= at_once

@@ -10,7 +10,11 @@ from torch.nn import functional as F
 from d2seg.layers.chunking import budget
 from d2seg.mask_classification import mask_resizer
 from d2seg.mask_classification.mask_resizer import MaskResizer
-from d2seg.mask_classification.postprocessing import panoptic_inference, semantic_inference
+from d2seg.mask_classification.postprocessing import (
+    instance_inference,
+    panoptic_inference,
+    semantic_inference,
+)
 from families.dense_masks import image_masks
 from families.drawn_queries import (
     LEFT,
@@ -221,3 +225,20 @@ class TestSemantic:
         semantic_inference(logits, image_masks(masks), AS_IS)
         panoptic(logits, masks)
         assert torch.equal(masks, before)
+
+
+def test_results_where_gradients_are_on() -> None:
+    """Of a model that was called without ``torch.no_grad()``."""
+    logits = logits_of((THING, 0.9), (STUFF, 0.8))
+    masks = masks_of(LEFT, RIGHT)
+    instances = {"thing_ids": frozenset({THING}), "max_instances": 5, "score_threshold": 0.0}
+    expected = semantic_inference(logits, image_masks(masks), AS_IS)
+    found = instance_inference(logits, image_masks(masks), AS_IS, **instances)
+    ids, _ = panoptic(logits, masks)
+    logits.requires_grad_()
+    watched = image_masks(masks.clone().requires_grad_())
+    assert torch.equal(semantic_inference(logits, watched, AS_IS), expected)
+    again = instance_inference(logits, watched, AS_IS, **instances)
+    assert torch.equal(again.pred_masks, found.pred_masks)
+    assert torch.equal(again.scores, found.scores)
+    assert torch.equal(panoptic(logits, masks.requires_grad_())[0], ids)

@@ -2,12 +2,13 @@
 content, and on to the output.
 
 Bilinear resizing is separable. Rows go first, as one small matrix for both stages, on maps of the
-predictions' width; columns follow, on a few rows at a time.
+predictions' width; columns follow, on a few rows at a time. A CPU has columns as products of small
+matrices, too, a fifth of the time of torch's resizing.
 
 N maps, (h, w) the predictions, n rows of a strip.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from ..layers.resampling import resize, resize_step
 
 # of all maps of a strip together: 2 MiB in fp32 on a CPU
 STRIP = Budget(on_cpu=1 << 19, elsewhere=1 << 26)
+_BAND = 32  # columns of a product
 
 
 @dataclass(frozen=True)
@@ -39,25 +41,78 @@ class MaskResizer:
         """All maps, resized, in strips of rows (N, n, final width) of bounded memory, each with its
         rows. The caller may overwrite a strip."""
         height, width = self.final_size
-        width = max(width, self.padded_size[1])  # which the rows have on their way
+        width = max(width, self.padded_size[1])  # which the rows may have on their way
+        columns = self._columns_of(maps)
         for rows in STRIP.slices(height, len(maps) * width, maps.device):
-            yield rows, self.rows(maps, rows)
+            yield rows, columns(self._rows(maps, rows))
 
     def rows(self, maps: Tensor, rows: slice) -> Tensor:
         """Some rows of the result, (N, n, final width), in fp32."""
-        matrix, first = self._row_matrix(rows, maps.shape[1])
+        return self._columns_of(maps)(self._rows(maps, rows))
+
+    def _rows(self, maps: Tensor, rows: slice) -> Tensor:
+        """(N, n, w)."""
+        matrix, first = self._matrix(0, rows, maps.shape[1])
         part = maps[:, first : first + matrix.shape[1]].float()
-        part = matrix.to(maps.device) @ part  # (N, n, w)
+        return matrix.to(maps.device) @ part
+
+    def _columns_of(self, maps: Tensor) -> Callable[[Tensor], Tensor]:
+        """What brings rows of maps (N, n, w) to the final width."""
+        if maps.device.type != "cpu":
+            return self.plain_columns
+        width, num_cells = self.final_size[1], maps.shape[2]
+        bands = [slice(i, min(i + _BAND, width)) for i in range(0, width, _BAND)]
+        return BandedColumns(width, num_cells, [self._matrix(1, each, num_cells) for each in bands])
+
+    def plain_columns(self, part: Tensor) -> Tensor:
+        """(N, n, w) -> (N, n, final width), stage by stage."""
         part = resize_columns(part, self.padded_size[1])[..., : self.content_size[1]]
         return resize_columns(part, self.final_size[1])
 
-    def _row_matrix(self, rows: slice, num_rows: int) -> tuple[Tensor, int]:
-        """(n, m) from m rows of the maps, the first of which is returned too."""
-        outer, low = resize_step(self.content_size[0], self.final_size[0]).matrix(
-            rows.start, rows.stop
+    def _matrix(self, axis: int, span: slice, num_cells: int) -> tuple[Tensor, int]:
+        """(n, m) from m rows (axis 0) or columns (1) of the maps, the first of which is returned
+        too."""
+        outer, low = resize_step(self.content_size[axis], self.final_size[axis]).matrix(
+            span.start, span.stop
         )
-        inner, first = resize_step(num_rows, self.padded_size[0]).matrix(low, low + outer.shape[1])
+        inner, first = resize_step(num_cells, self.padded_size[axis]).matrix(
+            low, low + outer.shape[1]
+        )
         return torch.from_numpy(outer @ inner).float(), first
+
+
+class BandedColumns:
+    """Columns resized by the matrix of all of them, of which the bands that are not zero are
+    multiplied alone."""
+
+    def __init__(self, width: int, num_cells: int, bands: list[tuple[Tensor, int]]) -> None:
+        """
+        Args:
+            bands: for every ``_BAND`` columns of the result, and those left over, (b, m) from m
+                columns of the ``num_cells``, and the first of these.
+        """
+        self.width = width
+        self.band = bands[0][0].shape[0]
+        num_taps = max(matrix.shape[1] for matrix, _ in bands)
+        self.matrices = torch.zeros(len(bands), num_taps, self.band)
+        self.taps = torch.empty(len(bands), num_taps, dtype=torch.int64)
+        for number, (matrix, first) in enumerate(bands):
+            begin = min(first, num_cells - num_taps)
+            shift, (size, taps) = first - begin, matrix.shape
+            self.matrices[number, shift : shift + taps, :size] = matrix.T
+            self.taps[number] = torch.arange(begin, begin + num_taps)
+
+    def __call__(self, part: Tensor) -> Tensor:
+        """(N, n, w) -> (N, n, width)."""
+        cells = part.flatten(0, 1).index_select(1, self.taps.flatten())
+        cells = cells.unflatten(1, self.taps.shape).transpose(0, 1)  # (bands, N * n, m)
+        bands = torch.bmm(cells, self.matrices).transpose(0, 1)
+        result = part.new_empty(len(bands), self.width)
+        whole, left = divmod(self.width, self.band)
+        result[:, : self.width - left].unflatten(1, (whole, self.band)).copy_(bands[:, :whole])
+        if left:
+            result[:, -left:] = bands[:, whole, :left]
+        return result.unflatten(0, part.shape[:2])
 
 
 def resize_columns(maps: Tensor, width: int) -> Tensor:

@@ -4,12 +4,13 @@ Q queries, K classes, (h, w) the predicted masks. A ``MaskResizer`` brings masks
 a strip of rows at a time: no function here holds all queries' scores at image size.
 """
 
+from collections.abc import Callable
+
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..layers.fused import linear
 from ..layers.resampling import argmax
 from .mask_resizer import MaskResizer
 from .query_masks import ImageMasks
@@ -27,9 +28,10 @@ def semantic_inference(pred_logits: Tensor, pred_masks: ImageMasks, resize: Mask
     probs = pred_logits.float().softmax(-1)[:, :-1]  # (Q, K)
     of_classes = probs.T.contiguous()  # (K, Q)
     scores = probs.new_empty(len(of_classes), *resize.final_size)
-    for rows, masks in resize.strips(pred_masks.logits()):
-        product = linear(of_classes, masks.sigmoid_().flatten(1).T)  # (K, n * w)
-        scores[:, rows] = product.unflatten(1, masks.shape[1:])
+    with torch.no_grad():  # straight into its place, which gradients do not allow
+        for rows, masks in resize.strips(pred_masks.logits()):
+            strip = scores[:, rows].view(len(scores), -1)
+            torch.mm(of_classes, masks.sigmoid_().flatten(1), out=strip)
     return scores
 
 
@@ -124,11 +126,17 @@ def _compete(
     areas = torch.zeros(len(masks), dtype=torch.int64, device=masks.device)
     for rows, logits in resize.strips(masks.logits()):
         probs = logits.sigmoid_()
-        own = probs >= 0.5
-        areas += own.flatten(1).sum(1)
+        own = _as_numbers(torch.ge, probs, 0.5)
+        areas += own.sum(2).sum(1, dtype=torch.float64).long()
         owner[rows] = argmax(probs.mul_(scores[:, None, None]))
         inside[rows] = own.gather(0, owner[rows][None])[0]
     return owner, areas, inside
+
+
+def _as_numbers(compare: Callable[..., Tensor], values: Tensor, bound: float) -> Tensor:
+    """1.0 where it is true and 0.0 elsewhere; a comparison that makes bools takes a CPU six times
+    as long, and they are summed as int64."""
+    return compare(values.detach(), bound, out=torch.empty_like(values))
 
 
 def instance_inference(
@@ -170,7 +178,7 @@ def instance_inference(
     in_column = torch.zeros(num_masks, width, dtype=torch.bool, device=probs.device)
     inside = torch.zeros(num_masks, device=probs.device)
     for rows, logits in resize.strips(pred_masks[unique].logits()):
-        masks[:, rows] = logits > 0
+        masks[:, rows] = _as_numbers(torch.gt, logits, 0)
         # what lies in a mask is counted in fp32: sums of bools are made of copies as int64
         own_probs = F.threshold_(logits.sigmoid_(), 0.5, 0.0)
         inside += own_probs.flatten(1).sum(1)
