@@ -11,168 +11,75 @@ of any object is in no score, for or against. Printed are PQ, mask AP (pycocotoo
 of 0.5, the number of instances.
 
 A tile holds parts of several pictures, which no picture of "shapes" does. To see what tiles cost,
-and not what the unknown does, train on windows of mosaics of the training split, beside it:
+and not what the unknown does, train on windows of mosaics of the training split, beside its
+pictures:
 
     python tools/benchmarking/mosaics.py --write-windows output/windows
     python train_net.py --config-file configs/mask2former/shapes_panoptic_small.yaml \
-        DATASETS.DECLARATIONS "('output/windows/windows.yaml',)" \
-        DATASETS.TRAIN "('shapes_panoptic_train', 'windows_train')" OUTPUT_DIR output/on_windows \
+        DATASETS.DECLARATIONS "('output/windows/panoptic.yaml',)" \
+        DATASETS.TRAIN "('windows_panoptic_train',)" OUTPUT_DIR output/on_windows \
         SOLVER.MAX_ITER 1300 MODEL.DEVICE cpu
+
+or a model that sees objects by their surroundings alone, by detectron2's own training data:
+
+    D2SEG_WINDOWS=output/windows python train_net.py --import tools.benchmarking.separated_windows \
+        --config-file tools/benchmarking/panoptic_fpn.yaml OUTPUT_DIR output/panoptic_fpn \
+        MODEL.DEVICE cpu
 """
 
 import argparse
 import contextlib
 import io
-import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from d2seg_process import prepare_process
 
 prepare_process()  # before the imports that warn
 
-import cv2
 import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from panopticapi.utils import id2rgb, rgb2id
+from detectron2.data import MetadataCatalog
+from mosaic_scenes import (
+    DATASET,
+    Scene,
+    are_things,
+    coco_entry,
+    joined_stuff,
+    mosaics,
+    singles,
+    window_of,
+    windows,
+    write_windows,
+)
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from d2seg.config.loading import load_config
+from d2seg.config.tasks import tasks_of
 from d2seg.evaluation.panoptic_quality import PanopticQuality
-from d2seg.pictures import read_image
 from d2seg.prediction.building import build_predictor
 
-DATASET = "shapes_panoptic_{}"
 COUNTED_SCORE = 0.5
-WHOLE_SHARE = 0.65  # of an object that the edge of a picture of "shapes" leaves, at least
-Scene = tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]  # picture, ids and their segments
 
 
-def singles(split: str) -> list[Scene]:
-    """Pictures (H, W, 3) RGB, ids (H, W) and their segments, with contiguous categories."""
-    scenes = []
-    for record in DatasetCatalog.get(DATASET.format(split)):
-        ids = rgb2id(read_image(record["pan_seg_file_name"], "RGB"))
-        scenes.append((read_image(record["file_name"], "RGB"), ids, record["segments_info"]))
-    return scenes
+class Found(NamedTuple):
+    """panoptic: ids (H, W) and their segments; None of a model of instances alone. masks: (H, W)
+    bool each."""
 
-
-def mosaics(scenes: list[Scene], side: int) -> Iterator[Scene]:
-    """All scenes, each once where they fill the mosaics, else the first ones again."""
-    length = scenes[0][1].shape[0]
-    per_row = -(-(side + length // 2) // length)
-    number = max(1, len(scenes) // per_row**2)
-    for start in range(0, number * per_row**2, per_row**2):
-        chosen = [scenes[(start + place) % len(scenes)] for place in range(per_row**2)]
-        yield window_of(chosen, (length // 2, length // 2), side)
-
-
-def window_of(scenes: list[Scene], corner: tuple[int, int], side: int) -> Scene:
-    """Of the square that scenes make, row by row, what begins at ``corner`` (y, x)."""
-    length, per_row = scenes[0][1].shape[0], round(len(scenes) ** 0.5)
-    picture = np.zeros((per_row * length, per_row * length, 3), np.uint8)
-    ids = np.zeros(picture.shape[:2], np.int64)
-    segments: list[dict[str, Any]] = []
-    for place, (image, own, infos) in enumerate(scenes):
-        top, left = (length * at for at in divmod(place, per_row))
-        part = slice(top, top + length), slice(left, left + length)
-        picture[part] = image
-        for info in infos:
-            segments.append(info | {"id": len(segments) + 1})
-            ids[part][own == info["id"]] = len(segments)
-    window = tuple(slice(start, start + side) for start in corner)
-    return picture[window], *joined_stuff(ids[window], segments)
-
-
-def windows(scene: Scene, length: int) -> Iterator[Scene]:
-    """Parts as large as a tile that share half of it, as tiles do, with the rest cut off."""
-    picture, ids, segments = scene
-    for top in range(0, len(picture) - length + 1, length // 2):
-        for left in range(0, len(picture) - length + 1, length // 2):
-            part = slice(top, top + length), slice(left, left + length)
-            # numbers must be 1 .. of all
-            yield picture[part], *joined_stuff(*numbered(ids[part], segments))
-
-
-def numbered(
-    ids: np.ndarray, segments: list[dict[str, Any]]
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """With ids 1 .. of all segments."""
-    table = np.zeros(max(info["id"] for info in segments) + 1, np.int64)
-    for number, info in enumerate(segments, start=1):
-        table[info["id"]] = number
-    return table[ids], [info | {"id": n} for n, info in enumerate(segments, start=1)]
-
-
-def write_windows(folder: Path, number: int) -> None:
-    """A panoptic data set of windows as large as a picture, anywhere in four pictures."""
-    scenes, random = singles("train"), np.random.default_rng(0)
-    length = scenes[0][1].shape[0]
-    metadata = MetadataCatalog.get(DATASET.format("train"))
-    images, annotations = [], []
-    for name in ("images", "panoptic"):
-        (folder / name).mkdir(parents=True)
-    for index in tqdm(range(1, number + 1), "windows"):
-        chosen = [scenes[i] for i in random.integers(len(scenes), size=4)]
-        corner = tuple(random.integers(length + 1, size=2).tolist())
-        picture, ids, segments = window_of(chosen, corner, length)
-        file = f"{index:06d}.png"
-        cv2.imwrite(str(folder / "images" / file), picture[..., ::-1])
-        cv2.imwrite(str(folder / "panoptic" / file), id2rgb(ids)[..., ::-1])
-        images.append({"id": index, "file_name": file, "height": length, "width": length})
-        entries = [
-            {**{key: info[key] for key in ("id", "area")}, "category_id": info["category_id"] + 1}
-            for info in segments
-        ]
-        annotations.append({"image_id": index, "file_name": file, "segments_info": entries})
-    categories = [
-        {"id": i, "name": name, "isthing": int(i <= len(metadata.thing_classes))}
-        for i, name in enumerate(metadata.stuff_classes, start=1)
-    ]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "panoptic.json").write_text(json.dumps(content))
-    (folder / "windows.yaml").write_text(
-        "name: windows\ntask: panoptic\nsplits:\n"
-        "  train: {images: images, annotations: panoptic.json, panoptic: panoptic}\n"
-    )
-
-
-def joined_stuff(
-    ids: np.ndarray, segments: list[dict[str, Any]]
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """One segment for each stuff class, and no segment without pixels; areas are counted anew."""
-    first: dict[int, int] = {}
-    table = np.zeros(len(segments) + 1, np.int64)
-    for info in segments:
-        number = info["id"]
-        table[number] = number
-        if not info["isthing"]:
-            table[number] = first.setdefault(info["category_id"], number)
-    ids = table[ids]
-    areas = np.bincount(ids.ravel(), minlength=len(table))
-    kept = []
-    for info in segments:
-        area = int(areas[info["id"]])
-        is_cut = info["isthing"] and area < WHOLE_SHARE * info["area"]
-        is_cut = is_cut or info.get("iscrowd", 0)
-        if area:
-            kept.append({**info, "area": area, "iscrowd": int(is_cut)})
-    return ids, kept
+    panoptic: tuple[np.ndarray, list[dict[str, Any]]] | None
+    masks: Sequence[np.ndarray]
+    scores: list[float]
+    classes: list[int]
 
 
 class Scores:
     """PQ, AP and the number of instances of pictures."""
 
     def __init__(self) -> None:
-        metadata = MetadataCatalog.get(DATASET.format("val"))
-        self._is_thing = [
-            i < len(metadata.thing_classes) for i in range(len(metadata.stuff_classes))
-        ]
+        self._is_thing = are_things(MetadataCatalog.get(DATASET.format("val")))
         self._quality = PanopticQuality(
             [{"id": i, "isthing": int(thing)} for i, thing in enumerate(self._is_thing)]
         )
@@ -180,42 +87,32 @@ class Scores:
         self._found: list[dict[str, Any]] = []
         self._images: list[dict[str, Any]] = []
         self._num_found = 0
+        self._is_panoptic = False
 
-    def add(self, scene: Scene, panoptic: tuple[Any, list], instances: Any) -> None:
+    def add(self, scene: Scene, found: Found) -> None:
         _, ids, segments = scene
-        self._quality.update(panoptic[0].numpy(), panoptic[1], ids, segments)
+        if found.panoptic is not None:
+            self._quality.update(*found.panoptic, ids, segments)
+            self._is_panoptic = True
         image = {"id": len(self._images) + 1, "height": ids.shape[0], "width": ids.shape[1]}
         self._images.append(image)
         for info in segments:
             if info["isthing"]:
-                entry = self._entry(ids == info["id"], info["category_id"], image["id"])
+                entry = coco_entry(ids == info["id"], info["category_id"], image["id"])
                 crowd = info.get("iscrowd", 0)
                 self._truth.append(entry | {"iscrowd": crowd, "id": len(self._truth) + 1})
         cut = np.isin(ids, [info["id"] for info in segments if info.get("iscrowd")])
-        rows = zip(instances.scores.tolist(), instances.pred_classes.tolist(), strict=True)
-        for place, (score, category) in enumerate(rows):
-            mask = instances.pred_masks[place].numpy()
-            self._found.append(self._entry(mask, category, image["id"]) | {"score": score})
+        for mask, score, category in zip(found.masks, found.scores, found.classes, strict=True):
+            self._found.append(coco_entry(mask, category, image["id"]) | {"score": score})
             is_counted = score >= COUNTED_SCORE and 2 * np.count_nonzero(mask & cut) <= mask.sum()
             self._num_found += int(is_counted)
 
-    def _entry(self, mask: np.ndarray, category: int, image: int) -> dict[str, Any]:
-        rle = mask_util.encode(np.asfortranarray(mask, np.uint8))
-        box, area = mask_util.toBbox(rle).tolist(), float(mask_util.area(rle))
-        return {
-            "segmentation": rle,
-            "category_id": category,
-            "image_id": image,
-            "bbox": box,
-            "area": area,
-        }
-
     def __str__(self) -> str:
-        quality = self._quality.compute()["All"]["pq"]
+        quality = f"PQ {100 * self._quality.compute()['All']['pq']:.1f}, " * self._is_panoptic
         num_objects = sum(not truth["iscrowd"] for truth in self._truth)
         return (
-            f"{len(self._images)} pictures, PQ {100 * quality:.1f}, "
-            f"mask AP {self._precision():.1f}, {self._num_found} instances found of {num_objects}"
+            f"{len(self._images)} pictures, {quality}mask AP {self._precision():.1f}, "
+            f"{self._num_found} instances found of {num_objects}"
         )
 
     def _precision(self) -> float:
@@ -237,17 +134,92 @@ class Scores:
 
 
 def predictors(cfg: CfgNode, side: int, pairs: list[Any]) -> dict[str, Any]:
+    """Of the tasks that the model has."""
     cfg = cfg.clone()
     cfg.merge_from_list(["INPUT.MIN_SIZE_TEST", side, "INPUT.MAX_SIZE_TEST", side, *pairs])
-    return {task: build_predictor(cfg, task) for task in ("panoptic", "instance")}
+    tasks = [task for task in ("panoptic", "instance") if task in tasks_of(cfg)]
+    return {task: build_predictor(cfg, task) for task in tasks}
 
 
-def score(scenes: list[Scene], models: dict[str, Any], name: str) -> None:
-    scores = Scores()
+def in_one_numbering(segments: list[dict[str, Any]], num_things: int) -> list[dict[str, Any]]:
+    """Of Panoptic FPN, which counts kinds of stuff from 1, and things from 0."""
+    return [
+        info if info["isthing"] else info | {"category_id": num_things - 1 + info["category_id"]}
+        for info in segments
+    ]
+
+
+class Laid(Sequence):
+    """Masks of pictures where a mosaic has them, made when asked for.
+
+    Args:
+        parts: top left corner (y, x) in the mosaic, which may be outside, and mask of a picture.
+        side: of the mosaic.
+    """
+
+    def __init__(self, parts: list[tuple[tuple[int, int], np.ndarray]], side: int) -> None:
+        self._parts, self._side = parts, side
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        corner, part = self._parts[index]
+        mask = np.zeros((self._side, self._side), bool)
+        inside, seen = shared(corner, len(part), self._side)
+        mask[inside] = part[seen]
+        return mask
+
+
+def shared(
+    corner: tuple[int, int], length: int, side: int
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """What a mosaic and a picture have in common, in the mosaic and in the picture."""
+    spans = [(max(0, start), min(side, start + length)) for start in corner]
+    seen = [slice(a - start, b - start) for (a, b), start in zip(spans, corner, strict=True)]
+    return tuple(slice(*span) for span in spans), tuple(seen)
+
+
+def laid(found: list[Found], length: int, side: int) -> Found:
+    """What was found in the pictures of a mosaic, where it has them, and cut as it is."""
+    per_row = round(len(found) ** 0.5)
+    ids, segments = np.zeros((side, side), np.int64), []
+    parts, scores, classes = [], [], []
+    for number, each in enumerate(found):
+        corner = tuple(length * at - length // 2 for at in divmod(number, per_row))
+        inside, seen = shared(corner, length, side)
+        for mask, score, category in zip(each.masks, each.scores, each.classes, strict=True):
+            if mask[seen].any():
+                parts.append((corner, mask))
+                scores.append(score)
+                classes.append(category)
+        for info in each.panoptic[1] if each.panoptic else ():
+            segments.append(info | {"id": len(segments) + 1, "area": 0})
+            ids[inside][each.panoptic[0][seen] == info["id"]] = len(segments)
+    panoptic = joined_stuff(ids, segments) if found[0].panoptic else None
+    return Found(panoptic, Laid(parts, side), scores, classes)
+
+
+def find(scenes: list[Scene], models: dict[str, Any], name: str, num_things: int) -> list[Found]:
+    """``num_things``: of Panoptic FPN, else 0."""
+    results = []
     for scene in tqdm(scenes, name):
-        panoptic = models["panoptic"](scene[0], channel_order="RGB")["panoptic_seg"]
-        instances = models["instance"](scene[0], channel_order="RGB")["instances"]
-        scores.add(scene, panoptic, instances)
+        found = {task: model(scene[0], channel_order="RGB") for task, model in models.items()}
+        panoptic, instances = None, found["instance"]["instances"]
+        if "panoptic" in found:
+            ids, segments = found["panoptic"]["panoptic_seg"]
+            segments = in_one_numbering(segments, num_things) if num_things else segments
+            panoptic = ids.numpy(), segments
+        masks = [mask.numpy() for mask in instances.pred_masks]
+        classes = instances.pred_classes.tolist()
+        results.append(Found(panoptic, masks, instances.scores.tolist(), classes))
+    return results
+
+
+def show(name: str, scenes: list[Scene], found: list[Found]) -> None:
+    scores = Scores()
+    for scene, each in zip(scenes, found, strict=True):
+        scores.add(scene, each)
     print(f"{name}: {scores}", flush=True)
 
 
@@ -257,6 +229,7 @@ def main() -> None:
     parser.add_argument("--weights")
     parser.add_argument("--sides", type=int, nargs="+", default=[640, 2048])
     parser.add_argument("--number", type=int, help="of pictures; all if not given, or 1000 windows")
+    parser.add_argument("--more", action="store_true", help="what tiles show, and mosaics whole")
     parser.add_argument("--write-windows", type=Path, metavar="FOLDER", help="and nothing more")
     args = parser.parse_args()
     if args.write_windows:
@@ -268,17 +241,31 @@ def main() -> None:
     cfg = load_config(str(args.config_file), fixed)
     own = cfg.INPUT.MIN_SIZE_TEST  # of a picture, to the model
     scenes = singles("val")[: args.number]
-    score(scenes, predictors(cfg, own, []), "pictures one by one")
+    length = len(scenes[0][0])
+    is_fpn = cfg.MODEL.META_ARCHITECTURE == "PanopticFPN"
+    num_things = cfg.MODEL.ROI_HEADS.NUM_CLASSES if is_fpn else 0
+
+    def score(name: str, scenes: list[Scene], side: int, pairs: list[Any]) -> list[Found]:
+        found = find(scenes, predictors(cfg, side, pairs), name, num_things)
+        show(name, scenes, found)
+        return found
+
+    alone = score("pictures one by one", scenes, own, [])
     mirrored = ["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (own,)]
-    score(scenes, predictors(cfg, own, mirrored), "the same, with mirror images (TEST.AUG)")
+    score("the same, with mirror images (TEST.AUG)", scenes, own, mirrored)
     for side in args.sides:
-        shown = round(own * side / scenes[0][1].shape[0])
+        shown = round(own * side / length)
         tiles = ["TEST.TILES.ENABLED", True, "TEST.TILES.SIZE", own, "TEST.TILES.OVERLAP", own // 2]
-        laid = list(mosaics(scenes, side))
-        parts = [part for scene in laid for part in windows(scene, len(scenes[0][0]))]
-        score(parts, predictors(cfg, own, []), f"what tiles of mosaics {side} show, one by one")
-        score(laid, predictors(cfg, shown, tiles), f"mosaics {side}, in tiles")
-        score(laid, predictors(cfg, shown, []), f"mosaics {side}, whole")
+        chosen = list(mosaics(len(scenes), length, side))
+        corner = (length // 2, length // 2)
+        pictures = [window_of([scenes[i] for i in each], corner, side) for each in chosen]
+        name = f"pictures of mosaics {side}, one by one, laid as they are"
+        show(name, pictures, [laid([alone[i] for i in each], length, side) for each in chosen])
+        score(f"mosaics {side}, in tiles", pictures, shown, tiles)
+        if args.more:
+            parts = [part for each in pictures for part in windows(each, length)]
+            score(f"what tiles of mosaics {side} show, one by one", parts, own, [])
+            score(f"mosaics {side}, whole", pictures, shown, [])
 
 
 if __name__ == "__main__":
