@@ -6,9 +6,10 @@
 
 Mosaics are laid of the pictures of the validation split, half a picture up and to the left, so that
 the seams of tiles do not follow the pictures' borders. Tiles are as large as a picture is to the
-model, and share half of that. An object of which the mosaic's edge leaves less than "shapes" leaves
-of any object is in no score, for or against. Printed are PQ, mask AP (pycocotools) and, at a score
-of 0.5, the number of instances.
+model, and share half of that, or --overlap. An object of which the mosaic's edge leaves less than
+"shapes" leaves of any object is in no score, for or against. Printed are PQ, mask AP (pycocotools)
+and, at a score of 0.5, the number of instances; of mosaics also what the same pictures give one by
+one, laid and cut as the mosaic has them.
 
 A tile holds parts of several pictures, which no picture of "shapes" does. To see what tiles cost,
 and not what the unknown does, train on windows of mosaics of the training split, beside its
@@ -229,6 +230,7 @@ def main() -> None:
     parser.add_argument("--weights")
     parser.add_argument("--sides", type=int, nargs="+", default=[640, 2048])
     parser.add_argument("--number", type=int, help="of pictures; all if not given, or 1000 windows")
+    parser.add_argument("--overlap", type=float, default=0.5, help="of tiles, as a share of one")
     parser.add_argument("--more", action="store_true", help="what tiles show, and mosaics whole")
     parser.add_argument("--write-windows", type=Path, metavar="FOLDER", help="and nothing more")
     args = parser.parse_args()
@@ -255,12 +257,14 @@ def main() -> None:
     score("the same, with mirror images (TEST.AUG)", scenes, own, mirrored)
     for side in args.sides:
         shown = round(own * side / length)
-        tiles = ["TEST.TILES.ENABLED", True, "TEST.TILES.SIZE", own, "TEST.TILES.OVERLAP", own // 2]
+        tiles = ["TEST.TILES.ENABLED", True, "TEST.TILES.SIZE", own]
+        tiles += ["TEST.TILES.OVERLAP", round(args.overlap * own)]
         chosen = list(mosaics(len(scenes), length, side))
         corner = (length // 2, length // 2)
         pictures = [window_of([scenes[i] for i in each], corner, side) for each in chosen]
         name = f"pictures of mosaics {side}, one by one, laid as they are"
-        show(name, pictures, [laid([alone[i] for i in each], length, side) for each in chosen])
+        pieces = [laid([alone[i] for i in each], length, side) for each in chosen]
+        show(name, pictures, pieces)
         score(f"mosaics {side}, in tiles", pictures, shown, tiles)
         if args.more:
             parts = [part for each in pictures for part in windows(each, length)]
