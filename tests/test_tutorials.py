@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ import torch
 from detectron2.modeling import build_model
 
 from d2seg.config.loading import load_config
+from families.programs import run_program
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
-pytestmark = pytest.mark.slow
+RUNNER = Path(__file__).parent / "families" / "notebook.py"
 SMALL = "segformer/shapes_semantic_small"
 
 
@@ -43,9 +45,29 @@ def unused_port() -> int:
         return opened.getsockname()[1]
 
 
-def test_own_data(repo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_in_a_fork(
+    notebook: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **environment: str
+) -> str:
+    """As :func:`run`, without the time in which a kernel and each program import everything."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IPYTHONDIR", str(folder / ".ipython"))
+    done = run_program(RUNNER, [notebook], folder)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "run_notebook", [run_in_a_fork, pytest.param(run, marks=pytest.mark.extended)]
+)
+def test_own_data(
+    repo_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_notebook: Callable[..., str],
+) -> None:
     notebook = repo_dir / "docs/tutorials/own_data.ipynb"
-    said = run(notebook, tmp_path, monkeypatch, D2SEG_TUTORIAL_ITERATIONS="2")
+    said = run_notebook(notebook, tmp_path, monkeypatch, D2SEG_TUTORIAL_ITERATIONS="2")
     assert said.count("value 9") == 1  # the planted mistake, and no other
     assert said.count("no problems") == 3  # of two splits, twice
     assert "'mIoU': " in said

@@ -114,13 +114,13 @@ def test_train_evaluate_and_draw_in_an_empty_folder(environment: Path, tmp_path:
     where = "import importlib.util; print(importlib.util.find_spec('d2seg').origin)"
     assert run(environment / "python", "-c", where).startswith(str(tmp_path))
     pairs = ("MODEL.DEVICE", "cpu", "OUTPUT_DIR", "out")
-    script = (environment / "python", "-m", "d2seg.train_net", "--config-file", CONFIG)
-    run(*script, *pairs, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0)  # evaluated at the end
+    train = (environment / "d2seg", "train", "--config", CONFIG)
+    run(*train, *pairs, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0)  # evaluated at the end
     assert "mIoU" in json.loads((folder / "out/results.json").read_text())["sem_seg"]
     drawn = ("--input", shapes / "images_val", "--output", "drawn")
     weights = ("MODEL.WEIGHTS", "out/model_final.pth")
-    program = environment / "d2seg"
-    run(program, "draw", "--config", CONFIG, *drawn, "--opts", *pairs[:2], *weights)
+    script = (environment / "python", "-m", "d2seg.demo", "--config-file", CONFIG)
+    run(*script, *drawn, "--opts", *pairs[:2], *weights)
     pictures = sorted((folder / "drawn").iterdir())
     assert len(pictures) == 2
     for picture in pictures:

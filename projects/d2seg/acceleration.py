@@ -21,8 +21,8 @@ _BATCH_NORMS = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 def flush_denormals() -> None:
-    """Have the CPU take numbers below 1e-38 for zeros, in this thread and those made from here on;
-    for programs, as it is of the whole process.
+    """Have the CPU take fp32 numbers within 1e-38 of zero for zeros, in this thread and those made
+    from here on; for programs, as it is of the whole process.
 
     It computes with them in microcode: squares of small gradients in Adam's averages, up to a third
     of a small model's step; the softmax of a shifted window's masked pairs, exp(-100), an eighth of

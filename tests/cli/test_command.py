@@ -51,7 +51,7 @@ def run(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
     return call
 
 
-@pytest.mark.parametrize("word", ["train", "draw", "predict", "serve"])
+@pytest.mark.parametrize("word", ["train", "draw", "predict", "serve", "export"])
 def test_programs_that_run_a_model_flush_denormal_numbers(run, tmp_path: Path, word: str) -> None:
     """Before anything else; here no model is there to run."""
     inputs = ["--input", tmp_path / "a.png", "--output", tmp_path / "out"]
@@ -60,6 +60,7 @@ def test_programs_that_run_a_model_flush_denormal_numbers(run, tmp_path: Path, w
         "draw": ["--config-file", "none", *inputs],
         "predict": ["--config-file", "none", *inputs],
         "serve": ["--weights", tmp_path / "none.pth"],
+        "export": ["none", tmp_path / "none.pth", tmp_path / "a.onnx"],
     }[word]
     number = torch.tensor([1e-39])
     assert (number * 0.5).item() > 0

@@ -14,8 +14,9 @@ from families.exports import CASES, restr, small_model
 # of the others, torch.export alone is compared at several sizes: ONNX takes several times as long
 DYNAMIC = ("segformer",)
 MARKS = {
-    "dstransunet": pytest.mark.slow,  # detectron2's Swin is thousands of operators
-    "maskformer_swin": pytest.mark.extended,  # "dstransunet" has these, "maskformer" the rest
+    # detectron2's Swin is thousands of operators: in the suite a program of torch.export, below
+    "dstransunet": pytest.mark.extended,
+    "maskformer_swin": pytest.mark.extended,
     # the layers of "maskformer" in detectron2's model, which test_exported.py exports as a program
     "per_pixel_plus": pytest.mark.extended,
 }
@@ -56,6 +57,14 @@ def test_any_size(repo_dir: Path, tmp_path: Path, name: str) -> None:
     request = Request("torch_export", "fp32", size, True)
     made = export(cfg, small_model(cfg), tmp_path / "model.pt2", request)
     assert len(made.differences) == 3
+
+
+@pytest.mark.slow
+def test_swin(repo_dir: Path, tmp_path: Path) -> None:
+    cfg, size = CASES["dstransunet"].config(repo_dir), CASES["dstransunet"].size
+    request = Request("torch_export", "fp32", size, False)
+    made = export(cfg, small_model(cfg), tmp_path / "model.pt2", request)
+    assert len(made.differences) == 1
 
 
 def test_words_enter_too(repo_dir: Path, tmp_path: Path) -> None:

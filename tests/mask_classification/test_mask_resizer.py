@@ -30,6 +30,22 @@ def test_columns_in_bands_are_those_of_each_stage(
     torch.testing.assert_close(actual, expected, rtol=0, atol=2e-6)
 
 
+def test_maps_of_the_final_size_are_as_they_were() -> None:
+    maps = torch.randn(3, 6, 40)
+    maps[0, 0, 0] = float("inf")  # which a product would bring to its neighbours
+    resize = MaskResizer((6, 40), (6, 40))
+    assert torch.equal(resize.rows(maps, slice(2, 6)), maps[:, 2:])
+
+
+def test_fp32_under_autocast() -> None:
+    maps = torch.randn(3, 8, 8)
+    resize = MaskResizer((32, 32), (30, 27), (45, 40))
+    expected = resize.rows(maps, slice(0, 45))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(resize.rows(maps, slice(0, 45)), expected)
+        assert torch.equal(resize.rows(maps.double(), slice(0, 45)), expected)
+
+
 def test_no_maps_are_none() -> None:
     resize = MaskResizer((32, 32), (30, 27), (45, 40))
     assert resize.rows(torch.empty(0, 8, 8), slice(0, 3)).shape == (0, 3, 40)
@@ -65,6 +81,6 @@ def test_strips_are_the_whole_in_bounded_pieces(
     assert max(sizes) <= at_once
     torch.testing.assert_close(torch.cat([strip for _, strip in strips], dim=1), whole)
     for rows, strip in strips:
-        plain = resize.plain_columns(resize._rows(masks, rows))
+        plain = resize.plain_columns(resize._rows(masks, rows, resize._steps(0, 8)))
         torch.testing.assert_close(strip, plain)
     assert max(sizes) <= at_once

@@ -237,8 +237,27 @@ def test_results_where_gradients_are_on() -> None:
     ids, _ = panoptic(logits, masks)
     logits.requires_grad_()
     watched = image_masks(masks.clone().requires_grad_())
-    assert torch.equal(semantic_inference(logits, watched, AS_IS), expected)
+    scores = semantic_inference(logits, watched, AS_IS)
+    assert scores.requires_grad  # for who looks at what decides them
+    torch.testing.assert_close(scores, expected)
     again = instance_inference(logits, watched, AS_IS, **instances)
     assert torch.equal(again.pred_masks, found.pred_masks)
     assert torch.equal(again.scores, found.scores)
     assert torch.equal(panoptic(logits, masks.requires_grad_())[0], ids)
+
+
+def test_results_under_autocast() -> None:
+    """Of a model of the user's own that calls them there."""
+    torch.manual_seed(0)
+    logits, masks = torch.randn(11, 4), torch.randn(11, 8, 150)
+    resize = MaskResizer((32, 600), (30, 599))
+    plain = panoptic(logits, masks, resize, object_mask_threshold=0.3)
+    scores = semantic_inference(logits, image_masks(masks), resize)
+    with torch.autocast("cpu", torch.bfloat16):
+        ids, segments = panoptic(logits, masks, resize, object_mask_threshold=0.3)
+        rounded = semantic_inference(logits, image_masks(masks), resize)
+    torch.testing.assert_close(
+        rounded, scores, rtol=0, atol=0.01
+    )  # the masks' products are in bf16
+    assert [info["category_id"] for info in segments] == categories(plain[1])
+    assert (ids == plain[0]).float().mean() > 0.99

@@ -5,6 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from d2seg_process import prepare_process
+
+prepare_process()  # before the imports that warn
+
 import cv2
 import numpy as np
 import pycocotools.mask as mask_util
@@ -54,11 +58,11 @@ def window_of(scenes: list[Scene], corner: tuple[int, int], side: int) -> Scene:
     return picture[window], *joined_stuff(ids[window], segments)
 
 
-def windows(scene: Scene, length: int) -> Iterator[Scene]:
-    """Parts as large as a tile that share half of it, as tiles do, with the rest cut off."""
+def windows(scene: Scene, length: int, step: int) -> Iterator[Scene]:
+    """Parts as large as a tile, as far apart as tiles are, with the rest cut off."""
     picture, ids, segments = scene
-    for top in range(0, len(picture) - length + 1, length // 2):
-        for left in range(0, len(picture) - length + 1, length // 2):
+    for top in range(0, len(picture) - length + 1, step):
+        for left in range(0, len(picture) - length + 1, step):
             part = slice(top, top + length), slice(left, left + length)
             # numbers must be 1 .. of all
             yield picture[part], *joined_stuff(*numbered(ids[part], segments))
@@ -86,7 +90,7 @@ def write_windows(folder: Path, number: int) -> None:
             zip(classes.stuff_classes, are_things(classes), strict=True), start=1
         )
     ]
-    num_things = sum(each["isthing"] for each in categories)
+    num_things = sum(each["isthing"] for each in categories)  # which come first
     images, annotations, instances = [], [], []
     for name in ("images", "panoptic", "stuff"):
         (folder / name).mkdir(parents=True)

@@ -58,6 +58,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
+from d2seg.acceleration import flush_denormals
 from d2seg.config.loading import load_config
 from d2seg.config.tasks import tasks_of
 from d2seg.evaluation.panoptic_quality import PanopticQuality
@@ -109,7 +110,9 @@ class Scores:
             self._num_found += int(is_counted)
 
     def __str__(self) -> str:
-        quality = f"PQ {100 * self._quality.compute()['All']['pq']:.1f}, " * self._is_panoptic
+        quality = ""
+        if self._is_panoptic:
+            quality = f"PQ {100 * self._quality.compute()['All']['pq']:.1f}, "
         num_objects = sum(not truth["iscrowd"] for truth in self._truth)
         return (
             f"{len(self._images)} pictures, {quality}mask AP {self._precision():.1f}, "
@@ -143,7 +146,8 @@ def predictors(cfg: CfgNode, side: int, pairs: list[Any]) -> dict[str, Any]:
 
 
 def in_one_numbering(segments: list[dict[str, Any]], num_things: int) -> list[dict[str, Any]]:
-    """Of Panoptic FPN, which counts kinds of stuff from 1, and things from 0."""
+    """Segments of Panoptic FPN, which counts things from 0 and stuff from 1, with the classes of
+    stuff after those of things."""
     return [
         info if info["isthing"] else info | {"category_id": num_things - 1 + info["category_id"]}
         for info in segments
@@ -195,6 +199,7 @@ def laid(found: list[Found], length: int, side: int) -> Found:
                 scores.append(score)
                 classes.append(category)
         for info in each.panoptic[1] if each.panoptic else ():
+            # of no area yet, so that nothing that the mosaic cuts is taken for a crowd
             segments.append(info | {"id": len(segments) + 1, "area": 0})
             ids[inside][each.panoptic[0][seen] == info["id"]] = len(segments)
     panoptic = joined_stuff(ids, segments) if found[0].panoptic else None
@@ -240,7 +245,14 @@ def main() -> None:
     if not args.config_file or not args.weights:
         parser.error("--config-file and --weights name the model to be scored")
     fixed = ["MODEL.WEIGHTS", args.weights, "MODEL.DEVICE", "cpu"]
+    if not 0 <= args.overlap < 1:
+        parser.error(
+            f"--overlap is {args.overlap:g}; it is a share of a tile, 0 or more and below 1"
+        )
     cfg = load_config(str(args.config_file), fixed)
+    if "instance" not in tasks_of(cfg):
+        parser.error("--config-file is of a model without instances; TEST.TASKS needs instance")
+    flush_denormals()
     own = cfg.INPUT.MIN_SIZE_TEST  # of a picture, to the model
     scenes = singles("val")[: args.number]
     length = len(scenes[0][0])
@@ -267,7 +279,8 @@ def main() -> None:
         show(name, pictures, pieces)
         score(f"mosaics {side}, in tiles", pictures, shown, tiles)
         if args.more:
-            parts = [part for each in pictures for part in windows(each, length)]
+            step = max(1, round((1 - args.overlap) * length))
+            parts = [part for each in pictures for part in windows(each, length, step)]
             score(f"what tiles of mosaics {side} show, one by one", parts, own, [])
             score(f"mosaics {side}, whole", pictures, shown, [])
 

@@ -13,6 +13,10 @@ from detectron2.data.datasets.coco_panoptic import merge_to_panoptic
 
 NAME = "windows_separated"
 
+if "D2SEG_WINDOWS" not in os.environ:
+    raise ValueError(
+        "set D2SEG_WINDOWS to a folder of tools/benchmarking/mosaics.py --write-windows"
+    )
 _FOLDER = Path(os.environ["D2SEG_WINDOWS"])
 _CATEGORIES = json.loads((_FOLDER / "panoptic.json").read_text())["categories"]
 _THINGS = [each for each in _CATEGORIES if each["isthing"]]

@@ -19,6 +19,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from torch import nn
 
+from ..acceleration import flush_denormals
 from ..checkpoint import Checkpointer
 from ..config.loading import load_config, use_words_of_checkpoint
 from ..config.tasks import TASKS, tasks_of
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         The exit code.
     """
     args = make_parser(prog).parse_intermixed_args(argv)
+    flush_denormals()
     try:
         check_format(args.format_name, args.dtype)
         path = output_path(args.out, args.format_name)

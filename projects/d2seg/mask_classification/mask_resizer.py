@@ -2,8 +2,8 @@
 content, and on to the output.
 
 Bilinear resizing is separable. Rows go first, as one small matrix for both stages, on maps of the
-predictions' width; columns follow, on a few rows at a time. A CPU has columns as products of small
-matrices, too, a fifth of the time of torch's resizing.
+predictions' width; columns follow, on a few rows at a time. On a CPU columns are products of small
+matrices, too, in a fifth of the time of torch's resizing. All is in fp32, also under autocast.
 
 N maps, (h, w) the predictions, n rows of a strip.
 """
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from ..layers.chunking import Budget
-from ..layers.resampling import resize, resize_step
+from ..layers.resampling import AxisStep, resize, resize_step
 
 # of all maps of a strip together: 2 MiB in fp32 on a CPU
 STRIP = Budget(on_cpu=1 << 19, elsewhere=1 << 26)
 _BAND = 32  # columns of a product
+Steps = tuple[AxisStep, AxisStep]
 
 
 @dataclass(frozen=True)
@@ -41,49 +42,57 @@ class MaskResizer:
         """All maps, resized, in strips of rows (N, n, final width) of bounded memory, each with its
         rows. The caller may overwrite a strip."""
         height, width = self.final_size
-        width = max(width, self.padded_size[1])  # which the rows may have on their way
         columns = self._columns_of(maps)
+        # which the rows may have on their way
+        width = max(width, self.padded_size[1], getattr(columns, "width_on_the_way", 0))
+        steps = self._steps(0, maps.shape[1])
         for rows in STRIP.slices(height, len(maps) * width, maps.device):
-            yield rows, columns(self._rows(maps, rows))
+            yield rows, columns(self._rows(maps, rows, steps))
 
     def rows(self, maps: Tensor, rows: slice) -> Tensor:
         """Some rows of the result, (N, n, final width), in fp32."""
-        return self._columns_of(maps)(self._rows(maps, rows))
+        return self._columns_of(maps)(self._rows(maps, rows, self._steps(0, maps.shape[1])))
 
-    def _rows(self, maps: Tensor, rows: slice) -> Tensor:
+    def _rows(self, maps: Tensor, rows: slice, steps: Steps) -> Tensor:
         """(N, n, w)."""
-        matrix, first = self._matrix(0, rows, maps.shape[1])
+        matrix, first = _matrix(steps, rows)
         part = maps[:, first : first + matrix.shape[1]].float()
-        return matrix.to(maps.device) @ part
+        with torch.autocast(maps.device.type, enabled=False):
+            return matrix.to(maps.device) @ part
 
     def _columns_of(self, maps: Tensor) -> Callable[[Tensor], Tensor]:
         """What brings rows of maps (N, n, w) to the final width."""
-        if maps.device.type != "cpu":
-            return self.plain_columns
         width, num_cells = self.final_size[1], maps.shape[2]
+        is_same = num_cells == self.padded_size[1] == self.content_size[1] == width
+        if maps.device.type != "cpu" or is_same:
+            return self.plain_columns
+        steps = self._steps(1, num_cells)
         bands = [slice(i, min(i + _BAND, width)) for i in range(0, width, _BAND)]
-        return BandedColumns(width, num_cells, [self._matrix(1, each, num_cells) for each in bands])
+        return BandedColumns(width, num_cells, [_matrix(steps, band) for band in bands])
 
     def plain_columns(self, part: Tensor) -> Tensor:
         """(N, n, w) -> (N, n, final width), stage by stage."""
         part = resize_columns(part, self.padded_size[1])[..., : self.content_size[1]]
         return resize_columns(part, self.final_size[1])
 
-    def _matrix(self, axis: int, span: slice, num_cells: int) -> tuple[Tensor, int]:
-        """(n, m) from m rows (axis 0) or columns (1) of the maps, the first of which is returned
-        too."""
-        outer, low = resize_step(self.content_size[axis], self.final_size[axis]).matrix(
-            span.start, span.stop
+    def _steps(self, axis: int, num_cells: int) -> Steps:
+        """From the padded batch's content to the result, and from so many rows (axis 0) or columns
+        (1) of the maps to the padded batch."""
+        return (
+            resize_step(self.content_size[axis], self.final_size[axis]),
+            resize_step(num_cells, self.padded_size[axis]),
         )
-        inner, first = resize_step(num_cells, self.padded_size[axis]).matrix(
-            low, low + outer.shape[1]
-        )
-        return torch.from_numpy(outer @ inner).float(), first
+
+
+def _matrix(steps: Steps, span: slice) -> tuple[Tensor, int]:
+    """(n, m) from m rows or columns of the maps, the first of which is returned too."""
+    outer, low = steps[0].matrix(span.start, span.stop)
+    inner, first = steps[1].matrix(low, low + outer.shape[1])
+    return torch.from_numpy(outer @ inner).float(), first
 
 
 class BandedColumns:
-    """Columns resized by the matrix of all of them, of which the bands that are not zero are
-    multiplied alone."""
+    """Resizes columns by a banded matrix, of which only the non-zero blocks are multiplied."""
 
     def __init__(self, width: int, num_cells: int, bands: list[tuple[Tensor, int]]) -> None:
         """
@@ -94,6 +103,7 @@ class BandedColumns:
         self.width = width
         self.band = bands[0][0].shape[0]
         num_taps = max(matrix.shape[1] for matrix, _ in bands)
+        self.width_on_the_way = len(bands) * max(num_taps, self.band)
         self.matrices = torch.zeros(len(bands), num_taps, self.band)
         self.taps = torch.empty(len(bands), num_taps, dtype=torch.int64)
         for number, (matrix, first) in enumerate(bands):
@@ -106,7 +116,8 @@ class BandedColumns:
         """(N, n, w) -> (N, n, width)."""
         cells = part.flatten(0, 1).index_select(1, self.taps.flatten())
         cells = cells.unflatten(1, self.taps.shape).transpose(0, 1)  # (bands, N * n, m)
-        bands = torch.bmm(cells, self.matrices).transpose(0, 1)
+        with torch.autocast("cpu", enabled=False):
+            bands = torch.bmm(cells, self.matrices).transpose(0, 1)
         result = part.new_empty(len(bands), self.width)
         whole, left = divmod(self.width, self.band)
         result[:, : self.width - left].unflatten(1, (whole, self.band)).copy_(bands[:, :whole])

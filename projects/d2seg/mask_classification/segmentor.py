@@ -235,16 +235,17 @@ class MaskClassificationSegmentor(Segmentor):
 
     def _results_of_exported(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
         outputs = self.exported(images.tensor)
-        return [
-            self._result(
-                outputs["pred_logits"][i].float(),
-                GivenMasks(outputs["pred_masks"][i].float()),
-                example,
-                tuple(images.tensor.shape[-2:]),
-                tuple(images.image_sizes[i]),
-            )
-            for i, example in enumerate(batched_inputs)
-        ]
+        with torch.autocast(self.device.type, enabled=False):
+            return [
+                self._result(
+                    outputs["pred_logits"][i].float(),
+                    GivenMasks(outputs["pred_masks"][i].float()),
+                    example,
+                    tuple(images.tensor.shape[-2:]),
+                    tuple(images.image_sizes[i]),
+                )
+                for i, example in enumerate(batched_inputs)
+            ]
 
     def _result(
         self,
