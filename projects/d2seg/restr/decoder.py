@@ -77,11 +77,15 @@ class MaskDecoder(nn.Module):
         if is_loop and not is_recording():
             pairs = zip(of_image[image_of], masked, strict=True)
             return torch.stack([self._decode_one(one + other, grid) for one, other in pairs])
-        features = of_image.index_select(0, image_of) + masked
-        double = _double_in_graph if is_recording() else _double_by_products
-        features = double(features.unflatten(1, grid))
+        features = (of_image.index_select(0, image_of) + masked).unflatten(1, grid)
+        if is_recording():  # runtimes have an operator for resizing, and move no channels for it
+            features = _double(features.permute(0, 3, 1, 2))
+            for layer in self.layers[1:]:
+                features = _double(layer(features))
+            return self.predictor(features).squeeze(1)
+        features = _double_by_products(features)
         for layer in self.layers[1:]:
-            features = double(F.linear(features, layer.weight.flatten(1)))
+            features = _double_by_products(F.linear(features, layer.weight.flatten(1)))
         return F.linear(features, self.predictor.weight.flatten(1)).squeeze(-1)
 
     def _decode_one(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -129,11 +133,6 @@ def _double_by_products(features: Tensor) -> Tensor:
     features = (rows @ features.flatten(2)).view(count * 2 * height, width, channels)
     features = columns @ features
     return F.leaky_relu(features, _SLOPE).view(count, 2 * height, 2 * width, channels)
-
-
-def _double_in_graph(features: Tensor) -> Tensor:
-    """As :func:`_double_by_products`; runtimes have an operator for it."""
-    return _double(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def _double(features: Tensor) -> Tensor:
