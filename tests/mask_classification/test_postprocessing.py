@@ -256,8 +256,7 @@ def test_results_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         ids, segments = panoptic(logits, masks, resize, object_mask_threshold=0.3)
         rounded = semantic_inference(logits, image_masks(masks), resize)
-    torch.testing.assert_close(
-        rounded, scores, rtol=0, atol=0.01
-    )  # the masks' products are in bf16
+    # the products that make masks are in bf16 there
+    torch.testing.assert_close(rounded, scores, rtol=0, atol=0.01)
     assert [info["category_id"] for info in segments] == categories(plain[1])
     assert (ids == plain[0]).float().mean() > 0.99

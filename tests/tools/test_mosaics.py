@@ -17,7 +17,7 @@ def tool(repo_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return mosaics
 
 
-def scene(tool: Any, number: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
+def scene(number: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
     """A thing of 4 x 4 in the middle, of the picture's number as its class, on stuff of class 9."""
     ids = np.full((8, 8), 2)
     ids[2:6, 2:6] = 1
@@ -34,7 +34,7 @@ def test_each_picture_once_and_then_the_first_ones(tool: Any) -> None:
 
 
 def test_what_was_found_lies_where_the_mosaic_has_it(tool: Any) -> None:
-    scenes = [scene(tool, number) for number in range(4)]
+    scenes = [scene(number) for number in range(4)]
     picture, ids, segments = tool.window_of(scenes, (4, 4), SIDE)
     assert picture[0, 0, 0] == 0
     assert picture[-1, -1, 0] == 3

@@ -43,8 +43,9 @@ class MaskResizer:
         rows. The caller may overwrite a strip."""
         height, width = self.final_size
         columns = self._columns_of(maps)
-        # which the rows may have on their way
-        width = max(width, self.padded_size[1], getattr(columns, "width_on_the_way", 0))
+        width = max(width, self.padded_size[1])  # which the rows may have on their way
+        if isinstance(columns, BandedColumns):
+            width = max(width, columns.width_on_the_way)
         steps = self._steps(0, maps.shape[1])
         for rows in STRIP.slices(height, len(maps) * width, maps.device):
             yield rows, columns(self._rows(maps, rows, steps))
