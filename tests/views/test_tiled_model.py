@@ -8,6 +8,7 @@ from torch import nn
 
 from d2seg.views.settings import TileSettings
 from d2seg.views.tiled_model import TiledModel
+from d2seg.views.tiles import mask_size, tiles_of
 from families.color_segmentor import NUM_CLASSES, NUM_THINGS, ColorModel, scene
 
 TILES = TileSettings(size=96, overlap=32)
@@ -108,6 +109,81 @@ def test_results_have_the_size_that_is_asked_for(size: tuple[int, int]) -> None:
     assert objects(found["instances"]) == objects(whole["instances"])
     assert segments(found["panoptic_seg"]) == segments(whole["panoptic_seg"])
     assert found["sem_seg"].shape == (NUM_CLASSES, *size)
+
+
+def test_masks_are_made_in_the_size_that_is_asked_for() -> None:
+    """Not enlarged, which would leave steps at their edges."""
+
+    class Lines(ColorModel):
+        def things(self, classes: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
+            mask = np.zeros(classes.shape, bool)
+            mask[::2] = True
+            return [mask], [0]
+
+    picture = example() | {"height": 300, "width": 420}
+    (found,) = tiled(Lines())([picture])
+    lines = torch.zeros(300, 420, dtype=torch.bool)
+    lines[::2] = True
+    assert torch.equal(found["instances"].pred_masks, lines[None])
+
+
+@pytest.mark.parametrize("size", [(211, 333), (97, 160), (450, 640), (1500, 333), (2, 3)])
+def test_sizes_that_do_not_fit_the_tiles(size: tuple[int, int]) -> None:
+    picture = example() | {"height": size[0], "width": size[1]}
+    (whole,), (found,) = ColorModel()([picture]), tiled(ColorModel())([picture])
+    assert found["instances"].image_size == size
+    assert found["panoptic_seg"][0].shape == found["sem_seg"].shape[1:] == size
+    if min(size) < 10:
+        return  # nothing is left of most objects
+    assert len(found["instances"]) == len(whole["instances"])
+    expected = whole["instances"].pred_masks.flatten(1).float()
+    masks = found["instances"].pred_masks.flatten(1).float()
+    shared = expected @ masks.T
+    ious = shared / (expected.sum(1)[:, None] + masks.sum(1) - shared)
+    assert ious.amax(1).min() > 0.7  # an object of 9 pixels, half a pixel away
+    assert ious.amax(1).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("size", "output_size", "expected"),
+    [
+        ((100, 200), (100, 200), (100, 200)),
+        ((100, 200), (50, 150), (100, 200)),  # where small objects are still there
+        ((100, 200), (150, 300), (150, 300)),
+        ((100, 200), (1000, 390), (200, 390)),
+    ],
+)
+def test_the_size_of_masks(size: tuple, output_size: tuple, expected: tuple) -> None:
+    assert mask_size(size, output_size) == expected
+
+
+def test_what_ends_before_the_edge_of_a_tile_is_cut() -> None:
+    """By half a pixel of the model's input, as regressed boxes do, in masks of twice the size."""
+    _, tile, *_ = tiles_of((96, 210), TILES)
+    twice = tile.resized((192, 420))
+    top, left, bottom, right = twice.area
+    assert (top, left, bottom, right) == tuple(2 * side for side in tile.area)
+    assert tile.shows((30, tile.area[1] + 1, 60, 120))
+    assert twice.shows((60, left + 2, 120, 240))
+    for offset in (0, 1):
+        assert not twice.shows((60, left + offset, 120, 240))
+        assert not twice.shows((60, left + 40, 120, right - offset))
+
+
+def test_scores_alone_are_made_in_the_size_of_the_tile() -> None:
+    class Scores(ColorModel):
+        def result(self, example: dict) -> dict:
+            self.asked = [*getattr(self, "asked", []), (example["height"], example["width"])]
+            return {"sem_seg": super().result(example)["sem_seg"]}
+
+    picture, model = example() | {"height": 300, "width": 420}, Scores()
+    in_tiles = tiled(model)
+    in_tiles([picture])
+    (found,) = in_tiles([picture])
+    (whole,) = ColorModel()([picture])
+    # the first one to see what there is, once
+    assert model.asked == [(192, 192)] + [(96, 96)] * 12
+    assert torch.equal(found["sem_seg"].argmax(0), whole["sem_seg"].argmax(0))
 
 
 def test_labels_where_these_are_asked_for() -> None:

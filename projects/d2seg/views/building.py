@@ -8,9 +8,11 @@ from detectron2.modeling import PanopticFPN
 from torch import nn
 
 from ..mask_classification.segmentor import MaskClassificationSegmentor
+from ..per_pixel.segmentor import PerPixelSegmentor
 from .memory import STEP, BudgetedModel, MemoryEstimate, largest_tile
 from .settings import TileSettings, ViewSettings, check_memory
 from .tiled_model import TiledModel
+from .tiles import MAX_MASK_FACTOR
 from .viewed_model import ViewedModel
 
 logger = logging.getLogger(__name__)
@@ -102,7 +104,9 @@ def _chosen_tiles(cfg: CfgNode, model: nn.Module, divisibility: int) -> TileSett
             "TEST.TILES.SIZE is 'auto', which counts the memory of a model of PyTorch; for an "
             "exported file set a number of pixels"
         )
-    estimate = MemoryEstimate(model, len(cfg.MODEL.PIXEL_MEAN))
+    is_enlarged = cfg.INPUT.MIN_SIZE_TEST != 0 and not isinstance(model, PerPixelSegmentor)
+    factor = MAX_MASK_FACTOR if is_enlarged else 1
+    estimate = MemoryEstimate(model, len(cfg.MODEL.PIXEL_MEAN), factor)
     side = largest_tile(estimate, node.MEMORY, node.OVERLAP, divisibility)
     logger.info(
         f"TEST.TILES.SIZE auto: tiles of {side} pixels, for which the model takes about "

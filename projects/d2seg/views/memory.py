@@ -29,13 +29,15 @@ class PictureTooLargeError(MemoryError, ValueError):
 class MemoryEstimate:
     """Bytes that a model takes for a picture, counted when first asked for."""
 
-    def __init__(self, model: nn.Module, channels: int) -> None:
+    def __init__(self, model: nn.Module, channels: int, result_factor: int = 1) -> None:
         """
         Args:
             model: of PyTorch, with detectron2's interface, in eval mode.
             channels: of the pictures.
+            result_factor: from the sides of a picture to those of its result.
         """
         self._model = model
+        self._result_factor = result_factor
         self._channels = channels
         self._coefficients: np.ndarray | None = None
 
@@ -62,7 +64,8 @@ class MemoryEstimate:
         shape = (self._channels, side, side)
         image = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         with torch.no_grad(), _TensorMemory() as memory:
-            self._model([{"image": image, "height": side, "width": side}])
+            result_side = self._result_factor * side
+            self._model([{"image": image, "height": result_side, "width": result_side}])
         return memory.peak
 
 

@@ -17,7 +17,7 @@ class QueryScores:
     """In place of a tensor (K, H, W) of which parts are read, each once or nearly so."""
 
     def __init__(self, queries: ImageQueries) -> None:
-        """``queries``: of a tile whose result has the tile's own size."""
+        """``queries``: of a tile."""
         self._probs = queries.logits.float().softmax(-1)[:, :-1].T.contiguous()  # (K, Q)
         # not the queries: the maps that their masks are made of are several times as large
         self._masks = queries.masks.logits()  # (Q, h, w)

@@ -11,6 +11,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from ..layers.resampling import resize
 from ..per_pixel.segmentor import PerPixelSegmentor
 from ..per_pixel.windows import WindowSettings, predict
 from .asking import queries_asked_for, scores_asked_for, windows_asked_for
@@ -19,7 +20,7 @@ from .mask_crops import Crop, MaskCrops, PackedCrop, nearest_positions
 from .panoptic_map import PanopticMap
 from .query_scores import QueryScores
 from .settings import TileSettings
-from .tiles import Tile, tiles_of
+from .tiles import Tile, mask_size, tiles_of
 from .viewed_model import ViewedModel
 
 Example = dict[str, Any]
@@ -45,6 +46,7 @@ class TiledModel(nn.Module):
         self.model = model
         self.settings = settings
         self.semantic_output = semantic_output
+        self.gives_masks = True  # until a tile has neither instances nor segments
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[Example]) -> list[dict[str, Any]]:
@@ -94,43 +96,59 @@ class _Picture:
         self.size = tuple(image.shape[-2:])
         self.output_size = output_size
         self.tiles = list(tiles_of(self.size, settings))
+        # instances and segments are made in this size and put together in it
+        self.mask_size = mask_size(self.size, output_size) if owner.gives_masks else self.size
+        self.mask_tiles = [tile.resized(self.mask_size) for tile in self.tiles]
         self.detections: list[Detection] = []
-        self.panoptic = PanopticMap(self.size, self.tiles)
+        self.panoptic: PanopticMap | None = None
+        self.devices: dict[str, torch.device] = {}  # of each kind of result
         self.has_masks = False
         # of the first tile, which is run to see the tasks
         self._scores: Tensor | QueryScores | None = None
         self._num_done = 0
 
     def result(self) -> dict[str, Any]:
-        first = self._run(self.tiles[0])
-        self._scores = _scores_of(first)
+        self._scores = self._run()
         found: dict[str, Any] = {}
         if self._scores is not None:
             found["sem_seg"] = self._semantic()
         else:
-            for tile in self.tiles[1:]:
-                self._run(tile)
-        if "panoptic_seg" in first:
-            found["panoptic_seg"] = self._panoptic(first["panoptic_seg"][0].device)
-        if "instances" in first:
-            found["instances"] = self._instances(first["instances"].pred_classes.device)
+            while self._num_done < len(self.tiles):
+                self._run()
+        if "panoptic_seg" in self.devices:
+            found["panoptic_seg"] = self._panoptic(self.devices["panoptic_seg"])
+        if "instances" in self.devices:
+            found["instances"] = self._instances(self.devices["instances"])
         return found
 
-    def _run(self, tile: Tile) -> dict[str, Any]:
-        top, left, bottom, right = tile.area
-        crop = self.image[:, top:bottom, left:right]
-        example = {
-            "image": crop,
-            "height": bottom - top,
-            "width": right - left,
-            "picture_size": self.size,
-        }
-        (output,) = self.owner.model([example])
+    def _run(self) -> Tensor | QueryScores | None:
+        """The next tile, of whose result the semantic scores (K, h, w) are returned, if any."""
+        tile, mask_tile = self.tiles[self._num_done], self.mask_tiles[self._num_done]
+        output = self._ask(tile, mask_tile.shape)
         if "instances" in output:
-            self._collect(output["instances"], tile, self._num_done)
+            self.devices["instances"] = output["instances"].pred_classes.device
+            self._collect(output["instances"], mask_tile, self._num_done)
         if "panoptic_seg" in output:
-            self.panoptic.add(tile, *output["panoptic_seg"])
+            self.devices["panoptic_seg"] = output["panoptic_seg"][0].device
+            self.panoptic = self.panoptic or PanopticMap(self.mask_size, self.mask_tiles)
+            self.panoptic.add(mask_tile, *output["panoptic_seg"])
         self._num_done += 1
+        scores = _scores_of(output)
+        if isinstance(scores, Tensor) and mask_tile.shape != tile.shape:
+            if self.devices:
+                return resize(scores, tile.shape)
+            # scores alone, which are averaged in the size of the tiles, now and from now on
+            self.owner.gives_masks = False
+            self.mask_tiles = self.tiles
+            return _scores_of(self._ask(tile, tile.shape))
+        return scores
+
+    def _ask(self, tile: Tile, size: tuple[int, int]) -> dict[str, Any]:
+        """The model's result for a tile, in this size."""
+        top, left, bottom, right = tile.area
+        example = {"image": self.image[:, top:bottom, left:right], "picture_size": self.size}
+        example["height"], example["width"] = size
+        (output,) = self.owner.model([example])
         return output
 
     def _semantic(self) -> Tensor:
@@ -152,17 +170,10 @@ class _Picture:
             divisibility=1,
         )
 
-    def _next_scores(self, windows: Tensor) -> Sequence[Tensor | QueryScores]:
-        """(1, C, h, w) -> one of (K, h, w); windows come in the order of the tiles."""
-        scores, self._scores = self._scores, None
-        if scores is None:
-            scores = _scores_of(self._run(self.tiles[self._num_done]))
-        return [scores]
-
     def _panoptic(self, device: torch.device) -> tuple[Tensor, list[dict[str, Any]]]:
         ids, segments = self.panoptic.result()
-        if self.output_size != self.size:
-            rows, columns = map(nearest_positions, self.size, self.output_size)
+        if self.output_size != self.mask_size:
+            rows, columns = map(nearest_positions, self.mask_size, self.output_size)
             resized = ids.new_empty(self.output_size)
             left: set[int] = set()
             for source, target in zip(rows.split(256), resized.split(256), strict=True):
@@ -171,6 +182,11 @@ class _Picture:
             ids = resized
             segments = [segment for segment in segments if segment["id"] in left]
         return ids.to(device), segments
+
+    def _next_scores(self, windows: Tensor) -> Sequence[Tensor | QueryScores]:
+        """(1, C, h, w) -> one of (K, h, w); windows come in the order of the tiles."""
+        scores, self._scores = self._scores, None
+        return [self._run() if scores is None else scores]
 
     def _collect(self, found: Instances, tile: Tile, number: int) -> None:
         found = found.to("cpu")
@@ -191,18 +207,23 @@ class _Picture:
             self.detections.append(Detection(crop, moved, score, category, frozenset([number])))
 
     def _instances(self, device: torch.device) -> Instances:
-        found = join_detections(self.detections, self.tiles)
+        found = join_detections(self.detections, self.mask_tiles)
         result = Instances(self.output_size)
         boxes = Boxes(torch.tensor([one.box for one in found]).reshape(-1, 4))
-        boxes.scale(self.output_size[1] / self.size[1], self.output_size[0] / self.size[0])
         if self.has_masks:
             crops = [one.crop for one in found]
-            if self.output_size != self.size:
+            if self.output_size != self.mask_size:
                 crops = [
-                    PackedCrop(crop.unpacked().resized(self.size, self.output_size))
+                    PackedCrop(crop.unpacked().resized(self.mask_size, self.output_size))
                     for crop in crops
                 ]
             result.pred_masks = MaskCrops(crops, self.output_size).compact()
+        if self.output_size != self.mask_size:
+            down, across = (
+                target / source
+                for target, source in zip(self.output_size, self.mask_size, strict=True)
+            )
+            boxes.scale(across, down)
         result.pred_boxes = boxes
         result.scores = torch.tensor([one.score for one in found])
         result.pred_classes = torch.tensor([one.category for one in found], dtype=torch.int64)

@@ -4,22 +4,40 @@ Tiles begin where the windows of the per-pixel sliding window do. A tile's core 
 borders of cores lie in the middle of what neighbours share.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..layers.resampling import window_offsets
 from .settings import TileSettings
 
+MAX_MASK_FACTOR = 2  # from the sides of the model's input to those of its masks
 Rectangle = tuple[int, int, int, int]  # top, left, bottom, right
 
 
 @dataclass(frozen=True)
 class Tile:
-    """``area`` is what the model sees, ``core`` what it owns, of a picture of ``size``."""
+    """``area`` is what the model sees, ``core`` what it owns, of a picture of ``size``. What comes
+    within ``margin`` pixels of an edge touches it."""
 
     area: Rectangle
     core: Rectangle
     size: tuple[int, int]
+    margin: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the area."""
+        return self.area[2] - self.area[0], self.area[3] - self.area[1]
+
+    def resized(self, size: tuple[int, int]) -> "Tile":
+        """The same tile of the picture in another size (H, W)."""
+        if size == self.size:
+            return self
+        factors = [target / source for target, source in zip(size, self.size, strict=True)]
+        area, core = (_resized(rectangle, factors) for rectangle in (self.area, self.core))
+        # what an edge cuts may end half a pixel of the model's input before it
+        return Tile(area, core, size, margin=math.ceil(max(factors)) - 1)
 
     def shares_with(self, other: "Tile") -> bool:
         return _overlap(self.area, other.area)
@@ -34,12 +52,36 @@ class Tile:
     def is_cut(self, rectangle: Rectangle) -> bool:
         """Whether a rectangle within touches an edge of the tile that is none of the picture."""
         top, left, bottom, right = rectangle
+        near = self.margin
         return (
-            (top == self.area[0] != 0)
-            or (left == self.area[1] != 0)
-            or (bottom == self.area[2] != self.size[0])
-            or (right == self.area[3] != self.size[1])
+            (top <= self.area[0] + near and self.area[0] != 0)
+            or (left <= self.area[1] + near and self.area[1] != 0)
+            or (bottom >= self.area[2] - near and self.area[2] != self.size[0])
+            or (right >= self.area[3] - near and self.area[3] != self.size[1])
         )
+
+
+def mask_size(size: tuple[int, int], output_size: tuple[int, int]) -> tuple[int, int]:
+    """The size (H, W) in which masks of tiles are made: that of the result, so that their edges are
+    as fine as a whole picture's. But it is never smaller than the model's input, in which a small
+    object is still there, nor more than MAX_MASK_FACTOR times as large.
+
+    Args:
+        size: of the model's input.
+        output_size: of the result, to which masks are brought from there.
+    """
+    height, width = (
+        min(max(target, own), MAX_MASK_FACTOR * own)
+        for own, target in zip(size, output_size, strict=True)
+    )
+    return height, width
+
+
+def _resized(rectangle: Rectangle, factors: list[float]) -> Rectangle:
+    top, left, bottom, right = (
+        round(side * factor) for side, factor in zip(rectangle, 2 * factors, strict=True)
+    )
+    return top, left, bottom, right
 
 
 def _overlap(first: Rectangle, second: Rectangle) -> bool:
