@@ -4,7 +4,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from d2seg.prediction.exported import _Unset as undrawn
+from d2seg.checkpoint.undrawn import undrawn
 
 __all__ = ["build_undrawn", "undrawn"]
 

@@ -21,6 +21,7 @@ from torch import nn
 
 from ..acceleration import flush_denormals
 from ..checkpoint import Checkpointer
+from ..checkpoint.undrawn import undrawn
 from ..config.loading import load_config, use_words_of_checkpoint
 from ..config.tasks import TASKS, tasks_of
 from ..data.datasets.declaration import register_declarations
@@ -123,7 +124,8 @@ def calibration_pictures(args: argparse.Namespace) -> list[Path]:
 
 
 def load_model(cfg: CfgNode) -> nn.Module:
-    model = build_model(cfg)
+    with undrawn(bool(cfg.MODEL.WEIGHTS)):
+        model = build_model(cfg)
     Checkpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True)
     return model
 

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from ..acceleration import fold_batch_norms
 from ..checkpoint import Checkpointer
+from ..checkpoint.undrawn import undrawn
 from ..engine import Trainer
 from ..export.network import RunByTorch
 from ..prediction.exported import RunByRuntime, build_exported, use_size_of_exported
@@ -25,7 +26,8 @@ def compare_scores(cfg: CfgNode, path: Path, dataset: str) -> str:
     cfg = cfg.clone()
     cfg.DATASETS.TEST = (dataset,)
     use_size_of_exported(cfg, session)
-    model = build_model(cfg).eval()
+    with undrawn(bool(cfg.MODEL.WEIGHTS)):
+        model = build_model(cfg).eval()
     Checkpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True)
     fold_batch_norms(model)
     if not isinstance(model, SemanticSegmentor):

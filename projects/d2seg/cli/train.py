@@ -27,6 +27,7 @@ from detectron2.utils import comm
 from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
 from ..checkpoint.files import write_atomically
+from ..checkpoint.undrawn import undrawn
 from ..config.description import check_stored_classes
 from ..config.loading import use_words_of_checkpoint
 from ..config.parts import naming_parts
@@ -88,7 +89,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
         use_size_of_exported(cfg, session)
         return Trainer.test(cfg, with_views(cfg, build_exported(cfg, session), tasks_of))
     use_words_of_checkpoint(cfg)
-    with naming_parts(cfg):
+    with naming_parts(cfg), undrawn(bool(cfg.MODEL.WEIGHTS) or resume):
         model = Trainer.build_model(cfg)
     checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
     rest = checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume, require_complete=True)

@@ -8,6 +8,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from ..checkpoint import Checkpointer
+from ..checkpoint.undrawn import undrawn
 from ..config.loading import load_config, use_words_of_checkpoint
 from ..config.zoo import ZooEntry, address_of, entry_of, find_config, read_table
 
@@ -95,6 +96,7 @@ def get(name: str, trained: bool = True, device: str | None = None) -> nn.Module
         cfg.MODEL.DEVICE = device
     if trained:
         use_words_of_checkpoint(cfg)
-    model = build_model(cfg)
+    with undrawn(trained):
+        model = build_model(cfg)
     Checkpointer(model).load(cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=trained)
     return model

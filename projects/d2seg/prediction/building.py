@@ -11,6 +11,7 @@ from ..acceleration import prepare_as_configured
 from ..checkpoint import Checkpointer
 from ..checkpoint.download import split_options
 from ..checkpoint.files import find_file, read_checkpoint
+from ..checkpoint.undrawn import undrawn
 from ..config.checks import check_device
 from ..config.defaults import set_semantic_output
 from ..config.description import use_stored_classes
@@ -105,7 +106,7 @@ def _build(cfg: CfgNode, task: str, content: dict[str, Any] | None) -> nn.Module
     use_stored_classes(cfg, content or {}, cfg.MODEL.WEIGHTS)
     _resize(cfg, task)  # what is wrong with it is said before the model is built
     use_words_of_checkpoint(cfg)
-    with naming_parts(cfg):
+    with naming_parts(cfg), undrawn(bool(cfg.MODEL.WEIGHTS)):
         model = build_model(cfg)
     Checkpointer(model).load(
         cfg.MODEL.WEIGHTS, checkpointables=[], require_complete=True, content=content

@@ -1,7 +1,6 @@
 """Exported files in the place of a model's network: what comes before and after it is d2seg's."""
 
 import tempfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import GeneralizedRCNN, SemanticSegmentor, build_model
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from ..checkpoint.undrawn import undrawn
 from ..config.description import config_from_description
 from ..config.tasks import classes_key, num_classes_of
 from ..runtimes import Session, open_session
@@ -103,7 +102,7 @@ def build_exported(cfg: CfgNode, session: Session) -> nn.Module:
             words = Path(folder) / "words.txt"
             Vocabulary(tuple(description["words"])).save(words)
             cfg.MODEL.RESTR.TEXT.VOCABULARY = str(words)
-        with _Unset():
+        with undrawn():
             model = build_model(cfg).eval()
     network = RunByRuntime(session)
     if isinstance(model, (SemanticSegmentor, GeneralizedRCNN)):
@@ -139,25 +138,3 @@ def _check(cfg: CfgNode, description: dict[str, Any], source: str) -> None:
                 f"{source} was exported with {key} {found}; the config has {wanted}: give the "
                 "config that it was exported with"
             )
-
-
-class _Unset(TorchFunctionMode):
-    """Makes parameters 0: drawing those of a ViT-L, which the file holds already, takes longer than
-    all else. Not as they are allocated, since torch draws until all values lie within bounds."""
-
-    _DRAWS = frozenset(
-        {"normal_", "uniform_", "trunc_normal_", "erfinv_", "bernoulli_", "orthogonal_"}
-        | {f"{name}_{kind}_" for name in ("kaiming", "xavier") for kind in ("normal", "uniform")}
-    )
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in self._DRAWS:
-            return (args[0] if args else kwargs["tensor"]).detach().zero_()
-        return func(*args, **kwargs)
