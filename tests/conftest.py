@@ -41,7 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported, a million objects that stay, out of every search for cycles."""
+    """Leave what was imported, a million objects that stay, out of every search for cycles; and
+    have models draw their weights in little time."""
+    from families.drawing import draw_from_pools  # not above: it imports torch
+
+    draw_from_pools()
     gc.freeze()
 
 

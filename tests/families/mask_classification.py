@@ -57,6 +57,8 @@ def example(height: int, width: int, labels: list[int], seed: int = 0) -> dict:
 class MaskClassificationChecks:
     """Subclass it as ``Test...`` and override :meth:`config`."""
 
+    seed = 0  # of the model's weights
+
     def config(self, repo_dir: Path) -> CfgNode:
         raise NotImplementedError
 
@@ -65,7 +67,7 @@ class MaskClassificationChecks:
         cfg.MODEL.RESNETS.DEPTH = 50
         cfg.MODEL.RESNETS.STEM_OUT_CHANNELS = cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 16
         cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 4
-        torch.manual_seed(0)
+        torch.manual_seed(self.seed)
         return build_model(cfg)
 
     @pytest.fixture

@@ -142,8 +142,8 @@ def same_weights(reference: nn.Module, ours: nn.Module) -> None:
     ours.load_state_dict(state)
 
 
-def build_pair(reference: CfgNode, ours: CfgNode) -> tuple[nn.Module, nn.Module]:
-    torch.manual_seed(0)
+def build_pair(reference: CfgNode, ours: CfgNode, seed: int = 0) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(seed)
     pair = build_model(reference), build_model(ours)
     same_weights(*pair)
     return pair

@@ -25,6 +25,7 @@ FEATURE_TOLERANCE = 2e-6
 LOSS_TOLERANCE = 2e-5
 
 
+@pytest.fixture(scope="module")
 def official_state(repo_dir: Path) -> dict[str, Tensor]:
     names = json.loads((repo_dir / "tests" / "golden" / "keys" / f"{CASE}.json").read_text())
     return seeded_state_dict({name: torch.zeros(shape) for name, shape in names.items()})
@@ -36,12 +37,13 @@ def outputs(repo_dir: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def model(repo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
-    state = official_state(repo_dir)
-    num_words = len(state["encoder_l.embedding.weight"])
+def model(
+    repo_dir: Path, tmp_path_factory: pytest.TempPathFactory, official_state: dict[str, Tensor]
+) -> nn.Module:
+    num_words = len(official_state["encoder_l.embedding.weight"])
     vocabulary = write_vocabulary(tmp_path_factory.mktemp("restr") / "words.txt", num_words)
     model = build_undrawn(published_config(repo_dir, vocabulary))
-    converted, layout = to_d2seg(state)
+    converted, layout = to_d2seg(official_state)
     assert layout is not None
     assert layout.name == "official ReSTR"
     missing, unexpected = model.load_state_dict(converted, strict=False)
@@ -135,9 +137,10 @@ def test_large_positions(model: nn.Module, outputs: dict[str, np.ndarray]) -> No
     assert relative_error(masks[::4, ::4], outputs["pos_scaled_mask_logits"]) < TOLERANCE
 
 
-def test_export_gives_back_the_official_names(repo_dir: Path, model: nn.Module) -> None:
-    official = official_state(repo_dir)
+def test_export_gives_back_the_official_names(
+    model: nn.Module, official_state: dict[str, Tensor]
+) -> None:
     exported = to_flavour(model.state_dict(), "official")
-    assert exported.keys() == {n for n in official if not n.startswith("encoder_v.head")}
+    assert exported.keys() == {n for n in official_state if not n.startswith("encoder_v.head")}
     for name, tensor in exported.items():
-        torch.testing.assert_close(tensor, official[name], rtol=0, atol=0)
+        torch.testing.assert_close(tensor, official_state[name], rtol=0, atol=0)
