@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from d2seg.views.settings import TileSettings
@@ -170,20 +170,35 @@ def test_what_ends_before_the_edge_of_a_tile_is_cut() -> None:
         assert not twice.shows((60, left + 40, 120, right - offset))
 
 
-def test_scores_alone_are_made_in_the_size_of_the_tile() -> None:
+@pytest.mark.parametrize(("needs_masks", "side"), [(False, 96), (True, 192)])
+def test_scores_alone_are_made_in_the_size_of_the_tile(needs_masks: bool, side: int) -> None:
     class Scores(ColorModel):
         def result(self, example: dict) -> dict:
             self.asked = [*getattr(self, "asked", []), (example["height"], example["width"])]
             return {"sem_seg": super().result(example)["sem_seg"]}
 
     picture, model = example() | {"height": 300, "width": 420}, Scores()
-    in_tiles = tiled(model)
-    in_tiles([picture])
-    (found,) = in_tiles([picture])
+    (found,) = tiled(model, needs_masks=needs_masks)([picture])
     (whole,) = ColorModel()([picture])
-    # the first one to see what there is, once
-    assert model.asked == [(192, 192)] + [(96, 96)] * 12
+    assert model.asked == [(side, side)] * 6
     assert torch.equal(found["sem_seg"].argmax(0), whole["sem_seg"].argmax(0))
+
+
+@pytest.mark.parametrize("size", [(80, 150), (160, 300)])
+@pytest.mark.parametrize("box", [(149.6, 3, 150, 30), (3, 79.7, 30, 80), (-0.4, 3, 0, 30)])
+def test_boxes_thinner_than_a_pixel_at_the_edge(size: tuple, box: tuple) -> None:
+    class Thin(nn.Module):
+        def forward(self, batch: list[dict]) -> list[dict]:
+            (picture,) = batch
+            found = Instances((picture["height"], picture["width"]))
+            scale = torch.tensor([picture["width"] / 150, picture["height"] / 80] * 2)
+            found.pred_boxes = Boxes(torch.tensor([box]) * scale)
+            found.scores, found.pred_classes = torch.ones(1), torch.zeros(1).long()
+            return [{"instances": found}]
+
+    picture = {"image": torch.zeros(3, 80, 150).byte(), "height": size[0], "width": size[1]}
+    (found,) = TiledModel(Thin(), TileSettings(120, 40))([picture])
+    assert len(found["instances"]) >= 1
 
 
 def test_labels_where_these_are_asked_for() -> None:

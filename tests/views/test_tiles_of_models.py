@@ -185,6 +185,30 @@ def test_auto_from_the_config() -> None:
     assert isinstance(with_views(cfg, Layers(800), lambda _: ("semantic",)), Layers)
 
 
+class Masks(nn.Module):
+    """800 bytes for each pixel of the result."""
+
+    def forward(self, batch: list[dict]) -> list[dict]:
+        (example,) = batch
+        torch.empty(example["height"] * example["width"], 100, dtype=torch.float64)
+        return [{}]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "tasks", "side"),
+    [
+        ((), ("panoptic",), 512),  # whose pictures are enlarged or not
+        ((), ("semantic",), 1024),
+        (("INPUT.MIN_SIZE_TEST", 0), ("instance",), 1024),
+        (("INPUT.MIN_SIZE_TEST", 0, "INPUT.FIT_SIZE_TEST", (64, 64)), ("instance",), 512),
+        (("TEST.AUG.ENABLED", True), ("instance",), 1024),
+    ],
+)
+def test_auto_counts_enlarged_masks(pairs: tuple, tasks: tuple, side: int) -> None:
+    cfg = config("TEST.TILES.SIZE", "auto", "TEST.TILES.MEMORY", 1024, *pairs)
+    assert with_views(cfg, Masks(), lambda _: tasks).settings.size == side
+
+
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [

@@ -8,7 +8,6 @@ from detectron2.modeling import PanopticFPN
 from torch import nn
 
 from ..mask_classification.segmentor import MaskClassificationSegmentor
-from ..per_pixel.segmentor import PerPixelSegmentor
 from .memory import STEP, BudgetedModel, MemoryEstimate, largest_tile
 from .settings import TileSettings, ViewSettings, check_memory
 from .tiled_model import TiledModel
@@ -78,9 +77,10 @@ def with_views(
         model = ViewedModel(model, _view_settings(cfg), tasks=tasks, semantic_output=output)
     plain = model.model if isinstance(model, ViewedModel) else model
     if cfg.TEST.TILES.ENABLED:  # around the views: those of a tile are merged before its neighbours
-        settings = _chosen_tiles(cfg, plain, divisibility)
+        needs_masks = not {"instance", "panoptic"}.isdisjoint(tasks)
+        settings = _chosen_tiles(cfg, plain, divisibility, needs_masks)
         settings.check_divisibility(divisibility)
-        model = TiledModel(model, settings, semantic_output=output)
+        model = TiledModel(model, settings, semantic_output=output, needs_masks=needs_masks)
     elif cfg.TEST.TILES.MEMORY and _can_be_counted(cfg, plain, tasks):
         model = BudgetedModel(model, cfg.TEST.TILES.MEMORY, len(cfg.MODEL.PIXEL_MEAN))
     return model
@@ -94,7 +94,9 @@ def _can_be_counted(cfg: CfgNode, model: nn.Module, tasks: tuple[str, ...]) -> b
     return not (is_of_one_size or is_exported or cfg.MODEL.LOAD_PROPOSALS)
 
 
-def _chosen_tiles(cfg: CfgNode, model: nn.Module, divisibility: int) -> TileSettings:
+def _chosen_tiles(
+    cfg: CfgNode, model: nn.Module, divisibility: int, needs_masks: bool
+) -> TileSettings:
     """TEST.TILES for a model without its views, "auto" being the largest tile that fits."""
     node = cfg.TEST.TILES
     if node.SIZE != "auto":
@@ -104,8 +106,7 @@ def _chosen_tiles(cfg: CfgNode, model: nn.Module, divisibility: int) -> TileSett
             "TEST.TILES.SIZE is 'auto', which counts the memory of a model of PyTorch; for an "
             "exported file set a number of pixels"
         )
-    is_enlarged = cfg.INPUT.MIN_SIZE_TEST != 0 and not isinstance(model, PerPixelSegmentor)
-    factor = MAX_MASK_FACTOR if is_enlarged else 1
+    factor = MAX_MASK_FACTOR if needs_masks and _resizes(cfg) else 1
     estimate = MemoryEstimate(model, len(cfg.MODEL.PIXEL_MEAN), factor)
     side = largest_tile(estimate, node.MEMORY, node.OVERLAP, divisibility)
     logger.info(
@@ -113,6 +114,12 @@ def _chosen_tiles(cfg: CfgNode, model: nn.Module, divisibility: int) -> TileSett
         f"{estimate.mib(side, side):.0f} of {node.MEMORY} MiB"
     )
     return TileSettings(side, node.OVERLAP)
+
+
+def _resizes(cfg: CfgNode) -> bool:
+    """Whether pictures may be shown in another size than their own."""
+    resizes = cfg.INPUT.MIN_SIZE_TEST != 0 or cfg.INPUT.AUGMENTATION == "fixed_size"
+    return not cfg.TEST.AUG.ENABLED and (resizes or len(cfg.INPUT.FIT_SIZE_TEST) > 0)
 
 
 def _tile_settings(cfg: CfgNode) -> TileSettings:

@@ -35,18 +35,24 @@ class TiledModel(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, settings: TileSettings, *, semantic_output: str = "scores"
+        self,
+        model: nn.Module,
+        settings: TileSettings,
+        *,
+        semantic_output: str = "scores",
+        needs_masks: bool = True,
     ) -> None:
         """
         Args:
             model: with detectron2's interface, in eval mode.
             semantic_output: "scores" (K, H, W) or "labels" (H, W) int32.
+            needs_masks: whether anything but semantic results is wanted.
         """
         super().__init__()
         self.model = model
         self.settings = settings
         self.semantic_output = semantic_output
-        self.gives_masks = True  # until a tile has neither instances nor segments
+        self.needs_masks = needs_masks
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[Example]) -> list[dict[str, Any]]:
@@ -97,7 +103,7 @@ class _Picture:
         self.output_size = output_size
         self.tiles = list(tiles_of(self.size, settings))
         # instances and segments are made in this size and put together in it
-        self.mask_size = mask_size(self.size, output_size) if owner.gives_masks else self.size
+        self.mask_size = mask_size(self.size, output_size) if owner.needs_masks else self.size
         self.mask_tiles = [tile.resized(self.mask_size) for tile in self.tiles]
         self.detections: list[Detection] = []
         self.panoptic: PanopticMap | None = None
@@ -124,7 +130,10 @@ class _Picture:
     def _run(self) -> Tensor | QueryScores | None:
         """The next tile, of whose result the semantic scores (K, h, w) are returned, if any."""
         tile, mask_tile = self.tiles[self._num_done], self.mask_tiles[self._num_done]
-        output = self._ask(tile, mask_tile.shape)
+        top, left, bottom, right = tile.area
+        example = {"image": self.image[:, top:bottom, left:right], "picture_size": self.size}
+        example["height"], example["width"] = mask_tile.shape
+        (output,) = self.owner.model([example])
         if "instances" in output:
             self.devices["instances"] = output["instances"].pred_classes.device
             self._collect(output["instances"], mask_tile, self._num_done)
@@ -134,22 +143,8 @@ class _Picture:
             self.panoptic.add(mask_tile, *output["panoptic_seg"])
         self._num_done += 1
         scores = _scores_of(output)
-        if isinstance(scores, Tensor) and mask_tile.shape != tile.shape:
-            if self.devices:
-                return resize(scores, tile.shape)
-            # scores alone, which are averaged in the size of the tiles, now and from now on
-            self.owner.gives_masks = False
-            self.mask_tiles = self.tiles
-            return _scores_of(self._ask(tile, tile.shape))
-        return scores
-
-    def _ask(self, tile: Tile, size: tuple[int, int]) -> dict[str, Any]:
-        """The model's result for a tile, in this size."""
-        top, left, bottom, right = tile.area
-        example = {"image": self.image[:, top:bottom, left:right], "picture_size": self.size}
-        example["height"], example["width"] = size
-        (output,) = self.owner.model([example])
-        return output
+        is_resized = isinstance(scores, Tensor) and mask_tile.shape != tile.shape
+        return resize(scores, tile.shape) if is_resized else scores
 
     def _semantic(self) -> Tensor:
         side = self.settings.size
@@ -199,7 +194,7 @@ class _Picture:
             if found.has("pred_masks"):
                 crop = Crop(found.pred_masks[place] > 0, 0, 0).trimmed()
             else:
-                crop = _filled(box)
+                crop = _filled(box, tile.shape)
             if not crop.mask.numel():
                 continue
             crop = PackedCrop(crop.moved(top, left))
@@ -243,7 +238,11 @@ def _scores_of(output: dict[str, Any]) -> Tensor | QueryScores | None:
     return scores
 
 
-def _filled(box: list[float]) -> Crop:
-    """A mask of all pixels that a box touches, for detectors without masks."""
+def _filled(box: list[float], size: tuple[int, int]) -> Crop:
+    """A mask of the pixels of a box, one at least, within a tile of ``size`` (H, W), for detectors
+    without masks."""
     left, top, right, bottom = (round(side) for side in box)
-    return Crop(torch.ones(max(bottom - top, 1), max(right - left, 1)).bool(), top, left)
+    height, width = size
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    right, bottom = min(max(right, left + 1), width), min(max(bottom, top + 1), height)
+    return Crop(torch.ones(bottom - top, right - left).bool(), top, left)

@@ -4,7 +4,6 @@ Tiles begin where the windows of the per-pixel sliding window do. A tile's core 
 borders of cores lie in the middle of what neighbours share.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,12 +17,12 @@ Rectangle = tuple[int, int, int, int]  # top, left, bottom, right
 @dataclass(frozen=True)
 class Tile:
     """``area`` is what the model sees, ``core`` what it owns, of a picture of ``size``. What comes
-    within ``margin`` pixels of an edge touches it."""
+    within ``margin`` pixels (down, across) of an edge touches it."""
 
     area: Rectangle
     core: Rectangle
     size: tuple[int, int]
-    margin: int = 0
+    margin: tuple[int, int] = (0, 0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -36,8 +35,9 @@ class Tile:
             return self
         factors = [target / source for target, source in zip(size, self.size, strict=True)]
         area, core = (_resized(rectangle, factors) for rectangle in (self.area, self.core))
-        # what an edge cuts may end half a pixel of the model's input before it
-        return Tile(area, core, size, margin=math.ceil(max(factors)) - 1)
+        # a box may end half a pixel of the model's input before the edge that cuts it
+        down, across = (int(factor / 2) for factor in factors)
+        return Tile(area, core, size, (down, across))
 
     def shares_with(self, other: "Tile") -> bool:
         return _overlap(self.area, other.area)
@@ -52,12 +52,12 @@ class Tile:
     def is_cut(self, rectangle: Rectangle) -> bool:
         """Whether a rectangle within touches an edge of the tile that is none of the picture."""
         top, left, bottom, right = rectangle
-        near = self.margin
+        down, across = self.margin
         return (
-            (top <= self.area[0] + near and self.area[0] != 0)
-            or (left <= self.area[1] + near and self.area[1] != 0)
-            or (bottom >= self.area[2] - near and self.area[2] != self.size[0])
-            or (right >= self.area[3] - near and self.area[3] != self.size[1])
+            (top <= self.area[0] + down and self.area[0] != 0)
+            or (left <= self.area[1] + across and self.area[1] != 0)
+            or (bottom >= self.area[2] - down and self.area[2] != self.size[0])
+            or (right >= self.area[3] - across and self.area[3] != self.size[1])
         )
 
 
