@@ -16,6 +16,7 @@ from torch import Tensor
 
 from d2seg.config import add_d2seg_config
 from families import dstransunet_config, maskformer_config, restr_config
+from families.drawing import draw_from_pools
 from families.mask_classification import example
 from families.processes import run_in_two_processes
 
@@ -62,6 +63,7 @@ def step_of(config: str, images: list[dict]) -> tuple[Tensor, dict[str, Tensor],
 
     SGD, because AdamW's first step is the sign of the gradient, whatever its size.
     """
+    draw_from_pools()  # in both processes, as pytest has this one do
     torch.manual_seed(0)
     cfg = get_cfg()
     add_d2seg_config(cfg)
