@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .mask_crops import Crop, PackedCrop, intersection
+from .mask_crops import Crop, PackedCrop, count, intersection
 from .tiles import Rectangle, Tile
 
 JOINED_IOU = 0.5  # of two parts of an object in what two tiles share
@@ -89,7 +89,7 @@ def _by_owner(
 
 def owner_of(crop: Crop, number: int, tiles: Sequence[Tile]) -> int:
     """The tile in whose core most of a mask of tile ``number`` lies; that one, of equals."""
-    own = int(crop.within(*tiles[number].core).sum())
+    own = count(crop.within(*tiles[number].core))
     if 2 * own >= crop.area():
         return number
     near = [
@@ -100,7 +100,7 @@ def owner_of(crop: Crop, number: int, tiles: Sequence[Tile]) -> int:
         and tile.core[1] < crop.right
         and crop.left < tile.core[3]
     ]
-    shares = {other: int(crop.within(*tiles[other].core).sum()) for other in near}
+    shares = {other: count(crop.within(*tiles[other].core)) for other in near}
     return max(shares, key=lambda other: (shares[other], other == number))
 
 
@@ -251,7 +251,7 @@ def _is_foreign_remnant(
         if not tiles[number].is_cut((crop.top, crop.left, crop.bottom, crop.right)):
             return False
     crop = found.crop.unpacked()
-    owned = sum(int(crop.within(*tiles[number].core).sum()) for number in found.tiles)
+    owned = sum(count(crop.within(*tiles[number].core)) for number in found.tiles)
     return 2 * owned < found.crop.area()
 
 
