@@ -155,6 +155,20 @@ def test_ctrl_c_in_the_imports_is_a_line(repo_dir: Path) -> None:
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "SIGINT: ended\n")
 
 
+def test_nothing_is_searched_for_cycles_at_the_end() -> None:
+    cycle = """
+import atexit
+class Node:
+    def __del__(self):
+        print("found")
+node = Node()
+node.itself = node
+atexit.register(print, "ended")
+"""
+    assert python(cycle).stdout == "ended\nfound\n"
+    assert python(f"{PREPARATION}\n{cycle}").stdout == "ended\n"
+
+
 def test_the_programs_start_quietly_and_without_what_few_use(repo_dir: Path) -> None:
     script = START.format(program=str(repo_dir / "train_net.py"))
     started = python(script, "--help")

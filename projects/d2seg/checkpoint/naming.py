@@ -10,6 +10,7 @@ thus map separate projections onto a fused one.
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,9 +37,17 @@ class NameTable:
     ) -> None:
         """``prefixes`` are put before every template of theirs and of ours."""
         theirs, ours = prefixes
-        pairs = [(theirs + left, ours + right) for left, right in pairs]
-        self._to_ours = [(_compile(left), right) for left, right in pairs]
-        self._to_theirs = [(_compile(right), left) for left, right in pairs]
+        self._pairs = [(theirs + left, ours + right) for left, right in pairs]
+
+    # At their first use: all tables have 1600 templates, of which a program needs a few at most,
+    # and compiling them takes a quarter of a second.
+    @cached_property
+    def _to_ours(self) -> list[tuple[re.Pattern[str], str]]:
+        return [(_compile(left), right) for left, right in self._pairs]
+
+    @cached_property
+    def _to_theirs(self) -> list[tuple[re.Pattern[str], str]]:
+        return [(_compile(right), left) for left, right in self._pairs]
 
     def to_ours(self, state: StateDict) -> StateDict:
         """Rename their tensors to ours, joining thirds."""
