@@ -146,7 +146,9 @@ def most_uncertain_cells(uncertainty: Tensor, num_points: int) -> tuple[Tensor, 
     height, width = uncertainty.shape[-2:]
     flat = uncertainty.flatten(1)
     indices = flat.topk(min(num_points, height * width), dim=1).indices
-    cells = torch.stack([indices % width, indices // width], dim=-1)  # (N, P, 2) as (x, y)
+    rows = indices // width
+    columns = indices - rows * width  # no remainder, which ONNX has not by a width that varies
+    cells = torch.stack([columns, rows], dim=-1)  # (N, P, 2) as (x, y)
     if is_recording():  # no tensor of sizes, which would hold the example's
         x, y = (cells + 0.5).unbind(-1)
         return indices, torch.stack([x / width, y / height], dim=-1)
