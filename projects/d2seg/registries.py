@@ -74,7 +74,7 @@ SAMPLERS = NamedParts(
     ("TrainingSampler", "RepeatFactorTrainingSampler"),
 )
 # called with (cfg, groups), the groups of parameters with "lr" and "weight_decay" each
-OPTIMIZERS = NamedParts("SOLVER.OPTIMIZER", ("SGD", "ADAMW"))
+OPTIMIZERS = NamedParts("SOLVER.OPTIMIZER", ("SGD", "ADAMW", "MUON"))
 # called with (cfg, optimizer), once an iteration steps it
 LR_SCHEDULERS = NamedParts(
     "SOLVER.LR_SCHEDULER_NAME",

@@ -59,7 +59,7 @@ class TestMaskFormerTimm(MaskClassificationChecks):
     def config(self, repo_dir: Path) -> CfgNode:
         cfg = small_config(repo_dir)
         cfg.MODEL.BACKBONE.NAME = "build_timm_backbone"
-        cfg.MODEL.TIMM.NAME = "convnext_atto"
+        cfg.MODEL.TIMM.NAME = "test_convnext2"
         return cfg
 
 

@@ -1,4 +1,4 @@
-"""The memory of a result of 4096 x 4096 pixels and 150 classes, whose scores would be 10 GB."""
+"""The memory of a result of 4096 x 4096 pixels and 60 classes, whose scores would be 4 GB."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ SIDE = 4096
 # plain squares, whose centres are sure of their class
 coarse = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
 image = F.interpolate(coarse, (SIDE, SIDE), mode="nearest")[0]
-weight = torch.randn(150, 3)
+weight = torch.randn(60, 3)
 
 
 def classify(images: torch.Tensor) -> torch.Tensor:
@@ -62,5 +62,5 @@ def test_labels_of_a_huge_image() -> None:
     )
     assert done.returncode == 0, done.stderr
     whole, slide = map(float, done.stdout.split())
-    assert whole < 2.0
-    assert slide < 1.6
+    assert whole < 1.4  # 1.1 measured, either way
+    assert slide < 1.4

@@ -28,7 +28,7 @@ def test_over_fits_expressions_of_two_pictures(
     def with_vocabulary() -> None:
         collect_vocabulary(["shapes_referring_val"]).save(words)
 
-    results = over_fit(small, 2, 100, tmp_path, monkeypatch, prepare=with_vocabulary)
+    results = over_fit(small, 2, 50, tmp_path, monkeypatch, prepare=with_vocabulary)
     assert results["referring"]["oIoU"] > 60
     assert results["referring"]["listens"] > 80
 

@@ -92,7 +92,9 @@ def _add_input_config(cfg: CN) -> None:
 
 
 def _add_solver_config(cfg: CN) -> None:
-    cfg.SOLVER.OPTIMIZER = "SGD"  # or "ADAMW", or of registries.OPTIMIZERS
+    cfg.SOLVER.OPTIMIZER = "SGD"  # or "ADAMW", "MUON", or of registries.OPTIMIZERS
+    # "MUON" takes matrices by Muon, all else by AdamW: the former's rate, relative to BASE_LR
+    cfg.SOLVER.MUON_LR_FACTOR = 1.0
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # embeddings and relative position tables
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0  # learning rate of the backbone, relative to BASE_LR
     cfg.SOLVER.AMP.DTYPE = "fp16"  # or "bf16"; SOLVER.AMP.ENABLED is the switch

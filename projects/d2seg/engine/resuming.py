@@ -17,6 +17,7 @@ from ..checkpoint.plain_yaml import load_plain_yaml
 from ..checkpoint.shown import brief
 from ..config.description import ENTRY
 from ..config.files import MAX_VALUES, leaves
+from .muon import MuonWithAdamW
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -28,10 +29,12 @@ _REMEDY = (
     "go on with the config of that run, or train anew from its weights: MODEL.WEIGHTS, another "
     "OUTPUT_DIR, no --resume"
 )
-_MOMENTS = {  # a user's optimizer may have others
-    torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
-    torch.optim.SGD: {"momentum_buffer"},
+_MOMENTS = {
+    "ADAMW": {"step", "exp_avg", "exp_avg_sq"},
+    "SGD": {"momentum_buffer"},
+    "MUON": {"momentum_buffer"},
 }
+_BUILT_IN = (torch.optim.AdamW, torch.optim.SGD, MuonWithAdamW)  # a user's may have other moments
 _DECIDING = ("MODEL.", "INPUT.", "SOLVER.CLIP_GRADIENTS.", "SOLVER.EMA.DECAY", "SOLVER.AMP.DTYPE")
 _OF_THE_MACHINE = ("MODEL.WEIGHTS", "MODEL.DEVICE")
 _NUM_CHANGES = 8  # named in a message
@@ -126,15 +129,15 @@ def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
 
 
 def _check_moments(optimizer: torch.optim.Optimizer, groups: list[dict], values: dict) -> None:
-    ours = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    ours = [(each, _kind(group)) for group in optimizer.param_groups for each in group["params"]]
     theirs = [number for group in groups for number in group["params"]]
     if set(theirs) != set(range(len(ours))) or not values.keys() <= set(theirs):
         raise ValueError(
             f"the optimizer's parameters in the checkpoint are not numbered; {_REMEDY}"
         )
-    for parameter, number in zip(ours, theirs, strict=True):
+    for (parameter, kind), number in zip(ours, theirs, strict=True):
         state = values.get(number, {})
-        wanted = _MOMENTS.get(type(optimizer))
+        wanted = _MOMENTS.get(kind) if type(optimizer) in _BUILT_IN else None
         is_whole = wanted is None or all(
             _is_moment(name, state[name], parameter) for name in (wanted if state else ())
         )
@@ -243,6 +246,8 @@ def obey_config(
 
 
 def _kind(group: Mapping[str, Any]) -> str:
+    if "muon_momentum" in group:
+        return "MUON"
     return "ADAMW" if "betas" in group else "SGD" if "momentum" in group else "of another kind"
 
 

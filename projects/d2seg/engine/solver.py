@@ -17,6 +17,7 @@ from detectron2.solver.lr_scheduler import _get_warmup_factor_at_iter
 from torch import Tensor, nn
 
 from ..registries import LR_SCHEDULERS, OPTIMIZERS
+from .muon import MuonWithAdamW
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     Weight decay is WEIGHT_DECAY_EMBED for embeddings and tables of positions, WEIGHT_DECAY_NORM for
     norms, WEIGHT_DECAY_BIAS (if set) for biases, and else WEIGHT_DECAY. The learning rate of what
     lies under ``backbone.`` is multiplied by BACKBONE_MULTIPLIER, that of biases by BIAS_LR_FACTOR.
-    Parameters that agree in both share a group, and a fused step does each group at once.
+    Parameters that agree in both share a group, and a fused step does each group at once. "MUON"
+    takes matrices by Muon, at MUON_LR_FACTOR times their rate, and all else by AdamW.
 
     It does not clip gradients: that is left to the training step (:func:`gradient_clip`).
 
@@ -47,9 +49,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     if solver.OPTIMIZER in OPTIMIZERS:
         return OPTIMIZERS.get(solver.OPTIMIZER)(cfg, groups)
     on_fused_device = all(p.device.type in ("cpu", "cuda") for p in model.parameters())
-    kwargs: dict[str, Any] = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
-    kwargs["fused" if on_fused_device else "foreach"] = True
+    fast = {"fused" if on_fused_device else "foreach": True}
     name = solver.OPTIMIZER.upper()
+    if name == "MUON":
+        return MuonWithAdamW(groups, solver.MUON_LR_FACTOR, _embeddings(model), **fast)
+    kwargs: dict[str, Any] = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY, **fast}
     if name == "SGD":
         kwargs.update(momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
     return {"SGD": torch.optim.SGD, "ADAMW": torch.optim.AdamW}[name](groups, **kwargs)
