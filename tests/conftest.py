@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 from browser import browser, open_page  # noqa: F401  fixtures
-from d2seg_process import ask_for_huge_pages, collect_less_often, keep_freed_memory
+from d2seg_process import ask_for_huge_pages, keep_freed_memory
 
 # Data sets that tests make land in a folder of their own, never in a user's. The variable is read
 # when d2seg.data registers its data sets, hence before any test module imports it.
@@ -25,9 +25,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
 # as the programs ask for it; pytest has its own filters of warnings
-collect_less_often()
 ask_for_huge_pages()
 keep_freed_memory()
+# looks for unreachable cycles, which took a fiftieth of the suite
+gc.set_threshold(50_000, 10, 10)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ MARKS = {
     # detectron2's Swin is thousands of operators: in the suite a program of torch.export, below
     "dstransunet": pytest.mark.extended,
     "maskformer_swin": pytest.mark.extended,
+    "segformer": pytest.mark.extended,  # what "segformer_points" has without its points
     # the layers of "maskformer" in detectron2's model, which test_exported.py exports as a program
     "per_pixel_plus": pytest.mark.extended,
 }

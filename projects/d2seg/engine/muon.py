@@ -81,18 +81,18 @@ class MuonWithAdamW(torch.optim.Optimizer):
         return loss
 
     def _step_matrices(self, group: ParameterGroup, parameters: list[nn.Parameter]) -> None:
-        momentum = group["muon_momentum"]
-        gradients = [parameter.grad for parameter in parameters]
+        momentum, rate = group["muon_momentum"], group["lr"]
+        directions = []
         for parameter in parameters:
-            if not self.state[parameter]:
-                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        averages = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
-        torch._foreach_lerp_(averages, gradients, 1 - momentum)
-        steps = orthogonal(torch.stack(torch._foreach_lerp(gradients, averages, momentum)))
-        rate = group["lr"]
-        torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
+            state = self.state[parameter]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            average = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+            directions.append(parameter.grad.lerp(average, momentum))
+        steps = orthogonal(torch.stack(directions))
         size = _SIZE_OF_ADAMW * math.sqrt(max(parameters[0].shape))
-        torch._foreach_add_(parameters, steps.unbind(), alpha=-rate * size)
+        for parameter, step in zip(parameters, steps, strict=True):
+            parameter.mul_(1 - rate * group["weight_decay"]).add_(step, alpha=-rate * size)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
