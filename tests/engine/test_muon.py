@@ -20,8 +20,9 @@ def model() -> nn.Module:
         "words": nn.Embedding(20, 24),
         "hidden": nn.Linear(24, 48),
         "norm": nn.LayerNorm(48),
-        "conv": nn.Conv1d(48, 48, 1),
-        "classes": nn.Linear(48, 3),
+        "conv": nn.Conv1d(48, 48, 3, padding=1),
+        "pointwise": nn.Conv1d(48, 20, 1),
+        "classes": nn.Linear(20, 3),
     }
     return nn.ModuleDict(parts)
 
@@ -33,7 +34,7 @@ def take_steps(
     ids = torch.arange(20).view(4, 5)
     for _ in range(number):
         tokens = net["norm"](net["hidden"](net["words"](ids)))
-        scores = net["classes"](net["conv"](tokens.mT).mT)
+        scores = net["classes"](net["pointwise"](net["conv"](tokens.mT)).mT)
         loss = nn.functional.cross_entropy(scores.flatten(0, 1), ids.flatten() % 3)
         net.zero_grad()
         loss.backward()
@@ -64,13 +65,16 @@ def test_matrices_are_muons_and_the_rest_adamws(cfg):
     """A step as torch's own, whose products are of two digits."""
     ours, expected = model(), model()
     take_steps(ours, 1, build_optimizer(cfg, ours), noise=1.0)
-    matrix = expected["hidden"].weight
-    others = [p for p in expected.parameters() if p is not matrix]
+    matrix, pointwise = expected["hidden"].weight, expected["pointwise"].weight
+    others = [p for p in expected.parameters() if p is not matrix and p is not pointwise]
     muon = torch.optim.Muon([matrix], 0.04, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     take_steps(expected, 1, muon, torch.optim.AdamW(others, 0.01, weight_decay=0.1), noise=1.0)
     moved = (matrix - model()["hidden"].weight).norm()
     assert (ours["hidden"].weight - matrix).norm() < 0.02 * moved
     ours["hidden"].weight = matrix
+    step = orthogonal(pointwise.grad.flatten(1)[None])[0, :, :, None]
+    with torch.no_grad():
+        pointwise.mul_(1 - 0.04 * 0.1).sub_(0.04 * 0.2 * 48**0.5 * step)
     assert_equal(ours, expected)
 
 

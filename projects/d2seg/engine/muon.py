@@ -1,5 +1,7 @@
 """SOLVER.OPTIMIZER "MUON": the matrices of a model by Muon, everything else by AdamW.
 
+A convolution of 1 x 1 is a matrix, an embedding is none.
+
 Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) makes the averaged gradient of a matrix
 orthogonal before it takes the step. Steps have the size of AdamW's for the same learning rate
 (Liu et al. 2025, "Muon is scalable for LLM training", section 2.2).
@@ -89,7 +91,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             average = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
             directions.append(parameter.grad.lerp(average, momentum))
-        steps = orthogonal(torch.stack(directions))
+        stacked = torch.stack(directions)
+        steps = orthogonal(stacked.flatten(2)).view(stacked.shape)
         size = _SIZE_OF_ADAMW * math.sqrt(max(parameters[0].shape))
         for parameter, step in zip(parameters, steps, strict=True):
             parameter.mul_(1 - rate * group["weight_decay"]).add_(step, alpha=-rate * size)
@@ -138,8 +141,12 @@ def _split(
     for group in groups:
         matrices, others = [], []
         for parameter in group["params"]:
-            is_matrix = parameter.ndim == 2 and min(parameter.shape) >= _LEAST_SIDE
-            (matrices if is_matrix and id(parameter) not in tables else others).append(parameter)
+            is_matrix = _is_matrix(parameter.shape) and id(parameter) not in tables
+            (matrices if is_matrix else others).append(parameter)
         of_matrices += [{**group, "params": matrices}] if matrices else []
         of_others += [{**group, "params": others}] if others else []
     return of_matrices, of_others
+
+
+def _is_matrix(shape: torch.Size) -> bool:
+    return len(shape) > 1 and shape[2:].numel() == 1 and min(shape[:2]) >= _LEAST_SIDE
