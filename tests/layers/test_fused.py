@@ -113,6 +113,34 @@ def test_the_plain_layers_serve_where_the_operators_do_not(
     torch.testing.assert_close(result.detach(), expected, atol=1e-5, rtol=1e-5)
 
 
+needs_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bf16 here"
+)
+
+
+@needs_bf16
+@torch.inference_mode()
+def test_bf16_is_fused_too() -> None:
+    assert fused.works(torch.bfloat16)
+    net, images = small_net(), torch.randn(2, 3, 32, 32)
+    fold_batch_norms(net)
+    expected = net(images)
+    fuse_activations(net)
+    result = net.bfloat16()(images.bfloat16())
+    torch.testing.assert_close(result.float(), expected, atol=0.03 * expected.std(), rtol=0.03)
+
+
+@needs_bf16
+@torch.inference_mode()
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_what_onednn_does_not_add_to(groups: int, layout: torch.memory_format) -> None:
+    conv = FusedConv2d(nn.Conv2d(4, 4, 3, padding=1, groups=groups), has_relu=True).bfloat16()
+    maps, added = torch.randn(2, 1, 4, 5, 5, dtype=torch.bfloat16)
+    result = conv(maps.contiguous(memory_format=layout), added)
+    torch.testing.assert_close(result, conv._in_passes(maps, added), atol=0.03, rtol=0.03)
+
+
 def test_an_operator_with_other_arguments_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def changed(*_: object) -> None:
         raise RuntimeError("expected at most 9 arguments")

@@ -59,13 +59,17 @@ class FusedConv2d(nn.Conv2d):
 
     def forward(self, features: Tensor, added: Tensor | None = None) -> Tensor:
         """(B, C, h, w) -> (B, C', h', w'). ``added``: of the result's size; it stays as it is."""
-        if not _is_served(features, self.weight, added):
+        # oneDNN does not add to groups, and torch then has nothing for bf16
+        is_served = _is_served(features, self.weight, added) and (added is None or self.groups == 1)
+        if not is_served:
             return self._in_passes(features, added)
         arguments = (self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups)
         convolution = torch.ops.mkldnn._convolution_pointwise
         if added is None:
             return convolution(features, *arguments, "relu" if self.has_relu else "none", [], "")
         relu = ("relu", [], "") if self.has_relu else (None, [], None)
+        # nor to channels first
+        features = features.contiguous(memory_format=torch.channels_last)
         return convolution.binary(features, added, *arguments, "add", None, *relu)
 
     def _in_passes(self, features: Tensor, added: Tensor | None) -> Tensor:
@@ -176,7 +180,7 @@ def works(dtype: torch.dtype) -> bool:
 
 
 def _agrees(dtype: torch.dtype) -> bool:
-    maps = torch.linspace(-1, 1, 64).view(1, 4, 4, 4).to(dtype)
+    maps = torch.linspace(-1, 1, 64).view(1, 4, 4, 4).to(dtype, memory_format=torch.channels_last)
     weight = torch.linspace(-1, 1, 144).view(4, 4, 3, 3).to(dtype)
     matrix, bias = weight[..., 0, 0].contiguous(), torch.linspace(-1, 1, 4).to(dtype)
     arguments = (weight, bias, [1, 1], [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
