@@ -11,7 +11,7 @@ from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .layers.deformable_attention import MultiScaleDeformableAttention, gathered_sum
+from .layers.deformable_attention import MultiScaleDeformableAttention
 from .layers.fused import fuse, works
 
 logger = logging.getLogger(__name__)
@@ -233,4 +233,4 @@ def record_bags(model: nn.Module) -> None:
     runtimes that have an operator for these (``export/bags.py``)."""
     for module in model.modules():
         if isinstance(module, MultiScaleDeformableAttention):
-            module.recorded_sum = gathered_sum
+            module.records_bags = True

@@ -141,6 +141,18 @@ def test_deformable_attention_is_a_bag_in_openvinos_files_of_one_size(
     assert graph.count('type="GridSample"') == samplings  # one a point
 
 
+def test_a_bag_in_the_format_that_the_runtime_chooses(cfg: CfgNode, tmp_path: Path) -> None:
+    """A program of someone's own lets OpenVINO compute in bf16 where the processor can."""
+    pytest.importorskip("onnxscript")
+    openvino = pytest.importorskip("openvino")
+    path = tmp_path / "a.xml"
+    export(cfg, Deformed(), path, Request("openvino", "fp32", (48, 64), False))
+    images = torch.randn(1, 3, 48, 64)
+    expected = Deformed().eval().network(images)["logits"].detach().numpy()
+    [found] = openvino.Core().compile_model(str(path), "CPU")(images.numpy()).values()
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
 def test_an_int8_file_says_what_it_loses_and_how_fast_it_is(cfg: CfgNode, tmp_path: Path) -> None:
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package)

@@ -184,8 +184,8 @@ def _write(
     start = time.perf_counter()
     if request.format == "torch_export" and request.dtype != "fp32":
         network.convert(request.dtype)
-    if request.format == "openvino" and request.dtype != "bf16" and not request.dynamic:
-        record_bags(network)  # bf16 has too few digits for coordinates
+    if request.format == "openvino" and not request.dynamic:
+        record_bags(network)
     program = record(network, example, dynamic=request.dynamic, divisibility=network.divisibility)
     write_as(request.format, program, path, description, convert)
     return time.perf_counter() - start

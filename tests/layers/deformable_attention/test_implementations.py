@@ -60,13 +60,26 @@ def assert_equal_with_gradients(
         )
 
 
+def gathered_from_centres(
+    value: Tensor, x: Tensor, y: Tensor, weights: Tensor, shapes: Shapes
+) -> Tensor:
+    """``gathered_sum`` of positions that count from somewhere in the maps."""
+    offsets, centres = [], []
+    for position in (x.flatten(3), y.flatten(3)):
+        count = position[:1, :, :1].numel()
+        centre = torch.linspace(-0.5, 9.25, count, dtype=x.dtype).view_as(position[:1, :, :1])
+        offsets.append(position - centre)
+        centres.append(centre)
+    return gathered_sum(value, tuple(offsets), tuple(centres), weights, shapes)
+
+
 def test_reference_by_hand() -> None:
     value = torch.arange(6.0).view(1, 6, 1, 1)  # 2 rows of 3: 0 1 2, 3 4 5
     x = torch.tensor([0.0, 1.0, 0.5, 2.5, -1.0]).view(1, 5, 1, 1, 1)
     y = torch.tensor([0.0, 1.0, 0.5, 1.0, 0.0]).view(1, 5, 1, 1, 1)
     weights = torch.tensor([1.0, 0.5, 1.0, 1.0, 1.0]).view(1, 5, 1, 1, 1)
     expected = torch.tensor([0.0, 2.0, 2.0, 2.5, 0.0]).view(1, 5, 1)
-    for implementation in (grid_sample_sum, embedding_bag_sum, gathered_sum):
+    for implementation in (grid_sample_sum, embedding_bag_sum, gathered_from_centres):
         torch.testing.assert_close(implementation(value, x, y, weights, [(2, 3)]), expected)
 
 
@@ -78,7 +91,25 @@ def test_embedding_bag_equals_grid_sample(shapes: Shapes) -> None:
 @pytest.mark.parametrize("shapes", LEVELS)
 def test_gathered_rows_equal_grid_sample(shapes: Shapes) -> None:
     inputs = [tensor.detach() for tensor in random_inputs(shapes)]
-    torch.testing.assert_close(gathered_sum(*inputs, shapes), grid_sample_sum(*inputs, shapes))
+    expected = grid_sample_sum(*inputs, shapes)
+    torch.testing.assert_close(gathered_from_centres(*inputs, shapes), expected)
+
+
+def test_gathered_rows_in_bf16_tell_far_pixels_apart() -> None:
+    """Of a map of 1000 columns, in which a pixel's own number would be rounded to fours."""
+    shapes, generator = [(2, 1000)], torch.Generator().manual_seed(0)
+    value = torch.rand(1, 2000, 1, 1, generator=generator)
+    centres = torch.arange(1000.0).view(1, 1000, 1, 1), torch.full((1, 1000, 1, 1), 0.25)
+    offsets = torch.full((1, 1000, 1, 1), -2.75), torch.full((1, 1000, 1, 1), 0.5)
+    weights = torch.ones(1, 1000, 1, 1, 1)
+    x, y = ((a + b).unsqueeze(-1) for a, b in zip(offsets, centres, strict=True))
+    expected = grid_sample_sum(value, x, y, weights, shapes)
+    low = torch.bfloat16
+    result = gathered_sum(
+        value.to(low), tuple(o.to(low) for o in offsets), centres, weights.to(low), shapes
+    )
+    assert result.dtype == low
+    torch.testing.assert_close(result.float(), expected, atol=0.01, rtol=0.01)
 
 
 def test_embedding_bag_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

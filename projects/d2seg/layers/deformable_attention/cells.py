@@ -29,11 +29,8 @@ class Levels(NamedTuple):
     start: Tensor  # row of the level's first pixel, of the point's head
 
 
-def levels_of(
-    x: Tensor, spatial_shapes: list[tuple[int, int]], dtype: torch.dtype = torch.int32
-) -> Levels:
-    """The levels of the points ``x`` (B, N, M, L, P), on their device; ``dtype``: of the whole
-    numbers, of rows, too."""
+def levels_of(x: Tensor, spatial_shapes: list[tuple[int, int]]) -> Levels:
+    """The levels of the points ``x`` (B, N, M, L, P), on their device; whole numbers are int32."""
     num_heads, _, num_points = x.shape[2:]
 
     def per_point(per_level: list[list[float]], dtype: torch.dtype) -> Tensor:
@@ -49,7 +46,7 @@ def levels_of(
             [num_heads * width if height > 1 else 0 for height, width in spatial_shapes],
             [sum(areas[:level]) * num_heads for level in range(len(areas))],
         ],
-        dtype,
+        torch.int32,
     )
     step_x, step_y = per_point(
         [
@@ -58,12 +55,12 @@ def levels_of(
         ],
         x.dtype,
     )
-    start = start + torch.arange(num_heads, dtype=dtype, device=x.device)[:, None]
+    start = start + torch.arange(num_heads, dtype=torch.int32, device=x.device)[:, None]
     return Levels(last_x, last_y, step_x, step_y, right, below, start)
 
 
 class Cells(NamedTuple):
-    rows: Tensor  # of the dtype of the levels, (n, M, 4, K)
+    rows: Tensor  # int32, (n, M, 4, K)
     distances: list[Tensor]  # signed, (n, M, K) each, to the left, right, upper and lower pixels
 
     def negative_hats(self) -> list[Tensor]:
@@ -112,8 +109,7 @@ def _pair(position: Tensor, last: Tensor, step: Tensor) -> tuple[Tensor, Tensor,
 
     Bounded as integers, NaN and infinity, too, have a pixel that exists.
     """
-    is_float = last.is_floating_point()
-    first = (position.floor() if is_float else position.to(last.dtype)).clamp_(min=0)
+    first = position.to(torch.int32).clamp_(min=0)
     first = torch.minimum(first, last, out=first)
     distance = position - first.to(position.dtype)
     return first, distance, distance - step

@@ -9,27 +9,68 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .cells import cells_of, image_starts, levels_of
+from .cells import levels_of
+
+Pair = tuple[Tensor, Tensor]
 
 
 def gathered_sum(
-    value: Tensor, x: Tensor, y: Tensor, weights: Tensor, spatial_shapes: list[tuple[int, int]]
+    value: Tensor,
+    offsets: Pair,
+    centres: Pair,
+    weights: Tensor,
+    spatial_shapes: list[tuple[int, int]],
 ) -> Tensor:
-    """Weighted sum of bilinearly sampled values; arguments and result as of ``grid_sample_sum``.
+    """Weighted sum of values that are sampled bilinearly at ``centres + offsets``.
 
     As ``embedding_bag_sum`` computes it, in plain operators: rows are gathered, multiplied and
     summed. A runtime does that at once where it has a bag, and needs 4 K times the memory of the
     result where it has none. The graph holds the sizes of the example's levels.
+
+    Pixels and rows are whole numbers, and fractions count from a pixel nearby: a runtime may
+    compute in bf16 of its own accord, which tells no two numbers apart beyond 256.
+
+    Args:
+        value: (B, S, M, D).
+        offsets: x and y, (B, N, M, K) each, in pixels of the levels.
+        centres: x and y, (B or 1, N, 1, K) each, what they count from; 0 is the centre of the first
+            pixel.
+        weights: (B, N, M, L, P).
+
+    Returns:
+        (B, N, M * D), in the dtype of ``value``.
     """
-    dtype = torch.promote_types(value.dtype, torch.float32)
-    x, y, weights = (points.to(dtype) for points in (x, y, weights))
-    # as floats, whose arithmetic runtimes join into one pass; exact for up to 2 ** 24 rows, of
-    # pictures of 10,000 pixels square
-    levels = levels_of(x, spatial_shapes, dtype)
-    x, y, weights = (points.flatten(0, 1).flatten(2) for points in (x, y, weights))
-    cells = cells_of(x, y, levels, image_starts(value, len(x)))
-    rows = cells.rows.to(torch.int32).flatten(2).flatten(0, 1)  # (B * N * M, 4 * K)
-    shares = cells.weights(weights).flatten(2).flatten(0, 1)
-    gathered = F.embedding(rows, value.to(dtype).flatten(0, 2))  # (B * N * M, 4 * K, D)
-    summed = (gathered * shares[..., None]).sum(1)
-    return summed.unflatten(0, (value.shape[0], -1, value.shape[2])).flatten(2).to(value.dtype)
+    batch_size, num_positions, num_heads, _ = value.shape
+    levels = levels_of(weights, spatial_shapes)
+    first_x, *columns = _pair(offsets[0], centres[0], levels.last_x, levels.step_x)
+    first_y, *lines = _pair(offsets[1], centres[1], levels.last_y, levels.step_y)
+    # a pixel is M rows: (y * width + x) * M, and the row of the level's first pixel
+    upper = first_y * levels.below + first_x * num_heads + levels.start
+    if batch_size > 1:
+        images = torch.arange(batch_size, dtype=torch.int32, device=value.device)
+        upper = upper + (images * num_positions * num_heads)[:, None, None, None]
+    lower = upper + levels.below
+    rows = torch.stack([upper, upper + levels.right, lower, lower + levels.right], dim=3)
+    lines = [share * weights.flatten(3) for share in lines]
+    shares = torch.stack([line * column for line in lines for column in columns], dim=3)
+    rows, shares = (part.flatten(3).flatten(0, 2) for part in (rows, shares))  # (B * N * M, 4 * K)
+    gathered = F.embedding(rows, value.flatten(0, 2))  # (B * N * M, 4 * K, D)
+    summed = (gathered * shares[..., None].to(value.dtype)).sum(1)
+    return summed.unflatten(0, (batch_size, -1, num_heads)).flatten(2)
+
+
+def _pair(
+    offset: Tensor, centre: Tensor, last: Tensor, step: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """First pixel of the pair around each position, and the shares of both, 0 to 1."""
+    start = centre.floor()
+    moved = offset + (centre - start)
+    floor = moved.floor()
+    pixel = start.int() + floor.int()
+    first = torch.minimum(pixel.clamp(min=0), last)
+    distance = (moved - floor) + (pixel - first).to(moved.dtype)
+    return first, _hat(distance), _hat(distance - step)
+
+
+def _hat(distance: Tensor) -> Tensor:
+    return (1 - distance.abs()).clamp(min=0)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..recording import is_recording
 from .bag import embedding_bag_sum
+from .gathered import gathered_sum
 from .pointwise import pointwise_sum
 from .reference import grid_sample_sum
 
@@ -40,7 +41,7 @@ class MultiScaleDeformableAttention(nn.Module):
                 "triton": the fast one on CUDA devices, and only there.
                 "auto": by the device of the input, "triton" on CUDA if it is installed,
                 "embedding_bag" on a CPU and "grid_sample" elsewhere.
-                A recorded graph holds plain operators, whatever the choice: :attr:`recorded_sum`.
+                A recorded graph holds plain operators, whatever the choice: :attr:`records_bags`.
 
         Raises:
             ValueError: ``dim`` is not a multiple of ``num_heads``, or ``implementation`` is unknown
@@ -58,9 +59,9 @@ class MultiScaleDeformableAttention(nn.Module):
         self.value_proj = nn.Linear(dim, dim)
         self.output_proj = nn.Linear(dim, dim)
         self._sum_of = choose_implementation(implementation)
-        #: what a recorded graph holds: :func:`pointwise_sum` runs everywhere at any size,
-        #: :func:`gathered_sum` is for runtimes that have a bag
-        self.recorded_sum: SumOf = pointwise_sum
+        #: whether a recorded graph holds :func:`gathered_sum`, for runtimes that have a bag, or
+        #: :func:`pointwise_sum`, which runs everywhere at any size
+        self.records_bags = False
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -111,10 +112,14 @@ class MultiScaleDeformableAttention(nn.Module):
         *offsets, logits = self._project(queries)
         centres = self._in_pixels(reference_points, spatial_shapes).unbind(2)
         grid = (self.num_levels, self.num_points)
-        x, y = ((a + b).unflatten(-1, grid) for a, b in zip(offsets, centres, strict=True))
-        weights = _short_softmax(logits).unflatten(-1, grid)  # as x and y, (B, N, M, L, P)
-        sum_of = self.recorded_sum if is_recording() else self._sum_of
-        return self.output_proj(sum_of(value, x, y, weights, spatial_shapes))
+        weights = _short_softmax(logits).unflatten(-1, grid)  # (B, N, M, L, P)
+        if is_recording() and self.records_bags:
+            summed = gathered_sum(value, offsets, centres, weights, spatial_shapes)
+        else:
+            x, y = ((a + b).unflatten(-1, grid) for a, b in zip(offsets, centres, strict=True))
+            sum_of = pointwise_sum if is_recording() else self._sum_of
+            summed = sum_of(value, x, y, weights, spatial_shapes)
+        return self.output_proj(summed)
 
     def _project(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Offsets in pixels, x and y, and attention logits, (B, N, M, L * P) each."""
