@@ -4,7 +4,9 @@ import json
 import os
 import re
 import signal
+import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,17 +71,26 @@ class Run:
     """A call of the script; its output goes to a file beside OUTPUT_DIR."""
 
     def __init__(
-        self, repo: Path, folder: Path, name: str, *pairs: str, options=(), launcher=()
+        self,
+        repo: Path,
+        folder: Path,
+        name: str,
+        *pairs: str,
+        options: Sequence[str] = (),
+        launcher: Sequence[str] = (),
+        log: str = "",
+        **environment: str,
     ) -> None:
         self.output = folder / name
-        self._log = folder / f"{name}.log"
+        self._log = folder / f"{log or name}.log"
         arguments = ["--config-file", str(folder / "config.yaml"), *options]
         arguments += ["OUTPUT_DIR", str(self.output), *pairs]
         script = repo / "train_net.py"
         if launcher:
             script = Path(launcher[0])
             arguments = [*launcher[1:], str(repo / "train_net.py"), *arguments]
-        self._process = Program(script, arguments, folder, self._log, OMP_NUM_THREADS="1")
+        environment |= {"OMP_NUM_THREADS": "1"}
+        self._process = Program(script, arguments, folder, self._log, **environment)
 
     def code(self) -> int:
         code = self._process.wait(300)
@@ -192,8 +203,18 @@ EARLY = ("SOLVER.CHECKPOINT_PERIOD", "3")  # saved after three steps
 
 @pytest.fixture(scope="module")
 def two(repo_dir, folder) -> Run:
-    """Two processes of torchrun, uninterrupted."""
-    return Run(repo_dir, folder, "two", *EARLY, launcher=TORCHRUN).succeeded()
+    """Two processes as torchrun starts them, uninterrupted."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+    group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "none"}
+    first, second = (
+        Run(repo_dir, folder, "two", *EARLY, log=f"two_{rank}", RANK=rank, LOCAL_RANK=rank, **group)
+        for rank in ("0", "1")
+    )
+    second.succeeded()
+    return first.succeeded()
 
 
 def first_gradients(run: Run) -> list[torch.Tensor]:

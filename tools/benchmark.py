@@ -13,7 +13,8 @@
 --all is the whole table of docs/benchmarks.md (half an hour and more), --short a few of its rows on
 small pictures in this one process: a check that all runs, whose times mean little. --compare says
 which rows were faster, or took less memory, in a report that --json wrote; it judges nothing.
---earlier has an earlier version take part as a third side, by turns with the others.
+--earlier has an earlier version take part as a third side, by turns with the others; with --what
+runtimes its network in eager mode.
 
 Both sides hold the same random weights and get the same input; their outputs are compared first.
 They run in processes of their own and by turns, A B A B; the figures are medians after a warm-up
@@ -120,11 +121,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--what postprocess is for mask classification")
     if args.what == "runtimes" and (args.short or args.json or args.compare):
         parser.error("--what runtimes has no --short, --json or --compare")
-    if args.earlier and (args.short or args.what == "runtimes"):
-        parser.error(
-            "--earlier has a process of its own, and no exported files: it goes neither "
-            "with --short nor with --what runtimes"
-        )
+    if args.earlier and args.short:
+        parser.error("--earlier has a process of its own: it does not go with --short")
+    if args.earlier and args.what == "runtimes" and args.model not in MODELS:
+        parser.error(f"--earlier has no network of --model {args.model}; leave it out")
     if args.earlier and (reason := refusal_of(args.earlier)):
         parser.error(f"--earlier {reason}")
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -239,22 +239,26 @@ def measure_runtimes(args: argparse.Namespace) -> list[dict[str, Any]]:
         made = {name: export_for(work, name) for name in names[1:]}
         sides = {name: Side(name, work) for name in names}
         expected, *_ = outputs = [side.ask("outputs") for side in sides.values()]
+        if args.earlier:  # of weights of its own: nothing to compare
+            sides["earlier, eager"] = Side("ours", work, tree=args.earlier)
         times = interleaved(sides, args.warm_up, args.repeats, f"{args.model} runtimes")
         rows = []
-        for (name, side), found in zip(sides.items(), outputs, strict=True):
-            rows.append(
-                {
-                    "model": args.model,
-                    "dtype": args.dtype,
-                    "runtime": name,
-                    "ms": f"{statistics.median(times[name]):.1f}",
-                    "start, s": f"{side.ask('start'):.1f}",
-                    "peak, MiB": f"{side.ask('memory'):.0f}",
-                    "difference": f"{relative_difference(expected, found):.1e}",
-                    "file, MB": f"{made[name].megabytes:.0f}" if name in made else "",
-                    "export, s": f"{made[name].seconds:.0f}" if name in made else "",
-                }
-            )
+        for name, side in sides.items():
+            row = {
+                "model": args.model,
+                "dtype": args.dtype,
+                "runtime": name,
+                "ms": f"{statistics.median(times[name]):.1f}",
+                "peak, MiB": f"{side.ask('memory'):.0f}",
+            }
+            if name in names:
+                found = outputs[names.index(name)]
+                row["start, s"] = f"{side.ask('start'):.1f}"
+                row["difference"] = f"{relative_difference(expected, found):.1e}"
+            if name in made:
+                row["file, MB"] = f"{made[name].megabytes:.0f}"
+                row["export, s"] = f"{made[name].seconds:.0f}"
+            rows.append(row)
             side.close()
         return rows
 

@@ -93,7 +93,7 @@ def test_a_folder_that_is_no_earlier_version(
     line = refusal(tool, monkeypatch, capsys, "--earlier", str(tmp_path))
     assert f"{tmp_path} has no tools/benchmarking/serve.py; name a worktree" in line
     line = refusal(tool, monkeypatch, capsys, "--earlier", str(tmp_path), "--short")
-    assert "it goes neither with --short" in line
+    assert "it does not go with --short" in line
 
 
 def report_of(*rows: tuple[str, float, float, float | None], short: bool = False) -> dict[str, Any]:
@@ -166,11 +166,18 @@ def test_networks_in_their_runtimes(repo_dir: Path) -> None:
         pytest.importorskip(package)
     command = [sys.executable, str(repo_dir / "tools/benchmark.py"), "--what", "runtimes"]
     command += ["--model", "segformer_b0", "--clock", "cpu", "--repeats", "1", "--warm-up", "0"]
+    command += ["--earlier", str(repo_dir)]  # this version stands in for one
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.split("|") for line in done.stdout.splitlines() if "segformer_b0" in line]
-    assert [row[3].strip() for row in rows] == ["eager", "onnxruntime", "openvino"]
-    assert all(float(row[4]) > 0 and float(row[7]) < 1e-4 for row in rows)
+    assert [row[3].strip() for row in rows] == [
+        "eager",
+        "onnxruntime",
+        "openvino",
+        "earlier, eager",
+    ]
+    assert all(float(row[4]) > 0 and float(row[5]) > 100 for row in rows)
+    assert all(float(row[7]) < 1e-4 for row in rows[:3])
 
 
 @pytest.mark.parametrize(
@@ -216,6 +223,10 @@ def test_times_that_are_none(ms: Any, tool: Any, tmp_path: Path) -> None:
         (["--all", "--model", "maskformer"], "--all measures every row; leave --model out"),
         (["--what", "postprocess", "--model", "segformer_b0"], "is for mask classification"),
         (["--what", "runtimes", "--short"], "--what runtimes has no --short"),
+        (
+            ["--what", "runtimes", "--model", "topformer", "--earlier", "."],
+            "--earlier has no network of --model topformer",
+        ),
         (["--repeats", "0"], "'0' is not a number of at least 1"),
         (["--json", "/no/such/folder/out.json"], "there is no folder /no/such/folder"),
         (["--json", "/"], "is a folder; name a file"),

@@ -1,7 +1,8 @@
 """An earlier version of this project, from its worktree, as a side of the benchmark.
 
-Its own ``tools/benchmarking`` is run in a process whose modules are those of that tree, so that it
-needs no adapter here: a side answers "prepare", "run" and so on over a connection since 1812e9a.
+The side of its own ``tools/benchmarking`` is run in a process whose modules are those of that tree,
+so that it needs no adapter here: its methods are called "run", "outputs" and so on since 1812e9a.
+Among them is the network alone, whose outputs are compared at inference: the work "runtimes".
 """
 
 import os
@@ -16,11 +17,24 @@ SERVED = ("tools/benchmarking/serve.py", "projects/d2seg")  # of a tree that can
 _CHILD = """
 import sys
 from multiprocessing.connection import Client
-from benchmarking.serve import serve
+import torch
+from benchmarking.ours import Ours
 from benchmarking.works import Work
+
 connection = Client(sys.argv[1])
 facts = connection.recv()
-serve(connection, "ours", Work(**{name: facts[name] for name in Work._fields}))
+alone = facts["what"] == "runtimes"
+if alone:
+    facts["what"] = "inference"
+torch.manual_seed(0)
+while (request := connection.recv()) != "end":
+    if request == "prepare":
+        side = Ours(Work(**{name: facts[name] for name in Work._fields}))
+        if alone:
+            side.step = side.outputs
+        connection.send("ready")
+    else:
+        connection.send(getattr(side, request)())
 """
 
 
