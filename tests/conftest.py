@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import yaml
 
 from browser import browser, open_page  # noqa: F401  fixtures
 from d2seg_process import ask_for_huge_pages, keep_freed_memory
@@ -27,6 +28,8 @@ hypothesis.settings.load_profile("suite")
 # as the programs ask for it; pytest has its own filters of warnings
 ask_for_huge_pages()
 keep_freed_memory()
+# libyaml's parser under fvcore's reading of configs, of which the suite has thousands
+yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # looks for unreachable cycles, which took a fiftieth of the suite
 gc.set_threshold(50_000, 10, 10)
 
