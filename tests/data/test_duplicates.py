@@ -119,14 +119,16 @@ def test_a_picture_turned_by_exif_has_the_hash_of_the_turned_one(tmp_path):
 
 
 def test_the_page_works_in_a_browser(leaky_page, open_page):
+    expect = pytest.importorskip("playwright.sync_api").expect
     page, errors = open_page(leaky_page[1], width=1000)
     page.get_by_role("button", name="pixels").first.click()
     row = page.locator("#table1 tbody tr").first
     assert row.locator("td").last.inner_text().startswith("50.00")
     assert page.locator("#duplicates figure.leak").count() == 4
-    page.locator("#duplicates figure.leak img").first.scroll_into_view_if_needed()
-    # decoded here, not waited for by wait_for_function, whose eval the page's policy forbids
-    page.locator("figure.leak img").first.evaluate("image => image.decode()")
+    image = page.locator("#duplicates figure.leak img").first
+    image.scroll_into_view_if_needed()
+    expect(image).to_have_js_property("complete", True)  # they are loaded when they are seen
+    assert image.evaluate("image => image.naturalWidth") > 0
     for width in (360, 768, 1280):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width

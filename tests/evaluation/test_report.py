@@ -299,12 +299,14 @@ def test_an_evaluation_begins_without_the_records_of_the_last(tmp_path: Path) ->
 def test_in_a_browser(
     run_dir: Path, open_page: Callable[..., tuple[Any, list[str]]], width: int
 ) -> None:
+    expect = pytest.importorskip("playwright.sync_api").expect
     page, errors = open_page(run_dir / "report.html", width)
     # nothing but tables, which scroll by themselves, is wider than the window
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert low_contrasts(page) == []
     page.click("[id$=-pq] thead th:nth-child(3) button")
-    assert page.get_attribute("[id$=-pq] th:nth-child(3)", "aria-sort") == "descending"
+    head = page.locator("[id$=-pq] th:nth-child(3)").first
+    expect(head).to_have_attribute("aria-sort", "descending")
     select = page.locator("[data-filter-items]").first
     select.select_option(index=1)
     shown = page.locator(".gallery").first.locator("figure:visible").count()
