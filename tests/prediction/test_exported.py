@@ -3,6 +3,8 @@
 import io
 import json
 import zipfile
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import d2seg
 from d2seg.cli.train import evaluate
 from d2seg.config.description import describe
 from d2seg.export.exporting import Request, export
+from d2seg.prediction import exported, loading
 from d2seg.prediction.all_tasks import AllTasks
 from d2seg.prediction.exported import build_exported
 from d2seg.prediction.loading import open_weights
@@ -43,10 +46,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory, repo_dir: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
+def opened_once() -> Iterator[None]:
+    """Opening a program takes seconds: each is opened for the first test that asks for it."""
+    opened = lru_cache(open_session)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (exported, loading):
+            patch.setattr(module, "open_session", lambda path, *how: opened(str(path), *how))
+        yield
+
+
+@pytest.fixture
 def session(folder: Path) -> Session:
-    """Opening a program takes seconds."""
-    return open_session(folder / "a.pt2")
+    return loading.open_session(folder / "a.pt2")
 
 
 def assert_alike(ours: torch.Tensor, theirs: torch.Tensor) -> None:
