@@ -1,9 +1,10 @@
 """Masks at the size of the image, as detectron2 resizes images: to the padded batch, cut to the
 content, and on to the output.
 
-Bilinear resizing is separable. Rows go first, as one small matrix for both stages, on maps of the
-predictions' width; columns follow, on a few rows at a time. On a CPU columns are products of small
-matrices, too, in a fifth of the time of torch's resizing. All is in fp32, also under autocast.
+Bilinear resizing is separable, and both stages of an axis are one small matrix. On a CPU columns go
+first, where there are fewer rows than in the result, for a block of strips at a time; then the rows
+of each strip. Elsewhere rows go first, and torch resizes the columns. All is in fp32, also under
+autocast.
 
 N maps, (h, w) the predictions, n rows of a strip.
 """
@@ -20,6 +21,7 @@ from ..layers.resampling import AxisStep, resize, resize_step
 # of all maps of a strip together: 2 MiB in fp32 on a CPU
 STRIP = Budget(on_cpu=1 << 19, elsewhere=1 << 26)
 _BAND = 32  # columns of a product
+_STRIPS_OF_BLOCK = 16  # whose columns, at most as many as theirs, are held at a time
 Steps = tuple[AxisStep, AxisStep]
 
 
@@ -44,19 +46,29 @@ class MaskResizer:
         height, width = self.final_size
         columns = self._columns_of(maps)
         width = max(width, self.padded_size[1])  # which the rows may have on their way
-        if isinstance(columns, BandedColumns):
-            width = max(width, columns.width_on_the_way)
         steps = self._steps(0, maps.shape[1])
-        for rows in STRIP.slices(height, len(maps) * width, maps.device):
-            yield rows, columns(self._rows(maps, rows, steps))
+        strips = list(STRIP.slices(height, len(maps) * width, maps.device))
+        if maps.device.type != "cpu":
+            for rows in strips:
+                yield rows, columns(self._rows(maps, rows, steps))
+            return
+        shrinking = max(1, maps.shape[1] // max(height, 1))  # a strip is made of more rows then
+        length = max(1, _STRIPS_OF_BLOCK // shrinking)
+        for number in range(0, len(strips), length):
+            block = strips[number : number + length]
+            matrix, first = _matrix(steps, slice(block[0].start, block[-1].stop))
+            wide = columns(maps[:, first : first + matrix.shape[1]].float())
+            for rows in block:
+                yield rows, self._rows(wide, rows, steps, first)
 
     def rows(self, maps: Tensor, rows: slice) -> Tensor:
         """Some rows of the result, (N, n, final width), in fp32."""
         return self._columns_of(maps)(self._rows(maps, rows, self._steps(0, maps.shape[1])))
 
-    def _rows(self, maps: Tensor, rows: slice, steps: Steps) -> Tensor:
-        """(N, n, w)."""
+    def _rows(self, maps: Tensor, rows: slice, steps: Steps, begin: int = 0) -> Tensor:
+        """(N, n, w). ``begin``: what row of all ``maps`` begins with."""
         matrix, first = _matrix(steps, rows)
+        first -= begin
         part = maps[:, first : first + matrix.shape[1]].float()
         with torch.autocast(maps.device.type, enabled=False):
             return matrix.to(maps.device) @ part
@@ -104,7 +116,6 @@ class BandedColumns:
         self.width = width
         self.band = bands[0][0].shape[0]
         num_taps = max(matrix.shape[1] for matrix, _ in bands)
-        self.width_on_the_way = len(bands) * max(num_taps, self.band)
         self.matrices = torch.zeros(len(bands), num_taps, self.band)
         self.taps = torch.empty(len(bands), num_taps, dtype=torch.int64)
         for number, (matrix, first) in enumerate(bands):
